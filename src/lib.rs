@@ -2,7 +2,15 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod outcome;
+pub mod plan;
 pub mod rng;
 pub mod units;
+
+pub mod scenario;
+pub mod schedule;
+
+pub mod fault;
+pub mod platform;
 
 pub mod model_server;

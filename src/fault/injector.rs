@@ -1,0 +1,152 @@
+//! The seam between the runner and each kind of fault.
+//!
+//! A fault kind is one small file that implements [`Injector`]. The runner calls, in this order and from
+//! one thread: `prepare` (before the first arrival) · `undo` (what it returns is in the journal and synced
+//! before the next call) · `apply` · … the fault's time … · `revert` (perhaps more than once, perhaps after a
+//! failed or half-done `apply`) · `residue` · `proof`.
+//!
+//! The smallest injector: `apply` remembers what it changed, `revert` puts that back and forgets it, `proof`
+//! reads evidence that came from the outside world. "The call returned" is not evidence.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::platform::process::ProcessId;
+use crate::units::Offset;
+
+/// How one fault of a kind is done and undone.
+pub trait Injector: Send {
+    /// Everything slow: resolving, dry runs. Before the first arrival.
+    ///
+    /// # Errors
+    /// When the fault cannot work here; the run does not start.
+    fn prepare(&mut self) -> Result<(), String>;
+
+    /// What has to be done to put the world back after `apply` on these targets, in the order of undoing. Also what
+    /// another process can do after our death. Empty when everything ends with this process.
+    fn undo(&self, targets: &[TargetRef]) -> Vec<Undo>;
+
+    /// Does it. Returns the moment from which it was in force.
+    ///
+    /// # Errors
+    /// When it did not take; `revert` is still called.
+    fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String>;
+
+    /// Puts everything back. Idempotent; what is gone already is success. For one-shot faults: nothing to do, or the undo at the end.
+    ///
+    /// # Errors
+    /// What could not be put back, and how a person does it.
+    fn revert(&mut self) -> Result<(), String>;
+
+    /// What is still broken after `revert`, looked at freshly; empty when clean.
+    fn residue(&self) -> Vec<String>;
+
+    /// The evidence so far.
+    fn proof(&self) -> Proof;
+
+    /// How it is done here, for the record: "SIGKILL to the process group", "FUSE view of the volume" …
+    fn mechanism(&self) -> String;
+}
+
+/// One thing that a fault hits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetRef {
+    /// A replica, and the process that played it when it was chosen.
+    Replica {
+        /// Its number.
+        index: u16,
+        /// Its process then.
+        process: Option<ProcessId>,
+    },
+    /// A dependency's link.
+    Dependency(String),
+    /// Whatever a command does.
+    Outside,
+}
+
+impl std::fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TargetRef::Replica { index, process: Some(p) } => write!(f, "replica {index} (pid {})", p.pid),
+            TargetRef::Replica { index, process: None } => write!(f, "replica {index}"),
+            TargetRef::Dependency(name) => write!(f, "dependency {name}"),
+            TargetRef::Outside => f.write_str("command"),
+        }
+    }
+}
+
+/// One step that puts something back; what journals hold. Every step is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Undo {
+    /// End a process group that we started.
+    EndProcess {
+        /// Its leader.
+        process: ProcessId,
+        /// What it is, for people.
+        what: String,
+    },
+    /// SIGCONT to a process group.
+    Resume {
+        /// Its leader.
+        process: ProcessId,
+    },
+    /// Unmount a view of ours.
+    Unmount {
+        /// Where it is mounted.
+        path: PathBuf,
+    },
+    /// Run the author's undo command.
+    Command {
+        /// Program and arguments, `${VAR}` unexpanded.
+        run: Vec<String>,
+        /// The folder it runs in.
+        dir: PathBuf,
+        /// Limit in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Ends with the resbench process itself (a link's effect, a hold on restarts): nothing to do for others.
+    InProcess {
+        /// What it was.
+        what: String,
+    },
+}
+
+/// How sure we are that a fault took effect (DESIGN section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofLevel {
+    /// Nothing shows it.
+    None,
+    /// The tool said yes.
+    Acknowledged,
+    /// The author vouches for it.
+    Trusted,
+    /// Seen from outside.
+    Effect,
+}
+
+/// Evidence that a fault took effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// How sure.
+    pub level: ProofLevel,
+    /// Things touched (processes, chunks, calls): zero is never proven.
+    pub touched: u64,
+    /// In words: "pid 4711 gone after 3 ms, replica 1 answers again as pid 4820".
+    pub evidence: String,
+}
+
+impl Proof {
+    /// Nothing seen yet.
+    pub fn none(evidence: impl Into<String>) -> Proof {
+        Proof { level: ProofLevel::None, touched: 0, evidence: evidence.into() }
+    }
+
+    /// Counts as proven.
+    pub fn proven(&self) -> bool {
+        self.touched > 0 && matches!(self.level, ProofLevel::Effect | ProofLevel::Trusted)
+    }
+}

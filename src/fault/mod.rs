@@ -1,0 +1,3 @@
+//! Faults: when they fire, what they do, how each is undone and proven.
+
+pub mod injector;

@@ -1,0 +1,699 @@
+//! The plan: what a scenario means, valid by construction.
+//!
+//! `scenario/compile.rs` is the only maker of a [`Plan`]; nothing after it asks "is this set?" or
+//! "is this in range?". Owns the types; leaves alone how they are written (`scenario/`) and what is
+//! done with them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::units::{Offset, PhaseId, Quantile, Rate, Ratio, Seed};
+
+/// One experiment, checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenario's name, `[a-z0-9-]{1,64}`.
+    pub name: String,
+    /// What the scenario file's first comment line says, without `#`: its lesson. Empty when there is none.
+    pub lesson: String,
+    /// Where the plan came from.
+    pub source: Source,
+    /// Root of every random choice.
+    pub seed: Seed,
+    /// What receives predictions.
+    pub target: Target,
+    /// Where replicas live; none when only `url` is given.
+    pub platform: Option<Platform>,
+    /// What is sent, and how.
+    pub traffic: Traffic,
+    /// At least one, in order, without gaps; the first starts at zero.
+    pub phases: Vec<Phase>,
+    /// In the order of the file.
+    pub faults: Vec<FaultPlan>,
+    /// In the order of the file.
+    pub probes: Vec<ProbePlan>,
+    /// In the order of the file.
+    pub objectives: Vec<Objective>,
+    /// Limits on the blast radius, and when to stop.
+    pub safety: Safety,
+    /// What a careful reader should know before running: shown by `check`, `plan` and `run`.
+    pub warnings: Vec<String>,
+    /// Values that came from `${VAR}`: never shown, replaced by `***` in anything written.
+    pub secrets: Vec<String>,
+}
+
+/// Where a plan came from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The path as the user typed it.
+    pub path: PathBuf,
+    /// The folder that relative paths of the file stand on.
+    pub dir: PathBuf,
+    /// SHA-256 of the file's bytes and of every `--set`, in hex.
+    pub sha256: String,
+    /// The `--set` assignments, in order, as typed (values from `${VAR}` unexpanded).
+    pub sets: Vec<String>,
+}
+
+impl Plan {
+    /// When the last phase ends.
+    pub fn end(&self) -> Offset {
+        self.phases.last().map_or(Offset::ZERO, Phase::end)
+    }
+
+    /// The phase that an instant belongs to; the last one for instants after the end.
+    pub fn phase_at(&self, at: Offset) -> PhaseId {
+        let after = self.phases.partition_point(|p| p.start <= at);
+        PhaseId(after.saturating_sub(1) as u16)
+    }
+
+    /// The phase of this name.
+    pub fn phase_named(&self, name: &str) -> Option<PhaseId> {
+        self.phases.iter().position(|p| p.name == name).map(|i| PhaseId(i as u16))
+    }
+
+    /// The tightest bound on a latency percentile, which is also the default `within` of recovery.
+    pub fn tightest_latency_bound(&self) -> Option<Duration> {
+        let bounds = self.objectives.iter().filter_map(|o| match o.metric {
+            Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_) => Some(Duration::from_secs_f64(o.bound)),
+            _ => None,
+        });
+        bounds.min()
+    }
+}
+
+/// The service under test, as traffic sees it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What a request body is and what an answer means.
+    pub protocol: Protocol,
+    /// The whole prediction URL; none when the platform gives the address.
+    pub url: Option<Url>,
+    /// Extra request headers, values expanded. A `Host` here wins over the URL's.
+    pub headers: Vec<(String, String)>,
+    /// A PEM file of extra certificate authorities.
+    pub ca: Option<PathBuf>,
+    /// Request method; `POST` unless the `http` protocol says otherwise.
+    pub method: String,
+    /// Statuses that are good answers; 200 unless the `http` protocol says otherwise.
+    pub expect_status: Vec<u16>,
+    /// Where an answer carries version, fallback level and prediction.
+    pub answer: AnswerPaths,
+}
+
+/// The protocols that are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MLflow scoring: `POST /invocations`.
+    Mlflow,
+    /// Anything over HTTP: bodies as they are, good is what `expect_status` says.
+    Http,
+}
+
+/// Where to look in an answer.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerPaths {
+    /// The model version that answered.
+    pub version: Option<Place>,
+    /// The fallback level, 0 or absent for a full answer.
+    pub fallback: Option<Place>,
+    /// The prediction to compare with the label.
+    pub prediction: Option<Place>,
+}
+
+/// A place in an answer: `header:x-model-version` or `json:/predictions/0` (RFC 6901).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A response header, name in lower case.
+    Header(String),
+    /// A JSON pointer into the body.
+    Json(String),
+}
+
+/// An absolute `http` or `https` URL, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// `https`.
+    pub tls: bool,
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// Port, 80 or 443 when the URL names none.
+    pub port: u16,
+    /// Path and query, starting with `/`.
+    pub path: String,
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        write!(f, "{}://{host}:{}{}", if self.tls { "https" } else { "http" }, self.port, self.path)
+    }
+}
+
+/// Where replicas live. Further platforms become further variants.
+#[derive(Clone, Debug)]
+pub enum Platform {
+    /// Child processes of this one.
+    Local(LocalPlatform),
+}
+
+/// Replicas as child processes behind a service link.
+#[derive(Clone, Debug)]
+pub struct LocalPlatform {
+    /// How many, 1 to 64.
+    pub replicas: u16,
+    /// What is started, placeholders unexpanded; `resbench` as first word means this very program.
+    pub command: Vec<String>,
+    /// Added to the environment, placeholders unexpanded.
+    pub env: BTreeMap<String, String>,
+    /// The folder that IO faults act on, as an absolute path that exists.
+    pub volume: Option<PathBuf>,
+    /// When a replica counts as ready.
+    pub ready: Ready,
+    /// First restart delay; doubled per crash as Kubernetes does, up to 5 min, reset after 10 min up.
+    pub restart_delay: Duration,
+    /// What replicas call.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Readiness by path.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Polled by `GET`; any 2xx is ready.
+    pub path: String,
+    /// Between two polls.
+    pub every: Duration,
+    /// How long a first start may take.
+    pub timeout: Duration,
+}
+
+/// Something that replicas call, behind a link of its own.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// Its name, as in `{dependency.NAME}`.
+    pub name: String,
+    /// What is started.
+    pub command: Vec<String>,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// Run once when it is ready; empty for none. Must exit 0.
+    pub init: Vec<String>,
+    /// When it counts as ready.
+    pub ready: Ready,
+}
+
+/// What is sent, and how.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// Where request bodies come from.
+    pub bodies: Bodies,
+    /// How arrivals scatter around the planned rate.
+    pub process: Process,
+    /// From sent to done, connecting included.
+    pub timeout: Duration,
+    /// Over all workers; beyond it an arrival is shed.
+    pub max_in_flight: usize,
+    /// At most this many connections over all workers; none: as many as are in flight.
+    pub connections: Option<usize>,
+    /// A connection older than this is closed after its current answer.
+    pub connection_max_age: Option<Duration>,
+    /// Largest answer that is read, in bytes.
+    pub max_answer: usize,
+}
+
+/// Where request bodies come from.
+#[derive(Clone, Debug)]
+pub enum Bodies {
+    /// Rows of a table, encoded by the target's protocol, one after another and around again.
+    Dataset(Arc<Dataset>),
+    /// Ready bodies, one after another and around again.
+    Lines(Arc<Vec<String>>),
+    /// The same body each time (may be empty).
+    One(String),
+}
+
+/// A table read from CSV: at least one column and one row, every row as wide as the header.
+#[derive(Debug, Default)]
+pub struct Dataset {
+    /// Column names, the label left out.
+    pub columns: Vec<String>,
+    /// Cells as text, the label left out.
+    pub rows: Vec<Vec<String>>,
+    /// The label of each row, when a label column is named.
+    pub labels: Option<Vec<String>>,
+    /// Columns whose every cell is a number (sent as JSON numbers).
+    pub numeric: Vec<bool>,
+}
+
+/// How arrivals scatter around the planned rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Process {
+    /// Evenly spaced.
+    Uniform,
+    /// Exponential gaps: independent users.
+    Poisson,
+    /// Gamma gaps with this coefficient of variation (1 is Poisson, above 1 bursty), 0.01 to 100.
+    Gamma {
+        /// Standard deviation of a gap over its mean.
+        cv: f64,
+    },
+}
+
+/// One stretch of load.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// First instant.
+    pub start: Offset,
+    /// How long; above zero.
+    pub duration: Duration,
+    /// What is offered.
+    pub load: Load,
+    /// False for warm-up: in no denominator.
+    pub measured: bool,
+}
+
+impl Phase {
+    /// First instant after it.
+    pub fn end(&self) -> Offset {
+        self.start + self.duration
+    }
+}
+
+/// What a phase offers.
+#[derive(Clone, Debug)]
+pub enum Load {
+    /// Arrivals at planned times.
+    Open(Shape),
+    /// Closed loop: each of `concurrency` users sends when its last answer came. Reports say so.
+    Closed {
+        /// Users at the same time.
+        concurrency: usize,
+        /// A ceiling in requests per second.
+        max_rate: Option<Rate>,
+    },
+}
+
+/// The planned rate over a phase.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// The same throughout.
+    Constant(Rate),
+    /// Linear from one rate to another, requests per second, both ≥ 0 and not both 0.
+    Ramp {
+        /// At the start.
+        from: f64,
+        /// At the end.
+        to: f64,
+    },
+    /// `steps` equal-length levels from the first rate to the last, both included.
+    Steps {
+        /// First level.
+        from: f64,
+        /// Last level.
+        to: f64,
+        /// How many levels, at least 2.
+        steps: u32,
+    },
+    /// `mean + amplitude · sin(2π (t + start) / period)`, with `amplitude ≤ mean`.
+    Wave {
+        /// Mean rate.
+        mean: Rate,
+        /// Swing in requests per second.
+        amplitude: f64,
+        /// Length of one wave.
+        period: Duration,
+        /// Where in the wave the phase begins.
+        start: Duration,
+    },
+    /// Replay of recorded arrival times (offsets from the phase's start, ascending, scaled already,
+    /// those after the phase's end left out).
+    Trace(Arc<Vec<u64>>),
+}
+
+/// One fault.
+#[derive(Clone, Debug)]
+pub struct FaultPlan {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: FaultKind,
+    /// What it hits.
+    pub target: FaultTarget,
+    /// When it is applied.
+    pub at: Offset,
+    /// How long it lasts from *applied*; none for one-shot faults.
+    pub lasts: Option<Lasts>,
+    /// May hit a replica that is under another fault.
+    pub overlap: bool,
+}
+
+/// How long a lasting fault lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasts {
+    /// For this long from *applied*.
+    For(Duration),
+    /// Until load stops.
+    UntilEnd,
+}
+
+/// What a fault does. One variant per kind of the language.
+#[derive(Clone, Debug)]
+pub enum FaultKind {
+    /// SIGKILL to a replica's process group (SIGTERM first when there is a grace).
+    PodKill {
+        /// Between SIGTERM and SIGKILL.
+        grace: Option<Duration>,
+    },
+    /// Down for the time.
+    PodFailure,
+    /// SIGSTOP, SIGCONT.
+    PodPause,
+    /// The link holds bytes back.
+    NetworkDelay {
+        /// Mean delay.
+        latency: Duration,
+        /// Uniform in latency ± jitter.
+        jitter: Duration,
+        /// Which way.
+        direction: Direction,
+    },
+    /// The link swallows bytes: a black hole, never a refusal.
+    NetworkPartition {
+        /// Which way.
+        direction: Direction,
+    },
+    /// The link resets connections, open ones at once and new ones as they come.
+    NetworkReset,
+    /// The FUSE view of the volume answers late.
+    IoLatency {
+        /// Added to each call hit.
+        delay: Duration,
+        /// Which calls.
+        scope: IoScope,
+    },
+    /// The FUSE view of the volume answers with an error.
+    IoError {
+        /// The errno, for example 5 for EIO.
+        errno: i32,
+        /// Which calls.
+        scope: IoScope,
+    },
+    /// A command of the author's, with its undo.
+    Command {
+        /// Program and arguments, `${VAR}` expanded.
+        run: Vec<String>,
+        /// The same, or none where the author wrote `undo = "none"`.
+        undo: Option<Vec<String>>,
+        /// Limit on each of the two.
+        timeout: Duration,
+        /// What makes it proven.
+        proof: ProofRule,
+        /// `run` as written, `${VAR}` unexpanded, for reports and journals.
+        run_text: Vec<String>,
+        /// `undo` as written.
+        undo_text: Option<Vec<String>>,
+    },
+}
+
+impl FaultKind {
+    /// The word of the language.
+    pub fn word(&self) -> &'static str {
+        match self {
+            FaultKind::PodKill { .. } => "pod-kill",
+            FaultKind::PodFailure => "pod-failure",
+            FaultKind::PodPause => "pod-pause",
+            FaultKind::NetworkDelay { .. } => "network-delay",
+            FaultKind::NetworkPartition { .. } => "network-partition",
+            FaultKind::NetworkReset => "network-reset",
+            FaultKind::IoLatency { .. } => "io-latency",
+            FaultKind::IoError { .. } => "io-error",
+            FaultKind::Command { .. } => "command",
+        }
+    }
+
+    /// Acts on the volume, so replicas must be started on its FUSE view.
+    pub fn needs_volume_view(&self) -> bool {
+        matches!(self, FaultKind::IoLatency { .. } | FaultKind::IoError { .. })
+    }
+}
+
+/// Which way bytes are hit: `to` the target (requests), `from` it (answers), or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Requests.
+    To,
+    /// Answers.
+    From,
+    /// Requests and answers.
+    Both,
+}
+
+/// Which file calls are hit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IoScope {
+    /// A path inside the volume, with `*` and `?` as wildcards; none for all files.
+    pub path: Option<String>,
+    /// Calls hit; never empty.
+    pub methods: Vec<IoMethod>,
+    /// Share of those calls, above 0, at most 1.
+    pub share: Ratio,
+}
+
+/// A file call that the view can hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is the system call of its name")]
+pub enum IoMethod {
+    Open,
+    Read,
+    Getattr,
+    Readdir,
+    Lookup,
+}
+
+/// What a fault hits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultTarget {
+    /// Replicas, drawn from the seed when the fault fires, among the ready ones.
+    Replicas(Mode),
+    /// This replica.
+    Replica(u16),
+    /// The link in front of this dependency.
+    Dependency(String),
+    /// Whatever the command does.
+    Outside,
+}
+
+/// How many replicas, as in Chaos Mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One.
+    One,
+    /// Every one.
+    All,
+    /// This many.
+    Fixed(u16),
+    /// This percentage, 1 to 100, rounded down as Chaos Mesh does, at least one.
+    FixedPercent(u8),
+}
+
+impl Mode {
+    /// How many of `total` replicas are hit at most.
+    pub fn count(self, total: usize) -> usize {
+        match self {
+            Mode::One => total.min(1),
+            Mode::All => total,
+            Mode::Fixed(n) => total.min(n as usize),
+            Mode::FixedPercent(p) => (total * p as usize / 100).max(1).min(total),
+        }
+    }
+}
+
+/// What makes a `command` fault proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProofRule {
+    /// A probe turns failing (or passing) while the fault is on.
+    Probe {
+        /// Name of the probe.
+        probe: String,
+        /// True for `becomes = "failing"`.
+        becomes_failing: bool,
+    },
+    /// The author vouches for it.
+    Trust,
+}
+
+/// One steady-state probe.
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// Its name.
+    pub name: String,
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// Limit on one asking.
+    pub timeout: Duration,
+    /// Asked at the start, and again just before the first fault.
+    pub before: bool,
+    /// Asked at this interval while load runs.
+    pub during: Option<Duration>,
+    /// Asked once load and faults have ended.
+    pub after: bool,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug)]
+pub enum ProbeKind {
+    /// An HTTP request to the target (or to `url`).
+    Http {
+        /// A whole URL; else `path` on the target's address.
+        url: Option<Url>,
+        /// Path when there is no `url`.
+        path: String,
+        /// Method.
+        method: String,
+        /// Good statuses.
+        expect_status: Vec<u16>,
+        /// The body must contain this.
+        body_contains: Option<String>,
+    },
+    /// A row of the dataset, sent and checked by the target's protocol.
+    Prediction,
+}
+
+/// One service-level objective.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    /// What is judged.
+    pub metric: Metric,
+    /// `max` or `min`.
+    pub op: Op,
+    /// The bound: seconds for times, shares for ratios, else a number. Zero for probes.
+    pub bound: f64,
+    /// Where it is judged; empty for fault metrics and probes.
+    pub spans: Vec<SpanRef>,
+    /// The fault it speaks of, for fault metrics: an index into `Plan::faults`.
+    pub fault: Option<usize>,
+    /// Good within this; for `good_ratio` (always set) and recovery (none: default W).
+    pub within: Option<Duration>,
+    /// Line of the scenario file, from 1.
+    pub line: usize,
+}
+
+/// `max = …` or `min = …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The value must be at most the bound.
+    Max,
+    /// The value must be at least the bound.
+    Min,
+}
+
+/// A stretch of time that metrics are taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SpanRef {
+    /// A phase.
+    Phase(PhaseId),
+    /// `during:NAME`, by index into `Plan::faults`.
+    During(usize),
+    /// `after:NAME`.
+    After(usize),
+}
+
+/// What an objective judges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// `latency.pNN`: over every planned arrival, failures infinite.
+    Latency(Quantile),
+    /// `latency.max`.
+    LatencyMax,
+    /// `latency.ok.pNN`: good answers only.
+    LatencyOk(Quantile),
+    /// 1 − ok/planned.
+    ErrorRate,
+    /// ok/planned.
+    Availability,
+    /// Good answers done per second.
+    Throughput,
+    /// Share of planned arrivals good within `within`.
+    GoodRatio,
+    /// Share of good answers that came from a fallback.
+    FallbackRate,
+    /// Share of labelled good answers whose prediction equals the label.
+    Accuracy,
+    /// shed/planned.
+    ShedRate,
+    /// Per fault: see DESIGN section 2, Recovery.
+    RecoveryTime,
+    /// Per fault: until the platform took the target out of rotation.
+    DetectionTime,
+    /// Per fault: longest row of slots without a good answer.
+    LongestOutage,
+    /// Per fault: good answers missing against the baseline.
+    LostRequests,
+    /// A probe that must hold whenever it is asked.
+    Probe(String),
+}
+
+impl Metric {
+    /// The word of the language, for example `latency.p99`.
+    pub fn word(&self) -> String {
+        match self {
+            Metric::Latency(q) => format!("latency.{q}"),
+            Metric::LatencyMax => "latency.max".into(),
+            Metric::LatencyOk(q) => format!("latency.ok.{q}"),
+            Metric::ErrorRate => "error_rate".into(),
+            Metric::Availability => "availability".into(),
+            Metric::Throughput => "throughput".into(),
+            Metric::GoodRatio => "good_ratio".into(),
+            Metric::FallbackRate => "fallback_rate".into(),
+            Metric::Accuracy => "accuracy".into(),
+            Metric::ShedRate => "shed_rate".into(),
+            Metric::RecoveryTime => "recovery_time".into(),
+            Metric::DetectionTime => "detection_time".into(),
+            Metric::LongestOutage => "longest_outage".into(),
+            Metric::LostRequests => "lost_requests".into(),
+            Metric::Probe(name) => format!("probe:{name}"),
+        }
+    }
+
+    /// Belongs to a fault, not to a span.
+    pub fn is_of_fault(&self) -> bool {
+        matches!(self, Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage | Metric::LostRequests)
+    }
+
+    /// `s` for times, `ratio` for shares, `/s` for rates, `count` for numbers of things, `` for probes.
+    pub fn unit(&self) -> &'static str {
+        match self {
+            Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_) => "s",
+            Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage => "s",
+            Metric::Throughput => "/s",
+            Metric::LostRequests => "count",
+            Metric::Probe(_) => "",
+            _ => "ratio",
+        }
+    }
+}
+
+/// Limits on the blast radius, and when to stop.
+#[derive(Clone, Debug)]
+pub struct Safety {
+    /// Replicas under a fault at the same time, at most.
+    pub max_targets: usize,
+    /// Stop when the share of good answers stays below this …
+    pub abort_below: Ratio,
+    /// … for this long.
+    pub abort_for: Duration,
+}
+
+impl Default for Safety {
+    fn default() -> Safety {
+        Safety {
+            max_targets: usize::MAX,
+            abort_below: Ratio::new(0.1).expect("0.1 is a share"),
+            abort_for: Duration::from_secs(30),
+        }
+    }
+}

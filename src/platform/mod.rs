@@ -1,0 +1,240 @@
+//! Where replicas live: find them, list them, know when they are ready, and act on them.
+//!
+//! Owns the seam between faults and the outside world ([`Replicas`], [`LinkControl`],
+//! [`VolumeControl`]) and one folder or file per platform. Leaves alone when faults fire and how they are proven
+//! (`fault/`), and what traffic is sent (`engine/`).
+
+pub mod process;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Direction, IoScope};
+use crate::units::Offset;
+use process::ProcessId;
+
+/// One replica at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaView {
+    /// Its number, from 0.
+    pub index: u16,
+    /// The process that plays it now; none while it is down.
+    pub process: Option<ProcessId>,
+    /// In rotation: running and its last `ready` poll was good.
+    pub ready: bool,
+    /// How many times it was started, from 1.
+    pub starts: u32,
+}
+
+/// Something that happened on the platform, on the run's clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlatformEvent {
+    /// When.
+    pub at: Offset,
+    /// Which replica; none for dependencies and the platform as a whole.
+    pub replica: Option<u16>,
+    /// What.
+    pub kind: PlatformEventKind,
+    /// In words, for the report.
+    pub text: String,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformEventKind {
+    /// A process was started.
+    Started,
+    /// A process ended.
+    Exited,
+    /// It went into rotation.
+    Ready,
+    /// It was taken out of rotation.
+    NotReady,
+    /// Something else worth a line.
+    Note,
+}
+
+/// What faults may do to replicas. Every method is quick, except `kill` with a grace.
+pub trait Replicas: Send + Sync {
+    /// All of them, by number.
+    fn list(&self) -> Vec<ReplicaView>;
+
+    /// Kills the process group: SIGTERM and up to `grace` first when there is one, then SIGKILL, and waits
+    /// (at most 5 s) until the process is gone. The supervisor restarts it by its back-off. Returns the
+    /// victim and the moment at which the kill signal had been sent.
+    ///
+    /// # Errors
+    /// When the replica is not running, or the signal could not be sent.
+    fn kill(&self, replica: u16, grace: Option<Duration>) -> Result<(ProcessId, Offset), String>;
+
+    /// As `kill`, and not restarted until [`Replicas::release`].
+    ///
+    /// # Errors
+    /// As `kill`.
+    fn hold_down(&self, replica: u16) -> Result<(ProcessId, Offset), String>;
+
+    /// Ends a hold: starts the replica at once. Without a hold it does nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn release(&self, replica: u16) -> Result<(), String>;
+
+    /// SIGSTOP to the process group.
+    ///
+    /// # Errors
+    /// When the replica is not running, or the signal could not be sent.
+    fn pause(&self, replica: u16) -> Result<(ProcessId, Offset), String>;
+
+    /// SIGCONT to the process group. Harmless when it is not stopped or is gone.
+    ///
+    /// # Errors
+    /// When the signal could not be sent to a live process.
+    fn resume(&self, replica: u16) -> Result<(), String>;
+
+    /// The link in front of the replicas (`None`) or of a dependency.
+    fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
+
+    /// The FUSE view of the volume, when replicas were started on one.
+    fn volume(&self) -> Option<Arc<dyn VolumeControl>>;
+
+    /// Every event so far, in order.
+    fn events(&self) -> Vec<PlatformEvent>;
+}
+
+/// What a link can do to the bytes that pass it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEffect {
+    /// Hold each chunk back for latency ± jitter (uniform), order kept.
+    Delay {
+        /// Mean.
+        latency: Duration,
+        /// Half width of the uniform scatter, at most `latency`.
+        jitter: Duration,
+    },
+    /// Swallow: connections stay open, bytes are held and never forwarded while it lasts; new connections are
+    /// accepted by the link and go nowhere (never refused). When it ends, held connections are reset, as a
+    /// healed partition finds its peers gone.
+    Blackhole,
+    /// Reset (RST) open connections at once and new ones as they come.
+    Reset,
+}
+
+/// One effect on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkFault {
+    /// Only connections to these replicas; none for all.
+    pub replicas: Option<Vec<u16>>,
+    /// What happens.
+    pub effect: LinkEffect,
+    /// Which way.
+    pub direction: Direction,
+}
+
+/// What a link did for one effect. Grows while the effect is on, stays after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkEvidence {
+    /// Connections that were touched.
+    pub connections: u64,
+    /// Bytes held back or swallowed.
+    pub bytes: u64,
+    /// Chunks held back.
+    pub chunks: u64,
+    /// Sum of the time that chunks were really held, in ns.
+    pub held_ns: u64,
+    /// Connections reset.
+    pub resets: u64,
+}
+
+/// The controls of a link.
+pub trait LinkControl: Send + Sync {
+    /// Puts an effect on; in force for bytes that arrive after the call returns. Several may be on at once (delays add).
+    fn add(&self, fault: LinkFault) -> u64;
+
+    /// Takes it off; false when it is not there (any more).
+    fn remove(&self, id: u64) -> bool;
+
+    /// What it did so far.
+    fn evidence(&self, id: u64) -> LinkEvidence;
+
+    /// Effects that are on now.
+    fn active(&self) -> usize;
+}
+
+/// What the view of a volume can do to calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeFault {
+    /// Which calls.
+    pub scope: IoScope,
+    /// What happens to them.
+    pub effect: VolumeEffect,
+    /// Seed of the draw when `scope.share` is below 1.
+    pub seed: u64,
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeEffect {
+    /// Answered late by this much.
+    Delay(Duration),
+    /// Answered with this errno.
+    Errno(i32),
+}
+
+/// What the view did for one fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VolumeEvidence {
+    /// Calls in scope that came by.
+    pub seen: u64,
+    /// Calls that were hit.
+    pub hit: u64,
+    /// Sum of the delay that was really added, in ns.
+    pub delayed_ns: u64,
+}
+
+/// The controls of a volume's view.
+pub trait VolumeControl: Send + Sync {
+    /// Puts a fault on.
+    fn add(&self, fault: VolumeFault) -> u64;
+
+    /// Takes it off (calls already being delayed are let go within 50 ms); false when it is not there.
+    fn remove(&self, id: u64) -> bool;
+
+    /// What it did so far.
+    fn evidence(&self, id: u64) -> VolumeEvidence;
+
+    /// Faults that are on now.
+    fn active(&self) -> usize;
+}
+
+/// Told of everything that must be put away should this process die: kept by the journal.
+pub trait Ledger: Send + Sync {
+    /// A process (group leader) was started. Written before anyone relies on it.
+    fn process_started(&self, what: &str, process: &ProcessId);
+
+    /// It is gone, and reaped.
+    fn process_ended(&self, process: &ProcessId);
+
+    /// A mount is about to be made here.
+    fn mount_planned(&self, path: &Path);
+
+    /// It is gone, checked.
+    fn mount_gone(&self, path: &Path);
+}
+
+/// What a started platform tells the rest of the run.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where predictions go: the link's address.
+    pub address: SocketAddr,
+    /// Added by the link itself, median and p99 in µs, measured before the load.
+    pub link_us: Option<(f64, f64)>,
+    /// The CPUs that replicas run on; the load takes the others. Empty when the machine has one CPU.
+    pub replica_cpus: Vec<usize>,
+    /// Folder with the replicas' logs.
+    pub logs: PathBuf,
+}
