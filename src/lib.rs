@@ -15,4 +15,6 @@ pub mod summary;
 pub mod fault;
 pub mod platform;
 
+pub mod report;
+
 pub mod model_server;
