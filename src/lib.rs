@@ -11,6 +11,7 @@ pub mod units;
 pub mod scenario;
 pub mod schedule;
 pub mod summary;
+pub mod target;
 
 pub mod fault;
 pub mod platform;
