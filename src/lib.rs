@@ -8,6 +8,7 @@ pub mod plan;
 pub mod rng;
 pub mod units;
 
+pub mod client;
 pub mod record;
 pub mod scenario;
 pub mod schedule;
