@@ -92,8 +92,8 @@ pub(super) fn mounted_at(path: &Path) -> Result<Option<Mount>, String> {
 
 /// The last line wins: it is the mount on top.
 fn find(table: &[u8], path: &Path) -> Option<Mount> {
-    let lines = table.split(|b| *b == b'\n').filter_map(read_line);
-    lines.filter(|(at, _)| at == path).next_back().map(|(_, mount)| mount)
+    let mut lines = table.split(|b| *b == b'\n').filter_map(read_line);
+    lines.rfind(|(at, _)| at == path).map(|(_, mount)| mount)
 }
 
 /// proc(5): `36 35 98:0 /root /mount/point options tags… - type source super-options`.

@@ -23,6 +23,8 @@ use crate::units::Ratio;
 const EROFS: i32 = 30;
 const EIO: i32 = 5;
 const HOUR: VolumeEffect = VolumeEffect::Delay(Duration::from_secs(3600));
+/// Something that a replica would do, again and again.
+type Call<'a> = &'a mut dyn FnMut() -> std::io::Result<()>;
 /// Names the volume and the mount point to the child that is to be killed.
 const CHILD: &str = "RESBENCH_TEST_VIEW";
 
@@ -238,7 +240,7 @@ fn each_method_answers_its_errno() {
     fs::create_dir(stage.source.path().join("sub")).unwrap();
     fs::write(stage.source.path().join("sub/inner"), b"inner").unwrap();
     let mut open = File::open(stage.at("other.txt")).unwrap();
-    let cases: [(IoMethod, &str, i32, &mut dyn FnMut() -> std::io::Result<()>); 5] = [
+    let cases: [(IoMethod, &str, i32, Call); 5] = [
         (IoMethod::Read, "*.txt", EIO, &mut || open.read(&mut [0; 8]).map(drop)),
         (IoMethod::Open, "other.txt", 13, &mut || File::open(stage.at("other.txt")).map(drop)),
         (IoMethod::Getattr, "**/inner", EIO, &mut || fs::metadata(stage.at("sub/inner")).map(drop)),
