@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod hist;
 pub mod outcome;
 pub mod plan;
 pub mod rng;
@@ -9,8 +10,12 @@ pub mod units;
 
 pub mod scenario;
 pub mod schedule;
+pub mod summary;
+pub mod target;
 
 pub mod fault;
 pub mod platform;
+
+pub mod report;
 
 pub mod model_server;

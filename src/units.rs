@@ -158,7 +158,7 @@ impl FromStr for Quantile {
 pub struct Seed(pub u64);
 
 /// Index of a phase in its plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PhaseId(pub u16);
 
 /// Reads a duration string of the scenario language: a number and one of `ns us ms s m h`, several

@@ -1,0 +1,3 @@
+//! Reports: one versioned model, rendered to files. Renderers see the model and nothing else.
+
+pub mod model;

@@ -1,0 +1,544 @@
+//! The report model: what `run.json` holds (schema `resbench.run/1`).
+//!
+//! Every file of a run is rendered from this and from `latency.hlog`, by `run` and by `resbench report`
+//! alike. Keys are an interface (DESIGN section 4): names stay, unknown keys may appear beside them. Instants end in
+//! `_at_s`: seconds since the start of the run. Every string that came from the target or from the
+//! scenario is data: renderers escape it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Report::schema`].
+pub const SCHEMA: &str = "resbench.run/1";
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// `resbench.run/1`.
+    pub schema: String,
+    /// Unique id of the run.
+    pub id: String,
+    /// Version of the tool that measured.
+    pub tool_version: String,
+    /// Wall-clock time at offset zero, RFC 3339, UTC.
+    pub started_at: String,
+    /// What was run.
+    pub scenario: ScenarioInfo,
+    /// Root of every random choice.
+    pub seed: u64,
+    /// `met`, `violated` or `inconclusive`.
+    pub verdict: VerdictWord,
+    /// How the run ended.
+    pub ending: Ending,
+    /// Nothing was left broken.
+    pub clean: bool,
+    /// What the process exits with.
+    pub exit_code: u8,
+    /// Why the verdict is what it is, most important first, one sentence each.
+    pub reasons: Vec<String>,
+    /// One per phase, in order.
+    pub phases: Vec<SpanReport>,
+    /// One per fault, in the order of the scenario.
+    pub faults: Vec<FaultReport>,
+    /// `during:NAME` and `after:NAME`.
+    pub spans: Vec<SpanReport>,
+    /// One per objective × span.
+    pub objectives: Vec<ObjectiveReport>,
+    /// One per probe.
+    pub probes: Vec<ProbeReport>,
+    /// Did the generator keep up?
+    pub generator: GeneratorReport,
+    /// Where it ran.
+    pub environment: Environment,
+    /// One-second windows, in order of time and phase.
+    pub windows: Vec<WindowReport>,
+    /// Latency against time, counts.
+    pub heatmap: Heatmap,
+    /// Latency by nines, one curve per measured phase and per fault span.
+    pub nines: Vec<NinesCurve>,
+    /// What happened on the platform.
+    pub platform_events: Vec<EventReport>,
+    /// One example for each error class that occurred.
+    pub error_samples: Vec<ErrorSample>,
+    /// The command that reproduces the run.
+    pub reproduce: String,
+    /// Warnings of the plan.
+    pub warnings: Vec<String>,
+    /// What the plan asked for, for the heads of charts.
+    pub plan: PlanInfo,
+    /// What is still broken, and how a person puts it back; empty when clean.
+    pub residue: Vec<String>,
+}
+
+/// What was run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScenarioInfo {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 over file and `--set`s.
+    pub sha256: String,
+    /// Its path as typed.
+    pub path: String,
+    /// Its first comment line: what it teaches.
+    pub lesson: String,
+}
+
+/// One word for the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictWord {
+    /// Every objective is met and every fault is proven.
+    Met,
+    /// An objective is violated.
+    Violated,
+    /// It could not be decided.
+    #[default]
+    Inconclusive,
+}
+
+impl VerdictWord {
+    /// The word of `run.json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            VerdictWord::Met => "met",
+            VerdictWord::Violated => "violated",
+            VerdictWord::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All phases ran.
+    Completed,
+    /// By Ctrl-C or SIGTERM.
+    Interrupted,
+    /// By the safety stop.
+    SafetyStop,
+    /// No load was sent, or no fault applied, because the steady state did not hold or something could not be reached.
+    #[default]
+    NotStarted,
+}
+
+impl Ending {
+    /// The word of `run.json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Ending::Completed => "completed",
+            Ending::Interrupted => "interrupted",
+            Ending::SafetyStop => "safety_stop",
+            Ending::NotStarted => "not_started",
+        }
+    }
+}
+
+/// A phase or a span. `planned = ok + Σ errors + shed`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpanReport {
+    /// Phase name, `during:NAME` or `after:NAME`.
+    pub name: String,
+    /// First instant.
+    pub start_at_s: f64,
+    /// How long.
+    pub duration_s: f64,
+    /// False for warm-up: in no denominator.
+    pub measured: bool,
+    /// Closed loop: latency is not counted from a plan here (say so wherever it is shown).
+    pub closed_loop: bool,
+    /// Arrivals due.
+    pub planned: u64,
+    /// Put on the wire.
+    pub sent: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Never sent.
+    pub shed: u64,
+    /// Changed by a payload fault.
+    pub altered: u64,
+    /// Requests that were not good, by class; classes that did not occur are left out.
+    pub errors: BTreeMap<String, u64>,
+    /// planned / duration.
+    pub offered_rps: f64,
+    /// Good answers done per second.
+    pub throughput_rps: f64,
+    /// 1 − ok/planned; null without arrivals.
+    pub error_rate: Option<f64>,
+    /// done − due over every planned arrival; a percentile is null where it is infinite.
+    pub latency_us: Percentiles,
+    /// done − due over good answers.
+    pub latency_ok_us: Percentiles,
+    /// done − sent over good answers.
+    pub service_us: Percentiles,
+    /// Connecting, where a request waited for it.
+    pub connect_us: Percentiles,
+    /// sent − due.
+    pub lag_us: Percentiles,
+    /// Every metric that has a value here, with its within-run interval where one was made.
+    pub metrics: BTreeMap<String, MetricValue>,
+    /// What answers said.
+    pub quality: QualityReport,
+    /// The generator kept up in this stretch.
+    pub kept_up: bool,
+}
+
+/// Percentiles in µs, nearest rank.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each is the percentile of its name")]
+pub struct Percentiles {
+    /// How many values.
+    pub n: u64,
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub p99_9: Option<f64>,
+    /// The largest, exact.
+    pub max: Option<f64>,
+    /// The mean of the finite ones, exact.
+    pub mean: Option<f64>,
+}
+
+/// A value with its interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricValue {
+    /// Null where it is infinite or unknown.
+    pub value: Option<f64>,
+    /// Size of the sample.
+    pub n: u64,
+    /// Within-run 95 % interval (block bootstrap), a floor.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+}
+
+/// What answers said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QualityReport {
+    /// Share of labelled answers equal to their label.
+    pub accuracy: Option<f64>,
+    /// Share of answers from a fallback.
+    pub fallback_rate: Option<f64>,
+    /// Answers by model version.
+    pub versions: BTreeMap<String, u64>,
+}
+
+/// One fault: asked for, done, proven, and what it did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultReport {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its driver: `local`.
+    pub via: String,
+    /// How it was done.
+    pub mechanism: String,
+    /// When it should be applied.
+    pub planned_at_s: f64,
+    /// When it should end; null for one-shot faults.
+    pub planned_end_at_s: Option<f64>,
+    /// When it was in force; null if never.
+    pub applied_at_s: Option<f64>,
+    /// When it was gone again; null for one-shot faults.
+    pub reverted_at_s: Option<f64>,
+    /// What it hit, in words.
+    pub targets: Vec<String>,
+    /// Evidence.
+    pub proof: ProofReport,
+    /// What the requests saw of it.
+    pub impact: ImpactReport,
+    /// What went wrong with it, if anything.
+    pub errors: Vec<String>,
+}
+
+/// Evidence that a fault took effect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofReport {
+    /// `effect`, `trusted`, `acknowledged` or `none`.
+    pub level: String,
+    /// Counts as proven.
+    pub proven: bool,
+    /// Things touched.
+    pub touched: u64,
+    /// In words.
+    pub evidence: String,
+}
+
+/// What the requests saw of a fault (DESIGN section 2, Recovery).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ImpactReport {
+    /// `none`, `recovered`, `not_recovered` or `unknown`.
+    pub state: String,
+    /// Applied → hurt, seconds.
+    pub onset_s: Option<f64>,
+    /// When it began to hurt.
+    pub onset_at_s: Option<f64>,
+    /// From applied (one-shot) or reverted (lasting) to recovered, seconds.
+    pub recovery_s: Option<f64>,
+    /// From reverted to recovered, seconds.
+    pub recovery_after_revert_s: Option<f64>,
+    /// When it was recovered.
+    pub recovered_at_s: Option<f64>,
+    /// Applied → the platform took the target out of rotation, seconds.
+    pub detection_s: Option<f64>,
+    /// The longest row of 100 ms slots without a good answer, seconds.
+    pub longest_outage_s: f64,
+    /// Good answers missing against the baseline.
+    pub lost_requests: f64,
+    /// W: good within this, ms.
+    pub within_ms: Option<f64>,
+    /// Share of good answers before the fault.
+    pub baseline_good_ratio: Option<f64>,
+    /// The lowest share of good answers in any second of the fault.
+    pub worst_good_ratio: Option<f64>,
+    /// Why the state is what it is.
+    pub reason: String,
+}
+
+/// One objective in one span.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectiveReport {
+    /// For example `latency.p99`.
+    pub metric: String,
+    /// Phase or span; null for fault metrics and probes.
+    pub span: Option<String>,
+    /// The fault it speaks of.
+    pub fault: Option<String>,
+    /// `max`, `min` or `holds` (probes).
+    pub op: String,
+    /// Null where it is infinite or could not be measured.
+    pub value: Option<f64>,
+    /// The bound, in `unit`.
+    pub bound: f64,
+    /// `s`, `ratio`, `/s`, `count` or empty.
+    pub unit: String,
+    /// Size of the sample.
+    pub n: u64,
+    /// Sample needed to speak.
+    pub needed: u64,
+    /// The verdict.
+    pub verdict: VerdictWord,
+    /// The bound lies inside the within-run interval.
+    pub close: bool,
+    /// In words.
+    pub reason: String,
+    /// Line of the scenario file.
+    pub line: usize,
+}
+
+/// One probe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeReport {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Every asking, in order (at most 1,000 kept; `asked` counts all).
+    pub results: Vec<ProbeResult>,
+    /// How often it was asked.
+    pub asked: u64,
+    /// How often it failed.
+    pub failed: u64,
+}
+
+/// One asking of a probe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeResult {
+    /// `before`, `before_fault`, `during` or `after`.
+    pub when: String,
+    /// When; negative before the start of load.
+    pub at_s: f64,
+    /// It held.
+    pub ok: bool,
+    /// What was seen, at most 300 characters.
+    pub detail: String,
+}
+
+/// Generator health.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GeneratorReport {
+    /// sent − due over the whole run.
+    pub lag_us: LagReport,
+    /// CPU time of the load workers.
+    pub cpu_s: f64,
+    /// Largest resident set of this process.
+    pub max_rss_bytes: u64,
+    /// In every measured span.
+    pub kept_up: bool,
+    /// Load workers.
+    pub workers: usize,
+    /// Sent later than this counts as late, µs.
+    pub late_limit_us: f64,
+    /// In words, when it did not keep up.
+    pub note: String,
+    /// Most requests in flight at once.
+    pub max_in_flight: u64,
+    /// Connections opened.
+    pub connections: u64,
+}
+
+/// Lag percentiles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each is the percentile of its name")]
+pub struct LagReport {
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+/// Where it ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// Host name.
+    pub host: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// CPU model.
+    pub cpu: String,
+    /// CPUs usable.
+    pub cpus: usize,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// `local` or `url`.
+    pub platform: String,
+    /// Replicas at the start.
+    pub replicas: usize,
+    /// Where requests went, secrets masked.
+    pub target: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Time that the link itself adds, median and p99, µs; null without a link.
+    pub link_us: Option<LinkTime>,
+    /// 1-minute load average at the start.
+    pub load_average: f64,
+}
+
+/// What the service link itself adds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each is the percentile of its name")]
+pub struct LinkTime {
+    pub p50: f64,
+    pub p99: f64,
+}
+
+/// One second of one phase. Columns of `windows.csv`, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowReport {
+    /// First instant.
+    pub start_at_s: f64,
+    /// Length (less than 1 at phase edges).
+    pub duration_s: f64,
+    /// Phase name.
+    pub phase: String,
+    /// Arrivals due in it.
+    pub due_planned: u64,
+    /// Of those, good.
+    pub due_ok: u64,
+    /// Of those, good within W of the compliance chart (`plan.within_ms`).
+    pub due_good: u64,
+    /// Of those, failed.
+    pub due_failed: u64,
+    /// Of those, shed.
+    pub due_shed: u64,
+    /// Latency of those, µs; null where infinite.
+    pub due_p50_us: Option<f64>,
+    /// Likewise.
+    pub due_p95_us: Option<f64>,
+    /// Likewise.
+    pub due_p99_us: Option<f64>,
+    /// Largest of the good answers, µs.
+    pub due_max_ok_us: Option<f64>,
+    /// p99 of lag, µs.
+    pub due_lag_p99_us: Option<f64>,
+    /// Errors by class.
+    pub due_errors: BTreeMap<String, u64>,
+    /// Good answers done in it.
+    pub done_ok: u64,
+    /// Failures that ended in it.
+    pub done_failed: u64,
+    /// Most requests in flight.
+    pub in_flight_max: u64,
+    /// Replicas ready at its end; null without a platform.
+    pub replicas_ready: Option<u64>,
+}
+
+/// Latency of good answers against time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Heatmap {
+    /// Width of a column, seconds (columns are joined so that there are at most 600).
+    pub column_s: f64,
+    /// Lower edges of the rows in µs, ascending, log-spaced; one more than there are rows.
+    pub edges_us: Vec<f64>,
+    /// Columns in order of time; each has one count per row.
+    pub columns: Vec<Vec<u64>>,
+    /// Failed or shed per column.
+    pub failed: Vec<u64>,
+}
+
+/// Latency by nines over every planned arrival.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NinesCurve {
+    /// Phase or span.
+    pub span: String,
+    /// Size of the sample.
+    pub n: u64,
+    /// The last quantile that the sample supports (5 or more values beyond it): 1 − 5/n.
+    pub supported: f64,
+    /// (quantile 0..1, latency in µs), ascending; ends before latency becomes infinite.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Something that happened on the platform.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventReport {
+    /// When; clamped to 0 before load.
+    pub at_s: f64,
+    /// Which replica.
+    pub replica: Option<u16>,
+    /// `started`, `exited`, `ready`, `not_ready` or `note`.
+    pub kind: String,
+    /// In words.
+    pub text: String,
+}
+
+/// One example of an error class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorSample {
+    /// The class.
+    pub class: String,
+    /// What it means.
+    pub meaning: String,
+    /// How many, warm-up included.
+    pub count: u64,
+    /// First seen (due).
+    pub first_at_s: f64,
+    /// Last seen (due).
+    pub last_at_s: f64,
+    /// What was seen, at most 300 characters: part of an answer, or the system's words.
+    pub sample: String,
+}
+
+/// What the plan asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanInfo {
+    /// Length of all phases, seconds.
+    pub duration_s: f64,
+    /// The limit that good answers are held against in the compliance chart, ms.
+    pub within_ms: f64,
+    /// Where it came from: `tightest latency bound`, or `2 × baseline p99`.
+    pub within_source: String,
+    /// The share of good answers that objectives ask for, if any (1 − the tightest error-rate bound, or the good_ratio bound).
+    pub good_target: Option<f64>,
+    /// Request timeout, ms.
+    pub timeout_ms: f64,
+    /// In-flight limit.
+    pub max_in_flight: u64,
+    /// `uniform`, `poisson`, `gamma`.
+    pub arrivals: String,
+    /// The tightest latency bound, µs, for SLO lines.
+    pub latency_bound_us: Option<f64>,
+}

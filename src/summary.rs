@@ -1,0 +1,202 @@
+//! What a run measured, put together: spans, seconds, slots. Pure.
+//!
+//! `record/` collects slots of at most 100 ms; here they are merged into whatever stretch of time a
+//! question is about. Owns the definitions of the metrics; leaves alone bounds and verdicts (`objective.rs`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::hist::{Hist, bucket_of, bucket_top, rank_of};
+use crate::outcome::ErrorClass;
+use crate::plan::SpanRef;
+use crate::units::{Offset, PhaseId, Quantile};
+
+/// Everything measured over one stretch of time, by *due*.
+#[derive(Clone, Debug, Default)]
+pub struct SpanStats {
+    /// First instant.
+    pub start: Offset,
+    /// First instant after it.
+    pub end: Offset,
+    /// Arrivals due.
+    pub planned: u64,
+    /// Of those, put on the wire (or tried to).
+    pub sent: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Never sent: the in-flight limit was reached.
+    pub shed: u64,
+    /// Changed by a payload fault.
+    pub altered: u64,
+    /// Requests that were not good, by [`ErrorClass`] as index.
+    pub errors: [u64; ErrorClass::ALL.len()],
+    /// done − due of good answers.
+    pub latency_ok: Hist,
+    /// done − due of sent requests that failed.
+    pub latency_failed: Hist,
+    /// done − sent of good answers.
+    pub service: Hist,
+    /// Connecting (DNS, TCP, TLS), for requests that waited for it.
+    pub connect: Hist,
+    /// sent − due of everything sent.
+    pub lag: Hist,
+    /// Good answers *done* in this stretch, whenever they were due.
+    pub done_ok: u64,
+    /// Sent later than the lag limit (DESIGN 5.8).
+    pub late: u64,
+    /// What answers said.
+    pub quality: Quality,
+    /// The same stretch second by second, in order, for the block bootstrap.
+    pub seconds: Vec<SecondStats>,
+}
+
+impl SpanStats {
+    /// How long, in seconds.
+    pub fn duration_s(&self) -> f64 {
+        self.end.since(self.start).as_secs_f64()
+    }
+
+    /// Σ errors.
+    pub fn failed(&self) -> u64 {
+        self.errors.iter().sum()
+    }
+
+    /// 1 − ok/planned; none without arrivals.
+    pub fn error_rate(&self) -> Option<f64> {
+        share(self.planned - self.ok, self.planned)
+    }
+
+    /// The latency quantile over every planned arrival, failed and shed ones being infinite: the outer
+    /// `None` without arrivals, `Some(None)` when it is infinite. ns.
+    pub fn latency(&self, q: Quantile) -> Option<Option<u64>> {
+        (self.planned > 0).then(|| self.latency_ok.value_at_rank(rank_of(q.share(), self.planned)))
+    }
+
+    /// The largest latency of any answer or failure; infinite (`Some(None)`) when something was shed or unfinished.
+    pub fn latency_max(&self) -> Option<Option<u64>> {
+        (self.planned > 0).then(|| (self.ok == self.planned).then(|| self.latency_ok.max()))
+    }
+
+    /// Share of planned arrivals good within this time; none without arrivals.
+    pub fn good_ratio(&self, within: Duration) -> Option<f64> {
+        share(self.latency_ok.count_at_or_below(within.as_nanos() as u64), self.planned)
+    }
+
+    /// Good answers done per second; none for an empty stretch.
+    pub fn throughput(&self) -> Option<f64> {
+        (self.duration_s() > 0.0).then(|| self.done_ok as f64 / self.duration_s())
+    }
+
+    /// Did the generator keep up here (DESIGN 5.8)? At least 99 % sent in time and `client` errors below 0.1 %.
+    pub fn kept_up(&self) -> bool {
+        self.late as f64 <= 0.01 * self.planned as f64
+            && self.errors[ErrorClass::Client as usize] as f64 <= 0.001 * self.planned as f64
+    }
+}
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// What good answers said.
+#[derive(Clone, Debug, Default)]
+pub struct Quality {
+    /// Answers whose row has a label and whose prediction was found.
+    pub labelled: u64,
+    /// Of those, equal to the label.
+    pub correct: u64,
+    /// Good answers in which a fallback level was looked for.
+    pub fallback_known: u64,
+    /// Of those, with a level above 0.
+    pub fallback: u64,
+    /// Answers by model version; at most 32 names, the rest is `other`.
+    pub versions: BTreeMap<String, u64>,
+}
+
+impl Quality {
+    /// Share of labelled answers that are right.
+    pub fn accuracy(&self) -> Option<f64> {
+        share(self.correct, self.labelled)
+    }
+
+    /// Share of answers that came from a fallback.
+    pub fn fallback_rate(&self) -> Option<f64> {
+        share(self.fallback, self.fallback_known)
+    }
+}
+
+/// One second (or the part of it that lies in a span), by *due*.
+#[derive(Clone, Debug, Default)]
+pub struct SecondStats {
+    /// First instant.
+    pub start: Offset,
+    /// Arrivals due.
+    pub planned: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Latency of good answers as (bucket, count), ascending; see `hist::bucket_of`.
+    pub latency_ok: Vec<(u16, u32)>,
+}
+
+/// At most 100 ms, by *due*. Slots never cross a phase edge or a moment at which a fault was applied or reverted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slot {
+    /// First instant.
+    pub start: Offset,
+    /// First instant after it.
+    pub end: Offset,
+    /// Its phase.
+    pub phase: PhaseId,
+    /// Its phase is measured.
+    pub measured: bool,
+    /// Arrivals due.
+    pub planned: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Latency of good answers as (bucket, count), ascending.
+    pub latency_ok: Vec<(u16, u32)>,
+}
+
+impl Slot {
+    /// Good answers within this time.
+    pub fn good(&self, within: Duration) -> u64 {
+        let limit = bucket_of(within.as_nanos() as u64);
+        self.latency_ok.iter().take_while(|(b, _)| *b <= limit).map(|(_, n)| u64::from(*n)).sum()
+    }
+}
+
+/// Latency quantile of pooled (bucket, count) lists over `planned` arrivals; none when infinite or empty. ns.
+pub fn pooled_quantile(parts: &[&[(u16, u32)]], planned: u64, share: f64) -> Option<u64> {
+    let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+    parts.iter().flat_map(|p| p.iter()).for_each(|(b, n)| *counts.entry(*b).or_default() += u64::from(*n));
+    let rank = rank_of(share, planned);
+    let mut seen = 0;
+    counts
+        .into_iter()
+        .find(|(_, n)| {
+            seen += n;
+            seen >= rank && rank > 0
+        })
+        .map(|(b, _)| bucket_top(b))
+}
+
+/// Everything that a run measured.
+#[derive(Clone, Debug, Default)]
+pub struct RunSummary {
+    /// One per phase, in order.
+    pub phases: Vec<SpanStats>,
+    /// Per fault: `during:` and `after:`, where they exist.
+    pub spans: BTreeMap<SpanRef, SpanStats>,
+    /// The whole run, in order.
+    pub slots: Vec<Slot>,
+}
+
+impl RunSummary {
+    /// The statistics of a span.
+    pub fn span(&self, span: &SpanRef) -> Option<&SpanStats> {
+        match span {
+            SpanRef::Phase(id) => self.phases.get(id.0 as usize),
+            other => self.spans.get(other),
+        }
+    }
+}

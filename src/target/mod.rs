@@ -1,0 +1,291 @@
+//! Protocols: what a request body is and what an answer means.
+//!
+//! One file per protocol. Bodies are encoded before the run; an answer is checked where it arrives, without
+//! keeping it. Owns meaning; leaves alone the wire (`client/`) and counting (`record/`).
+
+mod extract;
+mod http;
+mod mlflow;
+
+use std::borrow::Cow;
+
+use crate::plan::{AnswerPaths, Bodies, Dataset, Place, Plan, Protocol, Target};
+
+pub use extract::{Scalar, scalar_at};
+
+/// Request bodies, encoded before the run and laid out one after another.
+#[derive(Debug, Default)]
+pub struct RequestBodies {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    labels: Option<Vec<Label>>,
+    /// The `content-type` of every body.
+    pub content_type: &'static str,
+}
+
+/// The answer that a row should get.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Label {
+    /// Compared as a number.
+    Number(f64),
+    /// Compared as text.
+    Text(String),
+}
+
+impl Label {
+    fn of(text: &str) -> Label {
+        text.trim().parse().map_or_else(|_| Label::Text(text.to_owned()), Label::Number)
+    }
+
+    fn matches(&self, value: &Scalar<'_>) -> bool {
+        match (self, value) {
+            (Label::Number(want), Scalar::Number(got)) => (want - got).abs() <= 1e-9 * want.abs().max(1.0),
+            (Label::Number(want), Scalar::Text(got)) => got.parse::<f64>().is_ok_and(|g| g == *want),
+            (Label::Number(want), Scalar::Bool(got)) => *want == f64::from(u8::from(*got)),
+            (Label::Text(want), Scalar::Text(got)) => want == got,
+            (Label::Text(want), Scalar::Bool(got)) => want.eq_ignore_ascii_case(if *got { "true" } else { "false" }),
+            _ => false,
+        }
+    }
+}
+
+impl RequestBodies {
+    /// Encodes everything that the plan sends.
+    pub fn encode(plan: &Plan) -> RequestBodies {
+        let mut all = RequestBodies { content_type: "application/json", ..RequestBodies::default() };
+        match &plan.traffic.bodies {
+            Bodies::One(body) => all.push(body.as_bytes()),
+            Bodies::Lines(lines) => lines.iter().for_each(|l| all.push(l.as_bytes())),
+            Bodies::Dataset(table) => {
+                let mut row_bytes = Vec::new();
+                for row in &table.rows {
+                    row_bytes.clear();
+                    match plan.target.protocol {
+                        Protocol::Mlflow => mlflow::encode(table, row, &mut row_bytes),
+                        Protocol::Http => http::encode(table, row, &mut row_bytes),
+                    }
+                    all.push(&row_bytes);
+                }
+                all.labels = table.labels.as_ref().map(|l| l.iter().map(|t| Label::of(t)).collect());
+            }
+        }
+        all
+    }
+
+    fn push(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many; at least one.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Never: a plan has at least one body.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The body of this number.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start..self.ends[row]]
+    }
+
+    fn label(&self, row: usize) -> Option<&Label> {
+        self.labels.as_ref()?.get(row)
+    }
+}
+
+/// Appends one cell as JSON: a number where the whole column is numeric, else a string; an empty cell is null.
+fn json_cell(table: &Dataset, column: usize, cell: &str, out: &mut Vec<u8>) {
+    let text = cell.trim();
+    if text.is_empty() {
+        out.extend_from_slice(b"null");
+    } else if table.numeric.get(column) == Some(&true) {
+        // A column is numeric when every cell parses as f64; JSON wants neither a leading `+` nor `.5`.
+        match text.parse::<i64>() {
+            Ok(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            Err(_) => {
+                serde_json::to_writer(&mut *out, &text.parse::<f64>().unwrap_or(f64::NAN)).expect("writing to memory")
+            }
+        }
+    } else {
+        serde_json::to_writer(&mut *out, cell).expect("writing to memory");
+    }
+}
+
+/// An answer as it came off the wire, whole.
+pub struct Answer<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names and values.
+    pub headers: &'a [httparse::Header<'a>],
+    /// The body, transfer coding removed.
+    pub body: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    fn header(&self, name: &str) -> Option<&'a str> {
+        let found = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok().map(str::trim)
+    }
+}
+
+/// What a good answer said.
+#[derive(Debug, Default, PartialEq)]
+pub struct Facts<'a> {
+    /// Prediction equal to the label; none without label or prediction.
+    pub correct: Option<bool>,
+    /// Fallback level above 0; none where none was looked for.
+    pub fallback: Option<bool>,
+    /// The model version that answered.
+    pub version: Option<Cow<'a, str>>,
+}
+
+/// Why an answer is not good.
+#[derive(Debug, PartialEq)]
+pub enum Wrong {
+    /// An unexpected status.
+    Status(u16),
+    /// Not what the protocol promises, in words.
+    Content(Cow<'static, str>),
+}
+
+/// Judges answers of one target.
+#[derive(Debug)]
+pub struct Checker {
+    protocol: Protocol,
+    expect_status: Vec<u16>,
+    paths: AnswerPaths,
+}
+
+impl Checker {
+    /// For this target. MLflow's prediction is looked for at `/predictions/0` unless the scenario says otherwise.
+    pub fn new(target: &Target) -> Checker {
+        let mut paths = target.answer.clone();
+        if target.protocol == Protocol::Mlflow && paths.prediction.is_none() {
+            paths.prediction = Some(Place::Json("/predictions/0".into()));
+        }
+        Checker { protocol: target.protocol, expect_status: target.expect_status.clone(), paths }
+    }
+
+    /// Is this a good answer to that row, and what does it say?
+    ///
+    /// # Errors
+    /// Why it is not good.
+    pub fn check<'a>(&self, answer: &Answer<'a>, bodies: &RequestBodies, row: usize) -> Result<Facts<'a>, Wrong> {
+        if !self.expect_status.contains(&answer.status) {
+            return Err(Wrong::Status(answer.status));
+        }
+        if self.protocol == Protocol::Mlflow {
+            mlflow::check(answer.body).map_err(Wrong::Content)?;
+        }
+        let correct = match (bodies.label(row), &self.paths.prediction) {
+            (Some(label), Some(place)) => find(place, answer).map(|value| label.matches(&value)),
+            _ => None,
+        };
+        let fallback = self.paths.fallback.as_ref().map(|place| {
+            find(place, answer).is_some_and(|v| match v {
+                Scalar::Number(level) => level > 0.0,
+                Scalar::Bool(on) => on,
+                Scalar::Text(t) => !matches!(t.trim(), "" | "0" | "0.0" | "none" | "false"),
+                Scalar::Null | Scalar::Other => false,
+            })
+        });
+        let version = self.paths.version.as_ref().and_then(|place| find(place, answer)).and_then(|v| match v {
+            Scalar::Text(t) => Some(t),
+            Scalar::Number(n) => Some(Cow::Owned(n.to_string())),
+            _ => None,
+        });
+        Ok(Facts { correct, fallback, version })
+    }
+}
+
+fn find<'a>(place: &Place, answer: &Answer<'a>) -> Option<Scalar<'a>> {
+    match place {
+        Place::Header(name) => answer.header(name).map(|v| Scalar::Text(Cow::Borrowed(v))),
+        Place::Json(pointer) => scalar_at(answer.body, pointer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checker(protocol: Protocol, answer: AnswerPaths) -> Checker {
+        let target = Target {
+            protocol,
+            url: None,
+            headers: vec![],
+            ca: None,
+            method: "POST".into(),
+            expect_status: vec![200],
+            answer,
+        };
+        Checker::new(&target)
+    }
+
+    fn bodies(labels: &[&str]) -> RequestBodies {
+        let mut b = RequestBodies::default();
+        labels.iter().for_each(|_| b.push(b"{}"));
+        b.labels = Some(labels.iter().map(|l| Label::of(l)).collect());
+        b
+    }
+
+    #[test]
+    fn mlflow_answers_are_judged_by_content() {
+        let c = checker(
+            Protocol::Mlflow,
+            AnswerPaths {
+                version: Some(Place::Header("x-model-version".into())),
+                fallback: Some(Place::Json("/fallback".into())),
+                prediction: None,
+            },
+        );
+        let headers = [httparse::Header { name: "X-Model-Version", value: b"7" }];
+        let b = bodies(&["1", "0"]);
+        let answer = |body| Answer { status: 200, headers: &headers, body };
+        let facts = c.check(&answer(br#"{"predictions": [1], "fallback": 0}"#), &b, 0).unwrap();
+        assert_eq!(facts, Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()) });
+        assert_eq!(c.check(&answer(br#"{"predictions": [1], "fallback": 2}"#), &b, 1).unwrap().correct, Some(false));
+        for bad in [
+            &b"<html>"[..],
+            b"{}",
+            br#"{"predictions": []}"#,
+            br#"{"predictions": 3}"#,
+            br#"{"error_code":"X"}"#,
+            br#"{"predictions":[NaN]}"#,
+            b"",
+            br#"{"predictions":[1]"#,
+            br#"{"predictions":[1e999]}"#,
+        ] {
+            assert!(
+                matches!(c.check(&answer(bad), &b, 0), Err(Wrong::Content(_))),
+                "{:?}",
+                String::from_utf8_lossy(bad)
+            );
+        }
+        assert_eq!(c.check(&Answer { status: 503, headers: &[], body: b"" }, &b, 0), Err(Wrong::Status(503)));
+    }
+
+    #[test]
+    fn rows_become_json_with_numbers_and_text() {
+        let table = Dataset {
+            columns: vec!["amount".into(), "country".into()],
+            rows: vec![vec!["12.50".into(), "a\"b".into()], vec!["3".into(), String::new()]],
+            labels: None,
+            numeric: vec![true, false],
+        };
+        let mut out = Vec::new();
+        mlflow::encode(&table, &table.rows[0], &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"dataframe_split":{"columns":["amount","country"],"data":[[12.5,"a\"b"]]}}"#
+        );
+        let mut out = Vec::new();
+        http::encode(&table, &table.rows[1], &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"amount":3,"country":null}"#);
+    }
+}
