@@ -8,6 +8,9 @@ pub mod plan;
 pub mod rng;
 pub mod units;
 
+pub mod bootstrap;
+pub mod impact;
+pub mod objective;
 pub mod scenario;
 pub mod schedule;
 pub mod summary;
