@@ -1,0 +1,420 @@
+//! What the requests saw of a fault: did it hurt, since when, until when, and what it cost. Pure.
+//!
+//! Owns the definitions of DESIGN section 2, *Recovery*, and section 4 (`longest_outage_s`, `lost_requests`).
+//! Leaves alone bounds (`objective.rs`) and whether the fault was really there (its proof).
+//!
+//! Everything is read from slots of at most 100 ms, by *due*. Q is the share of arrivals good within W.
+//! Where the design leaves a choice, this is what we chose:
+//!
+//! - The baseline is every measured slot before the *first* fault of the run, so that the damage of one
+//!   fault never lowers the bar of the next. It needs 100 arrivals.
+//! - A second with fewer than 100 arrivals is extended forward until it has them, to 10 s at most; with fewer
+//!   than that nothing is said about it. Seconds begin at every slot, and lie wholly before the censor.
+//! - Onset is the first slot of the first hurt second that is itself below the bar.
+//! - When fewer than 10 s are left before the censor, the pooled window ends there; with fewer than 3 s left a good
+//!   end is not called recovered but `unknown`.
+//! - A fault applied less than a second after this one is part of the same blow and does not censor it: no whole
+//!   second lies between them.
+//! - A lasting fault may recover while it is held (its target was taken out of rotation) and hurt again when it
+//!   ends. Hurt that begins up to 10 s after *reverted* is followed too, so that such a recovery is not called free.
+
+use std::time::Duration;
+
+use crate::plan::Plan;
+use crate::summary::{Slot, pooled_quantile};
+use crate::units::Offset;
+
+/// Hurt and recovered are told apart at this share of the baseline's Q.
+pub const BAR: f64 = 0.99;
+/// Arrivals that a second needs before its Q is believed.
+pub const MIN_ARRIVALS: u64 = 100;
+
+const SECOND: Duration = Duration::from_secs(1);
+const POOLED: Duration = Duration::from_secs(10);
+const SHORTEST_POOLED: Duration = Duration::from_secs(3);
+
+/// When a fault was really there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultTimes {
+    /// First applied; none when it never was.
+    pub applied: Option<Offset>,
+    /// Last reverted; none for one-shot faults and those still held when load stopped.
+    pub reverted: Option<Offset>,
+    /// It lasts, so recovery counts from `reverted`.
+    pub lasting: bool,
+}
+
+/// Did it hurt, and is that over?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Never hurt.
+    None,
+    /// Hurt, and over.
+    Recovered,
+    /// Still hurt when the next fault or the end came.
+    NotRecovered,
+    /// Could not be told.
+    Unknown,
+}
+
+impl State {
+    /// The word of `run.json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::None => "none",
+            State::Recovered => "recovered",
+            State::NotRecovered => "not_recovered",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the requests saw of one fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Impact {
+    /// Did it hurt, and is that over?
+    pub state: State,
+    /// When it began to hurt.
+    pub onset: Option<Offset>,
+    /// When it was over.
+    pub recovered_at: Option<Offset>,
+    /// Until recovered, seconds: from *applied* for a one-shot fault, from *reverted* for a lasting one (0 when that was over
+    /// before). 0 when it never hurt; none when not recovered or unknown.
+    pub recovery_s: Option<f64>,
+    /// From *reverted* to recovered, seconds; none for a fault that was not reverted.
+    pub recovery_after_revert_s: Option<f64>,
+    /// How long recovery was watched for, seconds, counted like `recovery_s`: an unfinished recovery took longer than this.
+    pub watched_s: f64,
+    /// The longest row of slots that had arrivals and no good answer, seconds, from *applied* until recovery. Empty
+    /// slots neither end a row nor begin one. None without W.
+    pub longest_outage_s: Option<f64>,
+    /// Good answers missing against the baseline over the same time, never below 0; none without a baseline.
+    pub lost_requests: Option<f64>,
+    /// W; none when nothing gives it.
+    pub within: Option<Duration>,
+    /// Q before the first fault.
+    pub baseline_q: Option<f64>,
+    /// The lowest Q of any second from *applied* until recovery.
+    pub worst_q: Option<f64>,
+    /// Why the state is what it is.
+    pub reason: String,
+}
+
+impl Impact {
+    fn unknown(reason: impl Into<String>) -> Impact {
+        Impact {
+            state: State::Unknown,
+            onset: None,
+            recovered_at: None,
+            recovery_s: None,
+            recovery_after_revert_s: None,
+            watched_s: 0.0,
+            longest_outage_s: None,
+            lost_requests: None,
+            within: None,
+            baseline_q: None,
+            worst_q: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// W of a fault as the plan gives it: `within` of an objective on it, else the tightest latency bound; none means
+/// [`default_within`].
+pub fn planned_within(plan: &Plan, fault: usize) -> Option<Duration> {
+    let own = plan.objectives.iter().filter(|o| o.fault == Some(fault)).find_map(|o| o.within);
+    own.or_else(|| plan.tightest_latency_bound())
+}
+
+/// W where no objective gives one: 2 × the p99 of good answers before the first fault. None without good answers then.
+pub fn default_within(slots: &[Slot], faults: &[FaultTimes]) -> Option<Duration> {
+    let baseline: Vec<&Slot> = baseline(slots, faults).collect();
+    let parts: Vec<&[(u16, u32)]> = baseline.iter().map(|s| s.latency_ok.as_slice()).collect();
+    let p99 = pooled_quantile(&parts, baseline.iter().map(|s| s.ok).sum(), 0.99)?;
+    Some(Duration::from_nanos(2 * p99))
+}
+
+/// What the requests saw of `faults[which]`, given the slots of the whole run in order. `within` is W; none takes
+/// [`default_within`].
+pub fn measure(slots: &[Slot], faults: &[FaultTimes], which: usize, within: Option<Duration>) -> Impact {
+    let fault = faults[which];
+    let Some(applied) = fault.applied else { return Impact::unknown("the fault was never applied") };
+    let Some(within) = within.or_else(|| default_within(slots, faults)) else {
+        return Impact::unknown(
+            "no objective says what is good in time, and no good answer came before the first fault",
+        );
+    };
+    let course = Course::new(slots, within);
+    let censor = censor(slots, faults, applied);
+    let watch = Watch { course: &course, fault, applied, censor };
+    match baseline_q(slots, faults, within) {
+        Ok(q) => watch.impact(q, within),
+        Err(reason) => Impact {
+            within: Some(within),
+            longest_outage_s: Some(course.longest_outage(applied, censor)),
+            ..Impact::unknown(reason)
+        },
+    }
+}
+
+fn first_applied(faults: &[FaultTimes]) -> Option<Offset> {
+    faults.iter().filter_map(|f| f.applied).min()
+}
+
+fn baseline<'a>(slots: &'a [Slot], faults: &[FaultTimes]) -> impl Iterator<Item = &'a Slot> {
+    let until = first_applied(faults).unwrap_or(Offset(u64::MAX));
+    slots.iter().filter(move |s| s.measured && s.end <= until)
+}
+
+fn baseline_q(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> Result<f64, String> {
+    let (planned, good) =
+        baseline(slots, faults).fold((0, 0), |(planned, good), s| (planned + s.planned, good + s.good(within)));
+    if planned < MIN_ARRIVALS {
+        Err(format!("only {planned} measured arrivals before the first fault to compare with, {MIN_ARRIVALS} needed"))
+    } else if good == 0 {
+        Err("no answer was good in time before the first fault, so nothing can get worse".into())
+    } else {
+        Ok(good as f64 / planned as f64)
+    }
+}
+
+/// The next fault, or the end of the slots.
+fn censor(slots: &[Slot], faults: &[FaultTimes], applied: Offset) -> Offset {
+    let end = slots.last().map_or(applied, |s| s.end);
+    let later = faults.iter().filter_map(|f| f.applied).filter(|other| *other >= applied + SECOND);
+    later.min().unwrap_or(end).min(end)
+}
+
+/// Arrivals and good ones, pooled.
+#[derive(Clone, Copy, Debug)]
+struct Pool {
+    planned: u64,
+    good: u64,
+}
+
+impl Pool {
+    fn q(self) -> Option<f64> {
+        (self.planned > 0).then(|| self.good as f64 / self.planned as f64)
+    }
+}
+
+/// The slots of the run with running sums, so that any stretch is pooled by two look-ups.
+struct Course<'a> {
+    slots: &'a [Slot],
+    /// Sums before each slot; one longer than the slots.
+    before: Vec<Pool>,
+}
+
+impl Course<'_> {
+    fn new(slots: &[Slot], within: Duration) -> Course<'_> {
+        let mut before = vec![Pool { planned: 0, good: 0 }];
+        let mut sum = before[0];
+        for slot in slots {
+            sum = Pool { planned: sum.planned + slot.planned, good: sum.good + slot.good(within) };
+            before.push(sum);
+        }
+        Course { slots, before }
+    }
+
+    /// Index of the first slot that starts at or after this instant.
+    fn from(&self, at: Offset) -> usize {
+        self.slots.partition_point(|s| s.start < at)
+    }
+
+    fn pool(&self, from: usize, to: usize) -> Pool {
+        let (a, b) = (self.before[from], self.before[to.max(from)]);
+        Pool { planned: b.planned - a.planned, good: b.good - a.good }
+    }
+
+    /// Q of the second that begins with slot `i`, extended to [`MIN_ARRIVALS`]; none when too few arrive.
+    fn second(&self, i: usize, until: Offset) -> Option<f64> {
+        let start = self.slots[i].start;
+        let last = self.from((start + POOLED).min(until));
+        let mut to = self.from(start + SECOND);
+        while to < last && self.pool(i, to).planned < MIN_ARRIVALS {
+            to += 1;
+        }
+        let pool = self.pool(i, to);
+        if pool.planned < MIN_ARRIVALS { None } else { pool.q() }
+    }
+
+    /// Q over the 10 s that begin with slot `i`, or what is left of them.
+    fn pooled(&self, i: usize, until: Offset) -> Option<f64> {
+        self.pool(i, self.from((self.slots[i].start + POOLED).min(until))).q()
+    }
+
+    /// Slots at which a whole second begins within this time.
+    fn seconds(&self, from: Offset, until: Offset) -> impl Iterator<Item = usize> + '_ {
+        (self.from(from)..self.slots.len()).take_while(move |i| self.slots[*i].start + SECOND <= until)
+    }
+
+    fn longest_outage(&self, from: Offset, to: Offset) -> f64 {
+        let mut longest = Duration::ZERO;
+        let mut row_start = None;
+        for i in self.from(from)..self.from(to) {
+            match self.pool(i, i + 1) {
+                Pool { planned: 0, .. } => {}
+                Pool { good: 0, .. } => {
+                    let start = *row_start.get_or_insert(self.slots[i].start);
+                    longest = longest.max(self.slots[i].end.since(start));
+                }
+                _ => row_start = None,
+            }
+        }
+        longest.as_secs_f64()
+    }
+}
+
+/// How the search for a recovery ended.
+enum Search {
+    Recovered(usize),
+    NotRecovered,
+    Unknown(String),
+}
+
+/// One fault, watched from *applied* to the censor.
+struct Watch<'a> {
+    course: &'a Course<'a>,
+    fault: FaultTimes,
+    applied: Offset,
+    censor: Offset,
+}
+
+impl Watch<'_> {
+    fn impact(&self, baseline_q: f64, within: Duration) -> Impact {
+        let bar = BAR * baseline_q;
+        let (state, onset, recovered_at, reason) = self.follow(bar);
+        let until = self.cost_until(state, recovered_at);
+        let reverted = self.fault.reverted;
+        let since_base = |at: Offset| match (self.fault.lasting, reverted) {
+            (false, _) => at.since(self.applied).as_secs_f64(),
+            (true, Some(reverted)) => at.since(reverted).as_secs_f64(),
+            // Held to the end: whatever is over is over before *reverted*.
+            (true, None) => 0.0,
+        };
+        let pool = self.course.pool(self.course.from(self.applied), self.course.from(until));
+        let seconds = self.course.seconds(self.applied, until.max(self.applied + SECOND).min(self.censor));
+        Impact {
+            state,
+            onset,
+            recovered_at,
+            recovery_s: if state == State::None { Some(0.0) } else { recovered_at.map(since_base) },
+            recovery_after_revert_s: recovered_at.zip(reverted).map(|(at, reverted)| at.since(reverted).as_secs_f64()),
+            watched_s: since_base(self.censor),
+            longest_outage_s: Some(self.course.longest_outage(self.applied, until)),
+            lost_requests: Some((baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            within: Some(within),
+            baseline_q: Some(baseline_q),
+            worst_q: seconds.filter_map(|i| self.course.second(i, self.censor)).min_by(f64::total_cmp),
+            reason,
+        }
+    }
+
+    /// State, onset, end and reason. Follows a lasting fault through hurts that come back; see the top of the file.
+    fn follow(&self, bar: f64) -> (State, Option<Offset>, Option<Offset>, String) {
+        let first = match self.first_hurt(self.applied, self.censor, bar) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => {
+                let reason = format!("no second fell below {:.2} % good", 100.0 * bar);
+                return (State::None, None, None, reason);
+            }
+            Err(reason) => return (State::Unknown, None, None, reason),
+        };
+        let onset = Some(self.course.slots[first].start);
+        let mut hurt = first;
+        loop {
+            let recovered = match self.recovery(hurt, bar) {
+                Search::Recovered(slot) => slot,
+                Search::NotRecovered if self.ends_before_revert() => {
+                    let reason = "the next fault, or the end, came before this one was reverted";
+                    return (State::Unknown, onset, None, reason.into());
+                }
+                Search::NotRecovered => {
+                    let reason = format!("not back at {:.2} % good by {}", 100.0 * bar, self.censor);
+                    return (State::NotRecovered, onset, None, reason);
+                }
+                Search::Unknown(reason) => return (State::Unknown, onset, None, reason),
+            };
+            let at = self.course.slots[recovered].start;
+            match self.next_hurt(at, bar) {
+                Some(again) if again > recovered => hurt = again,
+                _ => {
+                    let reason = format!("at least {:.2} % good from {at} on", 100.0 * bar);
+                    return (State::Recovered, onset, Some(at), reason);
+                }
+            }
+        }
+    }
+
+    /// The first slot that hurts, of the first hurt second in this time; an error when no second could be told.
+    fn first_hurt(&self, from: Offset, until: Offset, bar: f64) -> Result<Option<usize>, String> {
+        let mut told = false;
+        for i in self.course.seconds(from, until) {
+            let Some(q) = self.course.second(i, self.censor) else { continue };
+            told = true;
+            if q < bar {
+                // The pool is below the bar, so one of its slots is.
+                let below = |j: &usize| self.course.pool(*j, j + 1).q().is_some_and(|q| q < bar);
+                return Ok((i..self.course.slots.len()).find(below));
+            }
+        }
+        if told {
+            Ok(None)
+        } else if self.censor < from + SECOND {
+            Err("less than a second was left before the next fault or the end".into())
+        } else {
+            Err(format!("fewer than {MIN_ARRIVALS} arrivals in every 10 s after it was applied"))
+        }
+    }
+
+    /// A hurt that a lasting fault brings back after it had recovered while it was held.
+    fn next_hurt(&self, recovered: Offset, bar: f64) -> Option<usize> {
+        let reverted = self.fault.reverted.filter(|r| self.fault.lasting && recovered < *r)?;
+        let until = (reverted + POOLED + SECOND).min(self.censor);
+        self.first_hurt(recovered, until, bar).ok().flatten()
+    }
+
+    fn recovery(&self, hurt: usize, bar: f64) -> Search {
+        let mut told = false;
+        // The earliest start of a good end that is too short to be called recovered.
+        let mut good_end = None;
+        for i in self.course.seconds(self.course.slots[hurt].end, self.censor) {
+            let second = self.course.second(i, self.censor);
+            let pooled_good = self.course.pooled(i, self.censor).is_some_and(|q| q >= bar);
+            told |= second.is_some();
+            let left = self.censor.since(self.course.slots[i].start);
+            match second {
+                Some(q) if q >= bar && pooled_good && left >= SHORTEST_POOLED => return Search::Recovered(i),
+                Some(q) if q < bar => good_end = None,
+                _ if pooled_good => good_end = good_end.or(Some(left)),
+                _ => good_end = None,
+            }
+        }
+        match good_end {
+            Some(left) => Search::Unknown(format!(
+                "good again for the last {:.1} s before the next fault or the end, too short to call it recovered",
+                left.as_secs_f64()
+            )),
+            None if told => Search::NotRecovered,
+            None => Search::Unknown("too little was left, or too few arrived, after it began to hurt".into()),
+        }
+    }
+
+    /// A lasting fault that was still held at the censor: its recovery could not even begin.
+    fn ends_before_revert(&self) -> bool {
+        self.fault.lasting && self.fault.reverted.is_none_or(|r| r >= self.censor)
+    }
+
+    /// Outage and lost requests are counted until recovery, and at least while the fault was held. For one that never hurt:
+    /// until 10 s after it, because losing three requests is no hurt but is a loss.
+    fn cost_until(&self, state: State, recovered_at: Option<Offset>) -> Offset {
+        let held_until = self.fault.reverted.unwrap_or(self.applied);
+        let until = match (state, recovered_at) {
+            (State::None, _) if self.fault.lasting && self.fault.reverted.is_none() => self.censor,
+            (State::None, _) => held_until + POOLED,
+            (_, Some(at)) => at.max(held_until),
+            (_, None) => self.censor,
+        };
+        until.min(self.censor)
+    }
+}
