@@ -42,6 +42,9 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     bound: usize,
+    /// Workers without a job. One that was woken but does not run yet is free still, so that what it is about
+    /// to take fills no place in the queue.
+    free: usize,
     closed: bool,
 }
 
@@ -55,7 +58,8 @@ impl Pool {
     /// Starts the workers, where the model needs any.
     pub(super) fn start(options: &Options, model: Model) -> io::Result<Pool> {
         let inline = model.store.is_none() && options.service_time == ServiceTime::None;
-        let queue = Queue { jobs: VecDeque::new(), bound: options.queue, closed: false };
+        let workers = if inline { 0 } else { options.workers };
+        let queue = Queue { jobs: VecDeque::new(), bound: options.queue, free: workers, closed: false };
         let pool = Pool {
             shared: Arc::new(Shared {
                 model,
@@ -64,9 +68,9 @@ impl Pool {
                 wake: Condvar::new(),
                 alive: AtomicUsize::new(0),
             }),
-            workers: if inline { 0 } else { options.workers },
+            workers,
         };
-        for index in 0..pool.workers {
+        for index in 0..workers {
             let (shared, time, chance) = (pool.shared.clone(), options.service_time, options.stream_of_worker(index));
             pool.shared.alive.fetch_add(1, Relaxed);
             let worker = AtWork(shared);
@@ -85,7 +89,8 @@ impl Pool {
 
     /// Requests that wait for a worker.
     pub(super) fn queue_depth(&self) -> usize {
-        self.shared.queue().jobs.len()
+        let queue = self.shared.queue();
+        queue.jobs.len().saturating_sub(queue.free)
     }
 
     /// Whether every worker is still there.
@@ -122,7 +127,7 @@ impl Shared {
     /// Puts a job into the queue, or says that it is full.
     fn offer(&self, job: Job) -> bool {
         let mut queue = self.queue();
-        let room = queue.jobs.len() < queue.bound;
+        let room = queue.jobs.len() < queue.bound + queue.free;
         if room {
             queue.jobs.push_back(job);
             self.wake.notify_one();
@@ -138,6 +143,7 @@ impl Shared {
                 return None;
             }
             if let Some(job) = queue.jobs.pop_front() {
+                queue.free -= 1;
                 return Some(job);
             }
             queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -168,6 +174,8 @@ impl AtWork {
                 clock::sleep(time.sample(&mut chance));
                 shared.predict(store.as_mut(), job.format, &job.body)
             });
+            // Free before the answer is out: a client that asks again at once finds the place.
+            shared.queue().free += 1;
             let _ = job.reply.send(answer); // The client may have left meanwhile.
         }
     }
