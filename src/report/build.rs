@@ -1,0 +1,451 @@
+//! From what was measured to the report model. Pure: the same facts give the same report.
+
+use std::collections::BTreeMap;
+
+use crate::fault::runner::FaultRecord;
+use crate::hist::{Hist, bucket_top, rank_of};
+use crate::impact::Impact;
+use crate::objective::{Judged, Verdict};
+use crate::outcome::ErrorClass;
+use crate::plan::{Lasts, Load, Metric, Op, Plan, ProbeKind, Process, SpanRef};
+use crate::platform::{PlatformEvent, PlatformEventKind};
+use crate::probe::ProbeLog;
+use crate::record::ErrorTrace;
+use crate::record::assemble::Window;
+use crate::report::model::*;
+use crate::summary::{RunSummary, SpanStats};
+use crate::units::{Offset, Quantile};
+
+/// Everything that a report is made of.
+pub struct Facts<'a> {
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// Identity, outcome and surroundings, filled in by the caller.
+    pub frame: Report,
+    /// What was measured.
+    pub summary: &'a RunSummary,
+    /// By second.
+    pub windows: &'a [Window],
+    /// What became of each fault.
+    pub faults: &'a [FaultRecord],
+    /// What requests saw of each fault.
+    pub impacts: &'a [Impact],
+    /// applied → out of rotation, seconds, per fault.
+    pub detections: &'a [Option<f64>],
+    /// Each objective in each span.
+    pub judged: &'a [Judged],
+    /// Each probe.
+    pub probes: &'a [ProbeLog],
+    /// What happened on the platform.
+    pub events: &'a [PlatformEvent],
+    /// Replicas at the start; 0 without a platform.
+    pub replicas: usize,
+    /// Examples of errors, by class.
+    pub errors: &'a [ErrorTrace],
+    /// The limit of the compliance chart, ns, and where it came from.
+    pub within: (u64, &'static str),
+}
+
+/// The whole report.
+pub fn build(facts: &Facts<'_>) -> Report {
+    let plan = facts.plan;
+    let mut report = facts.frame.clone();
+    report.schema = SCHEMA.into();
+    report.phases = plan
+        .phases
+        .iter()
+        .zip(&facts.summary.phases)
+        .map(|(phase, stats)| SpanReport {
+            closed_loop: matches!(phase.load, Load::Closed { .. }),
+            ..span(&phase.name, phase.measured, stats)
+        })
+        .collect();
+    report.spans = facts.summary.spans.iter().map(|(name, stats)| span(&span_name(plan, name), true, stats)).collect();
+    report.faults = (0..plan.faults.len()).map(|i| fault(facts, i)).collect();
+    report.objectives = facts.judged.iter().map(|j| objective(plan, j)).collect();
+    add_intervals(&mut report, plan, facts.judged);
+    report.probes = plan.probes.iter().zip(facts.probes).map(|(p, log)| probe(&p.name, &p.kind, log)).collect();
+    report.windows = windows(facts);
+    report.heatmap = heatmap(plan, facts.windows);
+    report.nines = nines(plan, facts.summary);
+    report.platform_events = facts.events.iter().map(event).collect();
+    report.error_samples = error_samples(facts.errors);
+    report.warnings = plan.warnings.clone();
+    report.plan = plan_info(plan, facts.within);
+    report
+}
+
+/// `baseline`, `during:kill-one`, `after:kill-one`.
+pub fn span_name(plan: &Plan, span: &SpanRef) -> String {
+    match span {
+        SpanRef::Phase(id) => plan.phases[id.0 as usize].name.clone(),
+        SpanRef::During(i) => format!("during:{}", plan.faults[*i].name),
+        SpanRef::After(i) => format!("after:{}", plan.faults[*i].name),
+    }
+}
+
+fn us(ns: u64) -> f64 {
+    ns as f64 / 1e3
+}
+
+fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
+    let errors = ErrorClass::ALL.iter().map(|c| (c.word().to_owned(), stats.errors[*c as usize])).filter(|(_, n)| *n > 0).collect();
+    let duration = stats.duration_s();
+    SpanReport {
+        name: name.to_owned(),
+        start_at_s: stats.start.as_secs_f64(),
+        duration_s: duration,
+        measured,
+        closed_loop: false,
+        planned: stats.planned,
+        sent: stats.sent,
+        ok: stats.ok,
+        shed: stats.shed,
+        altered: stats.altered,
+        errors,
+        offered_rps: if duration > 0.0 { stats.planned as f64 / duration } else { 0.0 },
+        throughput_rps: stats.throughput().unwrap_or(0.0),
+        error_rate: stats.error_rate(),
+        latency_us: planned_percentiles(stats),
+        latency_ok_us: percentiles(&stats.latency_ok),
+        service_us: percentiles(&stats.service),
+        connect_us: percentiles(&stats.connect),
+        lag_us: percentiles(&stats.lag),
+        metrics: metrics(stats),
+        quality: QualityReport {
+            accuracy: stats.quality.accuracy(),
+            fallback_rate: stats.quality.fallback_rate(),
+            versions: stats.quality.versions.clone(),
+        },
+        kept_up: stats.kept_up(),
+    }
+}
+
+fn percentiles(hist: &Hist) -> Percentiles {
+    let at = |share| hist.quantile(share).map(us);
+    Percentiles {
+        n: hist.count(),
+        p50: at(0.5),
+        p90: at(0.9),
+        p95: at(0.95),
+        p99: at(0.99),
+        p99_9: at(0.999),
+        max: (hist.count() > 0).then(|| us(hist.max())),
+        mean: hist.mean().map(|m| m / 1e3),
+    }
+}
+
+/// Over every planned arrival, failed and shed ones being infinite.
+fn planned_percentiles(stats: &SpanStats) -> Percentiles {
+    let at = |share| stats.latency_ok.value_at_rank(rank_of(share, stats.planned)).map(us);
+    Percentiles {
+        n: stats.planned,
+        p50: at(0.5),
+        p90: at(0.9),
+        p95: at(0.95),
+        p99: at(0.99),
+        p99_9: at(0.999),
+        max: stats.latency_max().flatten().map(us),
+        mean: stats.latency_ok.mean().map(|m| m / 1e3),
+    }
+}
+
+fn metrics(stats: &SpanStats) -> BTreeMap<String, MetricValue> {
+    let quantiles = [Quantile::P50, Quantile::P90, Quantile::P95, Quantile::P99, Quantile::P99_9, Quantile::P99_99];
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let mut all = BTreeMap::new();
+    let mut put = |metric: &Metric, value: Option<f64>, n: u64| {
+        all.insert(metric.word(), MetricValue { value, n, low: None, high: None });
+    };
+    for q in quantiles {
+        put(&Metric::Latency(q), stats.latency(q).flatten().map(seconds), stats.planned);
+        put(&Metric::LatencyOk(q), stats.latency_ok.quantile(q.share()).map(seconds), stats.ok);
+    }
+    let planned = stats.planned;
+    put(&Metric::LatencyMax, stats.latency_max().flatten().map(seconds), planned);
+    put(&Metric::ErrorRate, stats.error_rate(), planned);
+    put(&Metric::Availability, stats.error_rate().map(|r| 1.0 - r), planned);
+    put(&Metric::Throughput, stats.throughput(), stats.done_ok);
+    put(&Metric::ShedRate, (planned > 0).then(|| stats.shed as f64 / planned as f64), planned);
+    if stats.quality.labelled > 0 {
+        put(&Metric::Accuracy, stats.quality.accuracy(), stats.quality.labelled);
+    }
+    if stats.quality.fallback_known > 0 {
+        put(&Metric::FallbackRate, stats.quality.fallback_rate(), stats.quality.fallback_known);
+    }
+    all
+}
+
+/// Intervals were only made for what objectives ask about.
+fn add_intervals(report: &mut Report, plan: &Plan, judged: &[Judged]) {
+    for j in judged {
+        let (Some(interval), Some(place)) = (&j.interval, &j.span) else { continue };
+        let name = span_name(plan, place);
+        let span = report.phases.iter_mut().chain(report.spans.iter_mut()).find(|s| s.name == name);
+        let entry = span.map(|s| s.metrics.entry(j.metric.word()).or_insert_with(|| MetricValue { value: j.value, n: j.n, low: None, high: None }));
+        if let Some(entry) = entry {
+            (entry.low, entry.high) = (finite(interval.low), finite(interval.high));
+        }
+    }
+}
+
+fn finite(x: f64) -> Option<f64> {
+    x.is_finite().then_some(x)
+}
+
+fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
+    let (plan, record) = (&facts.plan.faults[index], &facts.faults[index]);
+    let planned_end = plan.lasts.map(|lasts| match lasts {
+        Lasts::For(d) => plan.at + d,
+        Lasts::UntilEnd => facts.plan.end(),
+    });
+    let mut errors = record.errors.clone();
+    errors.extend(record.not_applied.iter().filter(|why| !record.errors.contains(why)).cloned());
+    FaultReport {
+        name: record.name.clone(),
+        kind: record.kind.to_owned(),
+        via: record.via.to_owned(),
+        mechanism: record.mechanism.clone(),
+        planned_at_s: record.planned_at.as_secs_f64(),
+        planned_end_at_s: planned_end.map(Offset::as_secs_f64),
+        applied_at_s: record.applied_at.map(Offset::as_secs_f64),
+        reverted_at_s: record.reverted_at.map(Offset::as_secs_f64),
+        targets: record.targets.iter().map(ToString::to_string).collect(),
+        proof: ProofReport {
+            level: serde_json::to_value(record.proof.level).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+            proven: record.proof.proven(),
+            touched: record.proof.touched,
+            evidence: record.proof.evidence.clone(),
+        },
+        impact: impact(&facts.impacts[index], record.applied_at, facts.detections[index]),
+        errors,
+    }
+}
+
+fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>) -> ImpactReport {
+    ImpactReport {
+        state: seen.state.word().to_owned(),
+        onset_s: seen.onset.zip(applied).map(|(onset, at)| onset.since(at).as_secs_f64()),
+        onset_at_s: seen.onset.map(Offset::as_secs_f64),
+        recovery_s: seen.recovery_s,
+        recovery_after_revert_s: seen.recovery_after_revert_s,
+        recovered_at_s: seen.recovered_at.map(Offset::as_secs_f64),
+        detection_s,
+        longest_outage_s: seen.longest_outage_s.unwrap_or(0.0),
+        lost_requests: seen.lost_requests.unwrap_or(0.0),
+        within_ms: seen.within.map(|w| w.as_secs_f64() * 1e3),
+        baseline_good_ratio: seen.baseline_q,
+        worst_good_ratio: seen.worst_q,
+        reason: seen.reason.clone(),
+    }
+}
+
+/// As the model says it.
+pub fn verdict_word(verdict: Verdict) -> VerdictWord {
+    match verdict {
+        Verdict::Met => VerdictWord::Met,
+        Verdict::Violated => VerdictWord::Violated,
+        Verdict::Inconclusive => VerdictWord::Inconclusive,
+    }
+}
+
+fn objective(plan: &Plan, j: &Judged) -> ObjectiveReport {
+    let source = j.objective.map(|i| &plan.objectives[i]);
+    let op = match (&j.metric, source.map(|o| o.op)) {
+        (Metric::Probe(_), _) | (_, None) => "holds",
+        (_, Some(Op::Max)) => "max",
+        (_, Some(Op::Min)) => "min",
+    };
+    ObjectiveReport {
+        metric: j.metric.word(),
+        span: j.span.as_ref().map(|s| span_name(plan, s)),
+        fault: j.fault.map(|i| plan.faults[i].name.clone()),
+        op: op.to_owned(),
+        value: j.value,
+        bound: source.map_or(0.0, |o| o.bound),
+        unit: j.metric.unit().to_owned(),
+        n: j.n,
+        needed: j.needed,
+        verdict: verdict_word(j.verdict),
+        close: j.close,
+        reason: j.reason.clone(),
+        line: source.map_or(0, |o| o.line),
+    }
+}
+
+fn probe(name: &str, kind: &ProbeKind, log: &ProbeLog) -> ProbeReport {
+    let result = |a: &crate::probe::Asked| ProbeResult { when: a.when.word().to_owned(), at_s: a.at_s, ok: a.ok, detail: a.detail.clone() };
+    ProbeReport {
+        name: name.to_owned(),
+        kind: match kind {
+            ProbeKind::Http { .. } => "http",
+            ProbeKind::Prediction => "prediction",
+        }
+        .to_owned(),
+        results: log.kept.iter().map(result).collect(),
+        asked: log.asked,
+        failed: log.failed,
+    }
+}
+
+fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
+    let (within, _) = facts.within;
+    let limit = crate::hist::bucket_of(within);
+    let window = |w: &Window| {
+        let ok = w.latency_ok.count();
+        let at = |share: f64, planned: u64| quantile_of(&w.latency_ok.buckets, rank_of(share, planned)).map(us);
+        WindowReport {
+            start_at_s: w.start.as_secs_f64(),
+            duration_s: w.end.since(w.start).as_secs_f64(),
+            phase: facts.plan.phases[w.phase.0 as usize].name.clone(),
+            due_planned: w.planned,
+            due_ok: ok,
+            due_good: w.latency_ok.buckets.iter().take_while(|(b, _)| *b <= limit).map(|(_, n)| u64::from(*n)).sum(),
+            due_failed: w.errors.iter().sum(),
+            due_shed: w.shed,
+            due_p50_us: at(0.5, w.planned),
+            due_p95_us: at(0.95, w.planned),
+            due_p99_us: at(0.99, w.planned),
+            due_max_ok_us: (ok > 0).then(|| us(w.latency_ok.max_ns)),
+            due_lag_p99_us: quantile_of(&w.lag.buckets, rank_of(0.99, w.lag.count())).map(us),
+            due_errors: ErrorClass::ALL.iter().map(|c| (c.word().to_owned(), w.errors[*c as usize])).filter(|(_, n)| *n > 0).collect(),
+            done_ok: w.done_ok,
+            done_failed: w.done_failed,
+            in_flight_max: w.in_flight_max,
+            replicas_ready: (facts.replicas > 0).then(|| ready_at(facts.events, facts.replicas, w.end)),
+        }
+    };
+    facts.windows.iter().map(window).collect()
+}
+
+fn quantile_of(buckets: &[(u16, u32)], rank: u64) -> Option<u64> {
+    let mut seen = 0;
+    buckets.iter().find(|(_, n)| { seen += u64::from(*n); seen >= rank && rank > 0 }).map(|(b, _)| bucket_top(*b))
+}
+
+/// Replicas in rotation at an instant, from the events: all are ready when load starts.
+fn ready_at(events: &[PlatformEvent], replicas: usize, at: Offset) -> u64 {
+    let mut ready = vec![true; replicas];
+    for event in events.iter().filter(|e| e.at > Offset::ZERO && e.at < at) {
+        let Some(state) = event.replica.and_then(|r| ready.get_mut(r as usize)) else { continue };
+        match event.kind {
+            PlatformEventKind::Ready => *state = true,
+            PlatformEventKind::NotReady | PlatformEventKind::Exited => *state = false,
+            PlatformEventKind::Started | PlatformEventKind::Note => {}
+        }
+    }
+    ready.iter().filter(|r| **r).count() as u64
+}
+
+/// Columns at most.
+const COLUMNS_MAX: u64 = 600;
+/// Rows per factor of ten.
+const ROWS_PER_DECADE: i32 = 8;
+
+fn heatmap(plan: &Plan, windows: &[Window]) -> Heatmap {
+    let lists = || windows.iter().filter(|w| !w.latency_ok.buckets.is_empty());
+    let (Some(low), Some(high)) = (
+        lists().map(|w| w.latency_ok.buckets[0].0).min(),
+        lists().filter_map(|w| w.latency_ok.buckets.last()).map(|b| b.0).max(),
+    ) else {
+        return Heatmap::default();
+    };
+    let row_of = |ns: u64| (us(ns).max(1.0).log10() * f64::from(ROWS_PER_DECADE)).floor() as i32;
+    let (first, last) = (row_of(bucket_top(low)), row_of(bucket_top(high)));
+    let seconds = plan.end().as_secs_f64().ceil().max(1.0) as u64;
+    let column_s = seconds.div_ceil(COLUMNS_MAX);
+    let columns = seconds.div_ceil(column_s) as usize;
+    let mut map = Heatmap {
+        column_s: column_s as f64,
+        edges_us: (first..=last + 1).map(|r| 10f64.powf(f64::from(r) / f64::from(ROWS_PER_DECADE))).collect(),
+        columns: vec![vec![0; (last - first + 1) as usize]; columns],
+        failed: vec![0; columns],
+    };
+    for window in windows {
+        let column = ((window.start.as_secs_f64() / column_s as f64) as usize).min(columns - 1);
+        map.failed[column] += window.shed + window.errors.iter().sum::<u64>();
+        for (bucket, n) in &window.latency_ok.buckets {
+            map.columns[column][(row_of(bucket_top(*bucket)) - first) as usize] += u64::from(*n);
+        }
+    }
+    map
+}
+
+fn nines(plan: &Plan, summary: &RunSummary) -> Vec<NinesCurve> {
+    let phases = plan.phases.iter().zip(&summary.phases).filter(|(p, _)| p.measured).map(|(p, s)| (p.name.clone(), s));
+    let spans = summary.spans.iter().filter(|(name, _)| matches!(name, SpanRef::During(_))).map(|(name, s)| (span_name(plan, name), s));
+    phases.chain(spans).filter(|(_, s)| s.planned > 0).map(|(name, stats)| curve(name, stats)).collect()
+}
+
+/// Points at 1 − 10^(−x), x from 0 in steps of 0.05: even on the axis of nines.
+fn curve(span: String, stats: &SpanStats) -> NinesCurve {
+    let n = stats.planned;
+    let steps = ((n as f64).log10() / 0.05).ceil() as i32;
+    let mut points = Vec::new();
+    // One walk over the buckets, since ranks ascend.
+    let mut buckets = stats.latency_ok.buckets().peekable();
+    let mut seen = 0;
+    for step in 0..=steps {
+        let quantile = 1.0 - 10f64.powf(-0.05 * f64::from(step));
+        let rank = rank_of(quantile, n);
+        if rank > stats.ok {
+            break;
+        }
+        while let Some((_, count)) = buckets.peek() {
+            if seen + count >= rank {
+                break;
+            }
+            seen += count;
+            buckets.next();
+        }
+        let Some((bucket, _)) = buckets.peek() else { break };
+        points.push((quantile, us(bucket_top(*bucket).min(stats.latency_ok.max()))));
+    }
+    NinesCurve { span, n, supported: (1.0 - 5.0 / n as f64).max(0.0), points }
+}
+
+fn event(e: &PlatformEvent) -> EventReport {
+    let kind = match e.kind {
+        PlatformEventKind::Started => "started",
+        PlatformEventKind::Exited => "exited",
+        PlatformEventKind::Ready => "ready",
+        PlatformEventKind::NotReady => "not_ready",
+        PlatformEventKind::Note => "note",
+    };
+    EventReport { at_s: e.at.as_secs_f64(), replica: e.replica, kind: kind.to_owned(), text: e.text.clone() }
+}
+
+fn error_samples(errors: &[ErrorTrace]) -> Vec<ErrorSample> {
+    let sample = |(class, trace): (&ErrorClass, &ErrorTrace)| ErrorSample {
+        class: class.word().to_owned(),
+        meaning: class.meaning().to_owned(),
+        count: trace.count,
+        first_at_s: trace.first.as_secs_f64(),
+        last_at_s: trace.last.as_secs_f64(),
+        sample: trace.sample.clone(),
+    };
+    ErrorClass::ALL.iter().zip(errors).filter(|(_, t)| t.count > 0).map(sample).collect()
+}
+
+fn plan_info(plan: &Plan, (within, within_source): (u64, &'static str)) -> PlanInfo {
+    let targets = plan.objectives.iter().filter_map(|o| match (&o.metric, o.op) {
+        (Metric::ErrorRate, Op::Max) => Some(1.0 - o.bound),
+        (Metric::Availability | Metric::GoodRatio, Op::Min) => Some(o.bound),
+        _ => None,
+    });
+    PlanInfo {
+        duration_s: plan.end().as_secs_f64(),
+        within_ms: within as f64 / 1e6,
+        within_source: within_source.to_owned(),
+        good_target: targets.fold(None, |best: Option<f64>, t| Some(best.map_or(t, |b| b.max(t)))),
+        timeout_ms: plan.traffic.timeout.as_secs_f64() * 1e3,
+        max_in_flight: plan.traffic.max_in_flight as u64,
+        arrivals: match plan.traffic.process {
+            Process::Uniform => "uniform",
+            Process::Poisson => "poisson",
+            Process::Gamma { .. } => "gamma",
+        }
+        .to_owned(),
+        latency_bound_us: plan.tightest_latency_bound().map(|d| d.as_secs_f64() * 1e6),
+    }
+}
