@@ -4,16 +4,17 @@
 pub mod clock;
 pub mod hist;
 pub mod outcome;
-pub mod plan;
 pub mod rng;
 pub mod units;
 
-pub mod bootstrap;
-pub mod impact;
-pub mod objective;
+pub mod plan;
 pub mod scenario;
 pub mod schedule;
 pub mod summary;
+
+pub mod client;
+pub mod engine;
+pub mod record;
 pub mod target;
 
 pub mod fault;

@@ -1,1 +1,231 @@
-//! The embedded target.
+//! The embedded target: a small model server that speaks the MLflow scoring protocol.
+//!
+//! Owns: its options, its life (listen, load the model, become ready, serve, stop) and its errors. It is a
+//! target like any other, so it knows nothing of scenarios, faults or measurement, and it prints nothing. It
+//! is honest work on purpose: the model is a real artifact, each request reads its account's stored features
+//! from the volume, and a bounded pool of workers does it, so that faults on disk, CPU, memory and
+//! dependencies bite as they do in production.
+//!
+//! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one
+//! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
+//! - `service_time`: its distribution · `metrics`: counters
+
+mod answer;
+mod http;
+mod metrics;
+mod model;
+mod pool;
+mod registry;
+mod request;
+mod service_time;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::units::{Seed, parse_duration};
+
+pub use registry::RegistryUrl;
+pub use service_time::ServiceTime;
+
+use http::Site;
+use model::Model;
+use pool::Pool;
+
+/// What the model server is told on the command line.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// Address to listen on, as host:port; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// Folder with model.json and its stored features; without it a constant model answers 0
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+
+    /// Requests worked on at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub workers: usize,
+
+    /// Requests that may wait for a worker; beyond it the answer is 503
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    pub queue: usize,
+
+    /// Time a worker is held by each request besides its real work: none, constant:5ms, exp:5ms (mean),
+    /// uniform:2ms-8ms, lognormal:5ms,0.5 (median, sigma)
+    #[arg(long, value_name = "SPEC", default_value = "none")]
+    pub service_time: ServiceTime,
+
+    /// Seed of the service times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Time before the server says that it is ready
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub startup_delay: Duration,
+
+    /// URL (http://host:port/path) that must answer 2xx before the server says that it is ready
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<RegistryUrl>,
+
+    /// How long one try to reach the registry may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub registry_timeout: Duration,
+
+    /// Largest request body, in bytes; beyond it the answer is 413
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=(64 << 20)))]
+    pub max_body: usize,
+
+    /// What to be: the model server, or a registry that answers 200 to every GET
+    #[arg(long, value_enum, default_value_t = Role::Model)]
+    pub role: Role,
+}
+
+/// What this process plays.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers predictions.
+    Model,
+    /// Answers 200 with a small JSON text to every GET: a dependency for model servers to wait for.
+    Registry,
+}
+
+/// Why the server could not start.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The address cannot be had.
+    Listen {
+        /// The address as it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The model cannot be read, or is not one.
+    Model {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A thread, the runtime or the signal handler cannot be had.
+    System(io::Error),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Listen { address, source } => write!(
+                f,
+                "--listen {address}: {source}; choose a free host:port, or port 0 for any, or stop what listens there"
+            ),
+            ServerError::Model { path, problem } => write!(
+                f,
+                "{}: {problem}; --model takes a folder as scenarios/helpers/train_fraud.py writes it",
+                path.display()
+            ),
+            ServerError::System(source) => {
+                write!(f, "model-server: {source}; raise the limits on processes and open files (ulimit -u, ulimit -n)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServerError::Listen { source, .. } | ServerError::System(source) => Some(source),
+            ServerError::Model { .. } => None,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then stops as [`serve`] does. `on_listening` gets the real address.
+///
+/// # Errors
+/// See [`ServerError`]; all of them come before `on_listening` is called.
+pub fn run(options: Options, on_listening: impl FnOnce(SocketAddr)) -> Result<(), ServerError> {
+    raise_open_files_limit();
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::System)?;
+    let handle = signals.handle();
+    let (stop, stopped) = watch::channel(false);
+    let waiter = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if signals.forever().next().is_some() {
+                let _ = stop.send(true); // Nobody listens any more: the server has ended already.
+            }
+        })
+        .map_err(ServerError::System)?;
+    let result = serve(options, on_listening, stopped);
+    handle.close();
+    let _ = waiter.join();
+    result
+}
+
+/// Serves until `stop` turns true or its sender is gone; then takes no new connection, finishes what is in
+/// flight for at most one second, and returns. `on_listening` gets the real address.
+///
+/// # Errors
+/// See [`ServerError`]; all of them come before `on_listening` is called.
+pub fn serve(
+    options: Options,
+    on_listening: impl FnOnce(SocketAddr),
+    stop: watch::Receiver<bool>,
+) -> Result<(), ServerError> {
+    // All of the IO is on this thread; blocking work (reads of the volume, service times) is on the pool's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::System)?;
+    runtime.block_on(async {
+        let refused = |source| ServerError::Listen { address: options.listen.clone(), source };
+        let listener = TcpListener::bind(&options.listen).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        match options.role {
+            Role::Registry => {
+                on_listening(address);
+                http::accept(listener, Site::Registry, stop).await;
+            }
+            Role::Model => {
+                let model = options.model.as_deref().map_or_else(|| Ok(Model::constant()), Model::load)?;
+                let pool = Pool::start(&options, model).map_err(ServerError::System)?;
+                let state = Arc::new(http::State::new(pool, options.max_body));
+                on_listening(address);
+                tokio::spawn(become_ready(Arc::clone(&state), options));
+                http::accept(listener, Site::Model(state), stop).await;
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn become_ready(state: Arc<http::State>, options: Options) {
+    tokio::time::sleep(options.startup_delay).await;
+    if let Some(url) = &options.registry {
+        registry::wait_for(url, options.registry_timeout, |problem| state.still_waiting(problem)).await;
+    }
+    state.set_ready();
+}
+
+impl Options {
+    fn stream_of_worker(&self, index: usize) -> crate::rng::Stream {
+        crate::rng::stream(Seed(self.seed), &format!("service-time:{index}"))
+    }
+}
+
+/// A connection is an open file, and shells often start with 1,024. Where the limit cannot be raised, the
+/// server works with what it has.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,66 @@
+//! One request at a time, waiting for it: probes, and the look at a target before the load.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::client::conn::{Conn, Event};
+use crate::client::resolve::Resolved;
+use crate::client::{head, tls};
+use crate::clock;
+use crate::outcome::ErrorClass;
+use crate::plan::{Target, Url};
+use crate::target::Answer;
+
+/// Sends one request on a connection of its own and hands the answer to `f`.
+///
+/// # Errors
+/// The class of the failure and what was seen.
+pub fn call<R>(
+    target: &Target,
+    url: &Url,
+    method: &str,
+    body: &[u8],
+    timeout: Duration,
+    f: impl FnOnce(&Answer<'_>) -> R,
+) -> Result<R, (ErrorClass, String)> {
+    let mut request = head(target, url, method, "application/json").into_bytes();
+    if !body.is_empty() {
+        request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    }
+    request.extend_from_slice(b"connection: close\r\n\r\n");
+    request.extend_from_slice(body);
+    let deadline = clock::monotonic_nanos() + timeout.as_nanos() as u64;
+    let session = if url.tls {
+        Some(tls::client(&url.host, target.ca.as_deref()).map_err(|e| (ErrorClass::Tls, e))?)
+    } else {
+        None
+    };
+    let resolved = Resolved::new(&url.host, url.port).map_err(|e| (ErrorClass::Dns, e))?;
+    let address = resolved.next().ok_or((ErrorClass::Dns, "no address".to_owned()))?;
+    let mut conn = Conn::open(address, session.as_ref(), 1 << 20, method == "HEAD")?;
+    loop {
+        let left = deadline.saturating_sub(clock::monotonic_nanos());
+        if left == 0 {
+            let class = if conn.is_connecting() { ErrorClass::ConnectTimeout } else { ErrorClass::Timeout };
+            return Err((class, format!("no answer within {}", crate::units::show_duration(timeout))));
+        }
+        let mut fds = [PollFd::from_borrowed_fd(conn.fd(), interest(&conn))];
+        let waited = poll(&mut fds, Some(&clock::timespec(left)));
+        let flags = fds[0].revents();
+        if !matches!(waited, Ok(n) if n > 0) {
+            continue;
+        }
+        match conn.on_ready(flags.intersects(PollFlags::HUP | PollFlags::RDHUP)) {
+            Event::Pending => {}
+            Event::Connected => conn.send(&request)?,
+            Event::Answered => return Ok(conn.with_answer(f)),
+            Event::Failed(class, why) => return Err((class, why)),
+        }
+    }
+}
+
+/// Level-triggered polling must not ask for writability once everything is written, or it would spin.
+fn interest(conn: &Conn) -> PollFlags {
+    if conn.is_connecting() || conn.wants_write() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+}

@@ -1,0 +1,360 @@
+//! One connection, nonblocking: connect, perhaps TLS, then one request at a time.
+//!
+//! The owner waits for readiness and calls [`Conn::on_ready`]; this file neither waits nor reads a clock.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
+
+use crate::client::http1::{AnswerReader, Progress};
+use crate::client::tls::Tls;
+use crate::outcome::ErrorClass;
+use crate::target::Answer;
+
+/// First size of a receive buffer; it grows to the largest answer and shrinks back after it.
+const BUFFER: usize = 4 << 10;
+
+/// What readiness brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing to report yet.
+    Pending,
+    /// The connection stands (TLS included).
+    Connected,
+    /// A whole answer is there: [`Conn::with_answer`], then [`Conn::next`].
+    Answered,
+    /// The connection is of no more use. With a request on it, this is its outcome.
+    Failed(ErrorClass, String),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Handshaking,
+    Idle,
+    Busy,
+    Answered { used: usize, reusable: bool },
+}
+
+/// One connection.
+pub struct Conn {
+    stream: TcpStream,
+    tls: Option<Box<rustls::ClientConnection>>,
+    state: State,
+    reader: AnswerReader,
+    received: Vec<u8>,
+    filled: usize,
+    /// Bytes of the current request that were not written yet.
+    unsent: Vec<u8>,
+    used_before: bool,
+    max_answer: usize,
+    head_only: bool,
+}
+
+impl Conn {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// The class of the failure and the system's words.
+    pub fn open(
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        max_answer: usize,
+        head_only: bool,
+    ) -> Result<Conn, (ErrorClass, String)> {
+        let stream = begin_connect(address).map_err(|e| (connect_class(&e), e.to_string()))?;
+        let session = |t: &Tls| rustls::ClientConnection::new(t.config.clone(), t.name.clone());
+        let tls = tls.map(session).transpose().map_err(|e| (ErrorClass::Tls, e.to_string()))?.map(Box::new);
+        Ok(Conn {
+            stream,
+            tls,
+            state: State::Connecting,
+            reader: AnswerReader::default(),
+            received: Vec::new(),
+            filled: 0,
+            unsent: Vec::new(),
+            used_before: false,
+            max_answer,
+            head_only,
+        })
+    }
+
+    /// For the poller.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Connected, and no request on it.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// Still on the way to being connected.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Handshaking)
+    }
+
+    /// Bytes wait for the socket to take them.
+    pub fn wants_write(&self) -> bool {
+        !self.unsent.is_empty() || self.tls.as_ref().is_some_and(|t| t.wants_write())
+    }
+
+    /// Puts a request on an idle connection, as much of it as the socket takes; the rest follows on readiness.
+    ///
+    /// # Errors
+    /// The outcome of the request when the connection is dead.
+    pub fn send(&mut self, request: &[u8]) -> Result<(), (ErrorClass, String)> {
+        debug_assert!(self.is_idle(), "one request at a time");
+        self.state = State::Busy;
+        self.reader.reset();
+        let written = match &mut self.tls {
+            None => write_some(&mut self.stream, request),
+            Some(tls) => tls.writer().write(request).and_then(|n| flush_tls(tls, &mut self.stream).map(|()| n)),
+        };
+        match written {
+            Ok(n) => {
+                self.unsent.clear();
+                self.unsent.extend_from_slice(&request[n..]);
+                Ok(())
+            }
+            Err(e) => Err(self.failure(&e)),
+        }
+    }
+
+    /// Goes on as far as the socket allows.
+    pub fn on_ready(&mut self, hung_up: bool) -> Event {
+        match self.state {
+            State::Connecting => self.finish_connect(hung_up),
+            State::Handshaking => self.handshake(),
+            State::Idle => self.look_while_idle(),
+            State::Busy => self.exchange(hung_up),
+            State::Answered { .. } => Event::Pending,
+        }
+    }
+
+    /// Calls `f` with the answer that `Event::Answered` spoke of.
+    pub fn with_answer<R>(&self, f: impl FnOnce(&Answer<'_>) -> R) -> R {
+        let State::Answered { used, .. } = self.state else { panic!("no answer was announced") };
+        self.reader.with_answer(&self.received[..self.filled], used, f)
+    }
+
+    /// After an answer: true when the connection can carry another request, which it then awaits.
+    pub fn next(&mut self) -> bool {
+        let State::Answered { used, reusable } = self.state else { panic!("no answer was announced") };
+        // Bytes beyond the answer were not asked for: whatever they are, the next answer could not be trusted.
+        let reusable = reusable && used == self.filled && self.unsent.is_empty();
+        self.filled = 0;
+        if self.received.len() > 16 * BUFFER {
+            self.received = Vec::new();
+        }
+        self.used_before = true;
+        self.state = State::Idle;
+        reusable
+    }
+
+    fn finish_connect(&mut self, hung_up: bool) -> Event {
+        match sockopt::socket_error(&self.stream) {
+            Ok(Err(e)) => return Event::Failed(connect_class(&e.into()), io::Error::from(e).to_string()),
+            Err(e) => return Event::Failed(ErrorClass::Client, io::Error::from(e).to_string()),
+            Ok(Ok(())) => {}
+        }
+        if self.stream.peer_addr().is_err() {
+            return if hung_up {
+                Event::Failed(ErrorClass::Refused, "the connection was hung up".into())
+            } else {
+                Event::Pending
+            };
+        }
+        if self.tls.is_none() {
+            self.state = State::Idle;
+            return Event::Connected;
+        }
+        self.state = State::Handshaking;
+        self.handshake()
+    }
+
+    fn handshake(&mut self) -> Event {
+        let tls = self.tls.as_mut().expect("only TLS shakes hands");
+        loop {
+            if let Err(e) = flush_tls(tls, &mut self.stream) {
+                return Event::Failed(ErrorClass::Tls, format!("handshake: {e}"));
+            }
+            if !tls.is_handshaking() {
+                self.state = State::Idle;
+                return Event::Connected;
+            }
+            match tls.read_tls(&mut self.stream) {
+                Ok(0) => return Event::Failed(ErrorClass::Tls, "the peer closed during the handshake".into()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
+                Err(e) => return Event::Failed(ErrorClass::Tls, format!("handshake: {e}")),
+            }
+            if let Err(e) = tls.process_new_packets() {
+                // The alert tells the peer why; whether it arrives does not matter.
+                let _ = flush_tls(tls, &mut self.stream);
+                return Event::Failed(ErrorClass::Tls, e.to_string());
+            }
+        }
+    }
+
+    /// Bytes or a close on an idle connection: it cannot be used again. TLS may deliver session tickets.
+    fn look_while_idle(&mut self) -> Event {
+        loop {
+            match self.receive() {
+                Ok(0) => return Event::Failed(ErrorClass::IdleClosed, "closed while idle".into()),
+                Ok(_) if self.filled > 0 => {
+                    return Event::Failed(ErrorClass::BadAnswer, "bytes that nobody asked for".into());
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
+                Err(e) => return Event::Failed(ErrorClass::IdleClosed, e.to_string()),
+            }
+        }
+    }
+
+    fn exchange(&mut self, hung_up: bool) -> Event {
+        if let Err(e) = self.write_rest() {
+            let (class, why) = self.failure(&e);
+            return Event::Failed(class, why);
+        }
+        loop {
+            let room = self.received.len();
+            let got = match self.receive() {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
+                Err(e) => {
+                    let (class, why) = self.failure(&e);
+                    return Event::Failed(class, why);
+                }
+            };
+            let progress = if got == 0 {
+                self.reader.closed(&self.received[..self.filled])
+            } else {
+                self.reader.advance(&self.received[..self.filled], self.max_answer, self.head_only)
+            };
+            match progress {
+                Progress::Complete { used, reusable } => {
+                    self.state = State::Answered { used, reusable: reusable && got > 0 && !hung_up };
+                    return Event::Answered;
+                }
+                Progress::Failed(ErrorClass::Closed, _) if self.died_idle() => {
+                    return Event::Failed(ErrorClass::IdleClosed, "closed while idle, found on reuse".into());
+                }
+                Progress::Failed(class, why) => return Event::Failed(class, why.into()),
+                // A short read has drained the socket: the next byte or close makes a new event. After a hang-up none would come.
+                Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up => return Event::Pending,
+                Progress::Partial => {}
+            }
+        }
+    }
+
+    fn write_rest(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            while !self.unsent.is_empty() || tls.wants_write() {
+                let taken = tls.writer().write(&self.unsent)?;
+                self.unsent.drain(..taken);
+                flush_tls(tls, &mut self.stream)?;
+                if tls.wants_write() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        if !self.unsent.is_empty() {
+            let n = write_some(&mut self.stream, &self.unsent)?;
+            self.unsent.drain(..n);
+        }
+        Ok(())
+    }
+
+    /// Reads once into the buffer; 0 means the peer closed. With TLS, a positive number may leave the buffer as it was.
+    fn receive(&mut self) -> io::Result<usize> {
+        if self.filled == self.received.len() {
+            let grown = (self.received.len() * 2).max(BUFFER);
+            self.received.resize(grown, 0);
+        }
+        let room = &mut self.received[self.filled..];
+        let Some(tls) = &mut self.tls else {
+            let n = self.stream.read(room)?;
+            self.filled += n;
+            return Ok(n);
+        };
+        loop {
+            match tls.reader().read(room) {
+                Ok(n) => {
+                    self.filled += n;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(e) => return Err(e),
+            }
+            if tls.read_tls(&mut self.stream)? == 0 {
+                return Ok(0);
+            }
+            tls.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+
+    fn died_idle(&self) -> bool {
+        self.used_before && self.filled == 0
+    }
+
+    fn failure(&self, e: &io::Error) -> (ErrorClass, String) {
+        let class = match e.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if self.died_idle() => ErrorClass::IdleClosed,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                ErrorClass::Reset
+            }
+            io::ErrorKind::TimedOut => ErrorClass::Timeout,
+            io::ErrorKind::Other | io::ErrorKind::InvalidData if self.tls.is_some() => ErrorClass::Tls,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorClass::Closed,
+            _ => ErrorClass::Client,
+        };
+        (class, e.to_string())
+    }
+}
+
+fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_tcp_nodelay(&fd, true)?;
+    match connect(&fd, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(fd)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The class of a failed `socket` or `connect`.
+fn connect_class(e: &io::Error) -> ErrorClass {
+    match e.kind() {
+        io::ErrorKind::TimedOut => ErrorClass::ConnectTimeout,
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            ErrorClass::Refused
+        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => ErrorClass::Reset,
+        // No port (EADDRNOTAVAIL), no descriptor (EMFILE), no memory: our own side.
+        _ => ErrorClass::Client,
+    }
+}
+
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match stream.write(bytes) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}
+
+fn flush_tls(tls: &mut rustls::ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(stream) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

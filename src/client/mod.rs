@@ -1,0 +1,86 @@
+//! The wire: one HTTP/1.1 connection at a time, without a runtime.
+//!
+//! Total by design: whatever a peer does becomes an answer or an [`ErrorClass`](crate::outcome::ErrorClass), in
+//! bounded memory, and never an `Err` that ends the run. Owns sockets, TLS and framing; leaves alone when requests
+//! are sent (`engine/`) and what answers mean (`target/`).
+
+pub mod blocking;
+pub mod conn;
+pub mod http1;
+pub mod resolve;
+pub mod tls;
+
+use crate::plan::{Target, Url};
+use crate::target::RequestBodies;
+
+/// Whole requests, head and body, made before the run and laid out one after another.
+#[derive(Debug, Default)]
+pub struct WireRequests {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl WireRequests {
+    /// For every body of the target.
+    pub fn build(target: &Target, url: &Url, bodies: &RequestBodies) -> WireRequests {
+        let head = head(target, url, &target.method, bodies.content_type);
+        let mut all = WireRequests::default();
+        for row in 0..bodies.len() {
+            let body = bodies.get(row);
+            all.bytes.extend_from_slice(head.as_bytes());
+            // A request without a body says so only where a body would be expected.
+            if !body.is_empty() || matches!(target.method.as_str(), "POST" | "PUT" | "PATCH") {
+                all.bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+            }
+            all.bytes.extend_from_slice(b"\r\n");
+            all.bytes.extend_from_slice(body);
+            all.ends.push(all.bytes.len());
+        }
+        all
+    }
+
+    /// How many; at least one.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Never: a plan has at least one body.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The request of this number.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start..self.ends[row]]
+    }
+}
+
+/// Request line and headers, without `content-length` and without the closing empty line.
+fn head(target: &Target, url: &Url, method: &str, content_type: &str) -> String {
+    let has = |name: &str| target.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let mut head = format!("{method} {} HTTP/1.1\r\n", url.path);
+    if !has("host") {
+        head.push_str(&format!("host: {}\r\n", authority(url)));
+    }
+    if !has("user-agent") {
+        head.push_str(concat!("user-agent: resbench/", env!("CARGO_PKG_VERSION"), "\r\n"));
+    }
+    if !has("content-type") && method != "GET" && method != "HEAD" {
+        head.push_str(&format!("content-type: {content_type}\r\n"));
+    }
+    if !has("accept") {
+        head.push_str("accept: application/json\r\n");
+    }
+    for (name, value) in &target.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head
+}
+
+/// `host[:port]`, the port left out where it is the scheme's own.
+fn authority(url: &Url) -> String {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let default = if url.tls { 443 } else { 80 };
+    if url.port == default { host } else { format!("{host}:{}", url.port) }
+}

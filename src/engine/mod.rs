@@ -1,0 +1,217 @@
+//! The load engine: every planned arrival is sent when it is due, whatever the target does.
+//!
+//! One worker per core, share-nothing: each takes its stripe of the one global schedule, owns its
+//! connections and its records. Owns when requests are sent; leaves alone what they are (`target/`), how they
+//! travel (`client/`) and what is counted (`record/`).
+
+pub mod dispatch;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::client::WireRequests;
+use crate::client::resolve::Resolved;
+use crate::client::tls::Tls;
+use crate::clock::Clock;
+use crate::plan::{Phase, Plan};
+use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
+use crate::target::{Checker, RequestBodies};
+use crate::units::Offset;
+
+/// What every worker reads and none writes.
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Whole requests.
+    pub requests: WireRequests,
+    /// Their bodies' labels and shapes.
+    pub bodies: RequestBodies,
+    /// Judges answers.
+    pub checker: Checker,
+    /// Where they go.
+    pub resolved: Arc<Resolved>,
+    /// For `https`.
+    pub tls: Option<Tls>,
+    /// Lag above which an arrival is late, ns (DESIGN 5.8).
+    pub late_limit_ns: u64,
+}
+
+/// Lag above which an arrival counts as late: max(1 ms, 5 % of the tightest latency bound).
+pub fn late_limit(plan: &Plan) -> Duration {
+    plan.tightest_latency_bound().map_or(Duration::ZERO, |b| b / 20).max(Duration::from_millis(1))
+}
+
+/// What all threads of a run share while it runs.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Cuts of slots: faults applied and reverted.
+    pub cuts: Arc<Cuts>,
+    load_end: AtomicU64,
+    stopped: AtomicBool,
+    in_flight: AtomicU64,
+    in_flight_max: AtomicU64,
+    counters: Vec<Counters>,
+    connections: AtomicU64,
+}
+
+/// One worker's counters, on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counters {
+    planned: AtomicU64,
+    ok: AtomicU64,
+    failed: AtomicU64,
+    shed: AtomicU64,
+}
+
+/// Counts so far, over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Arrivals that came due.
+    pub planned: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Failures.
+    pub failed: u64,
+    /// Shed.
+    pub shed: u64,
+    /// In flight now.
+    pub in_flight: u64,
+}
+
+impl Shared {
+    /// For so many workers, load ending with the plan.
+    pub fn new(plan: &Plan, workers: usize) -> Shared {
+        Shared {
+            load_end: AtomicU64::new(plan.end().0),
+            counters: (0..workers).map(|_| Counters::default()).collect(),
+            ..Shared::default()
+        }
+    }
+
+    /// Load stops now: nothing more is sent, what is in flight counts as unfinished.
+    pub fn stop_load(&self, now: Offset) {
+        self.load_end.fetch_min(now.0, Ordering::AcqRel);
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// When load ends, or ended.
+    pub fn load_end(&self) -> Offset {
+        Offset(self.load_end.load(Ordering::Acquire))
+    }
+
+    /// Load was stopped before its end.
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Most requests in flight at once.
+    pub fn in_flight_max(&self) -> u64 {
+        self.in_flight_max.load(Ordering::Relaxed)
+    }
+
+    /// Connections opened.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts so far.
+    pub fn live(&self) -> Live {
+        let sum = |f: fn(&Counters) -> &AtomicU64| self.counters.iter().map(|c| f(c).load(Ordering::Relaxed)).sum();
+        Live {
+            planned: sum(|c| &c.planned),
+            ok: sum(|c| &c.ok),
+            failed: sum(|c| &c.failed),
+            shed: sum(|c| &c.shed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A load that runs.
+pub struct Engine {
+    shared: Arc<Shared>,
+    collector: Collector,
+    threads: Vec<std::thread::JoinHandle<WorkerReport>>,
+}
+
+/// What a worker says at its end.
+#[derive(Debug, Default)]
+pub struct WorkerReport {
+    /// By error class.
+    pub errors: Vec<ErrorTrace>,
+    /// CPU time of the worker's thread.
+    pub cpu: Duration,
+}
+
+/// What a load leaves.
+pub struct LoadResult {
+    /// Every slot.
+    pub collected: Collected,
+    /// By error class, over all workers.
+    pub errors: Vec<ErrorTrace>,
+    /// CPU time of all workers.
+    pub cpu: Duration,
+}
+
+impl Engine {
+    /// Starts the workers, which wait for offset zero. `cpus` are the CPUs to keep to, one worker each; empty for
+    /// one worker wherever the system puts it.
+    pub fn start(job: Arc<Job>, shared: Arc<Shared>, clock: Clock, cpus: &[usize], spill: PathBuf) -> Engine {
+        let collector = Collector::start(spill);
+        let workers = shared.counters.len();
+        let start = |index: usize| {
+            let (job, shared, sender) = (job.clone(), shared.clone(), collector.sender());
+            let cpu = cpus.get(index).copied();
+            let run = move || worker::run(&job, &shared, clock, worker::Seat { index, workers, cpu }, sender);
+            std::thread::Builder::new().name(format!("load-{index}")).spawn(run).expect("a thread can be started")
+        };
+        let threads = (0..workers).map(start).collect();
+        Engine { shared, collector, threads }
+    }
+
+    /// Every worker has ended.
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+    }
+
+    /// For the progress line.
+    pub fn live(&self) -> (Live, LiveLatency) {
+        (self.shared.live(), self.collector.live())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When records could not be kept (disk full).
+    pub fn finish(self) -> std::io::Result<LoadResult> {
+        let mut errors: Vec<ErrorTrace> = Vec::new();
+        let mut cpu = Duration::ZERO;
+        for thread in self.threads {
+            let report = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            cpu += report.cpu;
+            merge_traces(&mut errors, report.errors);
+        }
+        Ok(LoadResult { collected: self.collector.finish()?, errors, cpu })
+    }
+}
+
+fn merge_traces(all: &mut Vec<ErrorTrace>, more: Vec<ErrorTrace>) {
+    all.resize(all.len().max(more.len()), ErrorTrace::default());
+    for (sum, one) in all.iter_mut().zip(more).filter(|(_, one)| one.count > 0) {
+        if sum.count == 0 || one.first < sum.first {
+            (sum.first, sum.sample) = (one.first, one.sample);
+        }
+        sum.count += one.count;
+        sum.last = sum.last.max(one.last);
+    }
+}
+
+/// The closed-loop phase at this instant, if it is one.
+fn closed_phase(phases: &[Phase], at: u64) -> Option<&Phase> {
+    let phase = phases.iter().find(|p| p.start.0 <= at && at < p.end().0)?;
+    matches!(phase.load, crate::plan::Load::Closed { .. }).then_some(phase)
+}

@@ -1,0 +1,241 @@
+//! Connections and routes.
+//!
+//! Owns: accepting, the HTTP side of each path, readiness and the graceful stop. Leaves alone: what a
+//! prediction is (`answer.rs`) and who works on it (`pool.rs`).
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::answer::Answer;
+use super::pool::Pool;
+use super::request::Format;
+
+/// Connections at the same time; further ones wait to be accepted.
+const MAX_CONNECTIONS: u32 = 16_384;
+
+/// How long what is in flight may take once the server was told to stop.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long to wait when the system has no file for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How much of a body that is too large is read to its end, in bytes.
+const MAX_DISCARD: usize = 64 << 20;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+
+type Reply = Response<Full<Bytes>>;
+
+/// What answers at an address.
+#[derive(Clone)]
+pub(super) enum Site {
+    /// The model server.
+    Model(Arc<State>),
+    /// A dependency that says 200 to every GET.
+    Registry,
+}
+
+/// The model server as its connections see it.
+pub(super) struct State {
+    pool: Pool,
+    max_body: usize,
+    version: HeaderValue,
+    ready: AtomicBool,
+    waiting: Mutex<String>,
+}
+
+impl State {
+    /// Not ready yet.
+    pub(super) fn new(pool: Pool, max_body: usize) -> State {
+        // The model's version is visible ASCII; model.rs has checked it.
+        let version = HeaderValue::from_str(&pool.model().version).unwrap_or(HeaderValue::from_static("unknown"));
+        let waiting = Mutex::new("starting".to_owned());
+        State { pool, max_body, version, ready: AtomicBool::new(false), waiting }
+    }
+
+    /// From now on predictions are answered.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Says why the server is not ready yet.
+    pub(super) fn still_waiting(&self, why: &str) {
+        why.clone_into(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The cheap check behind `/ping` and `/health`. It does not read the volume: a replica with a sick volume
+    /// is one that answers errors, not one that is gone.
+    fn check(&self) -> Result<(), Answer> {
+        let unavailable = |why: &str| Err(Answer::error(StatusCode::SERVICE_UNAVAILABLE, why));
+        if !self.ready.load(Ordering::Acquire) {
+            unavailable(&self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        } else if !self.pool.is_whole() {
+            unavailable("a worker has died")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Accepts and serves until told to stop, then waits for what is in flight, at most [`GRACE`].
+pub(super) async fn accept(listener: TcpListener, site: Site, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let stopped = stop.clone();
+    tokio::select! {
+        () = accept_all(&listener, &site, &slots, &stopped) => {}
+        () = told(&mut stop) => {}
+    }
+    drop(listener);
+    // Whoever holds a slot is still answering; those who outlast the grace are cut off with the runtime.
+    let _ = tokio::time::timeout(GRACE, slots.acquire_many(MAX_CONNECTIONS)).await;
+}
+
+/// Ends when the server is told to stop. That nobody is left to tell it is a stop too.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Never ends by itself: the semaphore is never closed.
+async fn accept_all(listener: &TcpListener, site: &Site, slots: &Arc<Semaphore>, stop: &watch::Receiver<bool>) {
+    while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, site.clone(), stop.clone(), slot));
+            }
+            // The client has gone already, or the process is out of files: both pass.
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, site: Site, mut stop: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
+    // Answers are small and whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| handle(&site, request));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // A connection that breaks is its client's business: there is nobody to tell.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let Site::Model(state) = site else { return Ok(registry(request.method())) };
+    let mut reply = match request.uri().path() {
+        "/invocations" => {
+            let _inside = state.pool.metrics().enter();
+            let reply = invocations(state, request).await;
+            state.pool.metrics().answered(reply.status().as_u16());
+            reply
+        }
+        "/ping" | "/health" => get(request.method(), || match state.check() {
+            // MLflow answers with an empty line.
+            Ok(()) => reply(StatusCode::OK, TEXT, "\n"),
+            Err(answer) => reply(answer.status, JSON, answer.body),
+        }),
+        "/version" => get(request.method(), || reply(StatusCode::OK, TEXT, version(state))),
+        "/metrics" => get(request.method(), || {
+            let text = state.pool.metrics().render(state.pool.model(), state.pool.queue_depth());
+            reply(StatusCode::OK, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), text)
+        }),
+        _ => error(StatusCode::NOT_FOUND, "paths here: /invocations, /ping, /health, /version, /metrics"),
+    };
+    reply.headers_mut().insert(MODEL_VERSION, state.version.clone());
+    Ok(reply)
+}
+
+async fn invocations(state: &State, request: Request<Incoming>) -> Reply {
+    if request.method() != Method::POST {
+        return not_allowed("POST");
+    }
+    // A content type that is not text is unknown, not absent.
+    let content_type = request.headers().get(CONTENT_TYPE).map(|v| v.to_str().unwrap_or("unreadable"));
+    let Some(format) = Format::of(content_type) else {
+        let message = "this predictor only supports the content types application/json and text/csv, in UTF-8";
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    };
+    if let Err(answer) = state.check() {
+        return reply(answer.status, JSON, answer.body);
+    }
+    match body(request.into_body(), state.max_body).await {
+        Ok(body) => {
+            let answer = state.pool.answer(format, body).await;
+            reply(answer.status, JSON, answer.body)
+        }
+        Err(reply) => reply,
+    }
+}
+
+async fn body(mut body: Incoming, limit: usize) -> Result<Bytes, Reply> {
+    match Limited::new(&mut body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(error(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {limit} bytes")))
+        }
+        Err(e) => Err(error(StatusCode::BAD_REQUEST, &format!("the body broke off: {e}"))),
+    }
+}
+
+/// Reads the rest of a body and forgets it. Closing a connection with unread bytes resets it, and the client
+/// would see the reset in place of the answer. A body beyond the bound is not worth it.
+async fn discard(mut body: Incoming) {
+    let mut left = MAX_DISCARD;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if length > left {
+            return;
+        }
+        left -= length;
+    }
+}
+
+fn registry(method: &Method) -> Reply {
+    get(method, || reply(StatusCode::OK, JSON, "{\"status\":\"ok\"}"))
+}
+
+fn version(state: &State) -> String {
+    format!("resbench {} model v{}", env!("CARGO_PKG_VERSION"), state.pool.model().version)
+}
+
+fn get(method: &Method, answer: impl FnOnce() -> Reply) -> Reply {
+    // hyper leaves the body out of an answer to HEAD.
+    if method == Method::GET || method == Method::HEAD { answer() } else { not_allowed("GET, HEAD") }
+}
+
+fn not_allowed(methods: &'static str) -> Reply {
+    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, &format!("use {methods} here"));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    reply
+}
+
+fn error(status: StatusCode, message: &str) -> Reply {
+    let answer = Answer::error(status, message);
+    reply(answer.status, JSON, answer.body)
+}
+
+fn reply(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}

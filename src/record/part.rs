@@ -1,0 +1,304 @@
+//! One slot of one worker, packed for keeping: run-length lists of bucket indices in variable-length integers.
+
+use std::collections::BTreeMap;
+
+use crate::hist::Hist;
+use crate::outcome::ErrorClass;
+use crate::units::{Offset, PhaseId};
+
+/// Bucket indices with counts, ascending, and what buckets lose: exact sum and maximum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Times {
+    /// (bucket, count), ascending by bucket.
+    pub buckets: Vec<(u16, u32)>,
+    /// Exact sum, ns.
+    pub sum_ns: u64,
+    /// Exact maximum, ns.
+    pub max_ns: u64,
+    /// Values above the histogram's range.
+    pub overflow: u64,
+}
+
+impl Times {
+    /// From unsorted indices, which are sorted in place.
+    pub fn pack(indices: &mut [u16], sum_ns: u64, max_ns: u64) -> Times {
+        indices.sort_unstable();
+        let mut buckets: Vec<(u16, u32)> = Vec::new();
+        for index in indices {
+            match buckets.last_mut() {
+                Some((last, n)) if last == index => *n += 1,
+                _ => buckets.push((*index, 1)),
+            }
+        }
+        let overflow = u64::from(max_ns > crate::hist::HIGHEST_NS);
+        Times { buckets, sum_ns, max_ns, overflow }
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|(_, n)| u64::from(*n)).sum()
+    }
+
+    /// Adds everything to a histogram.
+    pub fn add_to(&self, hist: &mut Hist) {
+        self.buckets.iter().for_each(|(b, n)| hist.record_bucket(*b, u64::from(*n)));
+        hist.note(u128::from(self.sum_ns), self.max_ns, self.overflow);
+    }
+
+    /// Adds everything of the other.
+    pub fn merge(&mut self, other: &Times) {
+        self.buckets = merge_buckets(&self.buckets, &other.buckets);
+        self.sum_ns += other.sum_ns;
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.overflow += other.overflow;
+    }
+}
+
+/// The union of two ascending lists, counts added.
+pub(super) fn merge_buckets(a: &[(u16, u32)], b: &[(u16, u32)]) -> Vec<(u16, u32)> {
+    let (mut i, mut j) = (0, 0);
+    let mut out = Vec::with_capacity(a.len() + b.len());
+    while i < a.len() || j < b.len() {
+        let (left, right) = (a.get(i), b.get(j));
+        match (left, right) {
+            (Some(l), Some(r)) if l.0 == r.0 => {
+                out.push((l.0, l.1 + r.1));
+                (i, j) = (i + 1, j + 1);
+            }
+            (Some(l), r) if r.is_none_or(|r| l.0 < r.0) => {
+                out.push(*l);
+                i += 1;
+            }
+            (_, Some(r)) => {
+                out.push(*r);
+                j += 1;
+            }
+            _ => unreachable!("one of the lists has an element"),
+        }
+    }
+    out
+}
+
+/// One slot of one worker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// First instant.
+    pub start: Offset,
+    /// First instant after it.
+    pub end: Offset,
+    /// Its phase.
+    pub phase: PhaseId,
+    /// Arrivals due in it.
+    pub planned: u64,
+    /// Of those, sent.
+    pub sent: u64,
+    /// Of those, shed.
+    pub shed: u64,
+    /// Of those, sent later than the lag limit.
+    pub late: u64,
+    /// Of those, not good, by class.
+    pub errors: [u64; ErrorClass::ALL.len()],
+    /// done − due of good ones.
+    pub latency_ok: Times,
+    /// done − due of those that failed.
+    pub latency_failed: Times,
+    /// done − sent of good ones.
+    pub service: Times,
+    /// sent − due.
+    pub lag: Times,
+    /// Connecting.
+    pub connect: Times,
+    /// Good answers done in this slot.
+    pub done_ok: u64,
+    /// Failures that ended in this slot.
+    pub done_failed: u64,
+    /// Most requests in flight, over all workers.
+    pub in_flight_max: u64,
+    /// Answers whose row has a label and whose prediction was found.
+    pub labelled: u64,
+    /// Of those, right.
+    pub correct: u64,
+    /// Answers in which a fallback level was looked for.
+    pub fallback_known: u64,
+    /// Of those, from a fallback.
+    pub fallback: u64,
+    /// Answers by model version.
+    pub versions: BTreeMap<String, u64>,
+}
+
+impl Part {
+    /// Good answers.
+    pub fn ok(&self) -> u64 {
+        self.latency_ok.count()
+    }
+
+    /// Appends the packed form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for n in [
+            self.start.0,
+            self.end.0 - self.start.0,
+            u64::from(self.phase.0),
+            self.planned,
+            self.sent,
+            self.shed,
+            self.late,
+        ] {
+            put(out, n);
+        }
+        put(out, self.errors.iter().filter(|n| **n > 0).count() as u64);
+        for (class, n) in self.errors.iter().enumerate().filter(|(_, n)| **n > 0) {
+            put(out, class as u64);
+            put(out, *n);
+        }
+        for times in [&self.latency_ok, &self.latency_failed, &self.service, &self.lag, &self.connect] {
+            for n in [times.buckets.len() as u64, times.sum_ns, times.max_ns, times.overflow] {
+                put(out, n);
+            }
+            let mut last = 0;
+            for (bucket, n) in &times.buckets {
+                put(out, u64::from(bucket - last));
+                put(out, u64::from(*n));
+                last = *bucket;
+            }
+        }
+        for n in [
+            self.done_ok,
+            self.done_failed,
+            self.in_flight_max,
+            self.labelled,
+            self.correct,
+            self.fallback_known,
+            self.fallback,
+        ] {
+            put(out, n);
+        }
+        put(out, self.versions.len() as u64);
+        for (name, n) in &self.versions {
+            put(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+            put(out, *n);
+        }
+    }
+
+    /// Reads what [`Part::encode`] wrote. The bytes are our own, so damage is our bug and panics.
+    pub fn decode(bytes: &[u8]) -> Part {
+        let mut r = Reader { bytes };
+        let start = r.next();
+        let mut part = Part {
+            start: Offset(start),
+            end: Offset(start + r.next()),
+            phase: PhaseId(r.next() as u16),
+            planned: r.next(),
+            sent: r.next(),
+            shed: r.next(),
+            late: r.next(),
+            ..Part::default()
+        };
+        for _ in 0..r.next() {
+            let class = r.next() as usize;
+            part.errors[class] = r.next();
+        }
+        part.latency_ok = r.times();
+        part.latency_failed = r.times();
+        part.service = r.times();
+        part.lag = r.times();
+        part.connect = r.times();
+        for field in [
+            &mut part.done_ok,
+            &mut part.done_failed,
+            &mut part.in_flight_max,
+            &mut part.labelled,
+            &mut part.correct,
+            &mut part.fallback_known,
+            &mut part.fallback,
+        ] {
+            *field = r.next();
+        }
+        for _ in 0..r.next() {
+            let name = r.text();
+            part.versions.insert(name, r.next());
+        }
+        part
+    }
+}
+
+fn put(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> u64 {
+        let mut n = 0;
+        let mut shift = 0;
+        loop {
+            let (byte, rest) = self.bytes.split_first().expect("a packed slot is whole");
+            self.bytes = rest;
+            n |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return n;
+            }
+            shift += 7;
+        }
+    }
+
+    fn text(&mut self) -> String {
+        let len = self.next() as usize;
+        let (text, rest) = self.bytes.split_at(len);
+        self.bytes = rest;
+        String::from_utf8(text.to_vec()).expect("names were written as UTF-8")
+    }
+
+    fn times(&mut self) -> Times {
+        let len = self.next() as usize;
+        let mut times =
+            Times { sum_ns: self.next(), max_ns: self.next(), overflow: self.next(), buckets: Vec::with_capacity(len) };
+        let mut bucket = 0;
+        for _ in 0..len {
+            bucket += self.next() as u16;
+            let count = self.next() as u32;
+            times.buckets.push((bucket, count));
+        }
+        times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn packing_loses_nothing(
+            start in 0u64..1u64 << 50, length in 0u64..SLOT, planned in 0u64..100_000,
+            mut latencies in prop::collection::vec(0u16..24_000, 0..200), errors in prop::array::uniform14(0u64..5),
+            versions in prop::collection::btree_map("[a-zä]{0,6}", 0u64..9, 0..4),
+        ) {
+            let part = Part {
+                start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors,
+                latency_ok: Times::pack(&mut latencies, 12, 99), lag: Times::pack(&mut [5, 1, 5], 3, 4), done_ok: 7, versions,
+                ..Part::default()
+            };
+            let mut bytes = Vec::new();
+            part.encode(&mut bytes);
+            prop_assert_eq!(Part::decode(&bytes), part);
+        }
+
+        #[test]
+        fn merging_lists_adds_counts(a in prop::collection::btree_map(0u16..50, 1u32..9, 0..20), b in prop::collection::btree_map(0u16..50, 1u32..9, 0..20)) {
+            let list = |m: &BTreeMap<u16, u32>| m.iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>();
+            let mut want = a.clone();
+            b.iter().for_each(|(k, v)| *want.entry(*k).or_default() += v);
+            prop_assert_eq!(merge_buckets(&list(&a), &list(&b)), list(&want));
+        }
+    }
+    const SLOT: u64 = super::super::SLOT_NS;
+}

@@ -1,0 +1,416 @@
+//! One worker's slots while they fill.
+//!
+//! A slot stays open until every request due in it has ended, then it is handed to the collector. Its edges are the
+//! 100 ms grid, the phases' edges and the moments at which a fault was applied or reverted, so that a slot
+//! belongs to exactly one stretch of time. Requests remember their slot, so that a cut made after they were
+//! planned moves none of them.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use crate::hist::bucket_of;
+use crate::outcome::ErrorClass;
+use crate::plan::Plan;
+use crate::record::part::{Part, Times};
+use crate::record::{Cuts, SLOT_NS};
+use crate::target::Facts;
+use crate::units::{Offset, PhaseId};
+
+/// Names a slot that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotKey(u32);
+
+/// Model versions kept by name; further ones are counted as `other`.
+const VERSIONS_MAX: usize = 32;
+/// Characters kept of such a name.
+const VERSION_CHARS_MAX: usize = 64;
+
+/// Where slots begin and end.
+#[derive(Clone, Debug)]
+pub struct Edges {
+    phases: Vec<(u64, u64)>,
+    cuts: Vec<u64>,
+}
+
+impl Edges {
+    /// Of this plan, no cuts yet.
+    pub fn new(plan: &Plan) -> Edges {
+        Edges { phases: plan.phases.iter().map(|p| (p.start.0, p.end().0)).collect(), cuts: Vec::new() }
+    }
+
+    /// The slot that an instant falls into; none before the first phase or after the last.
+    fn around(&self, at: u64) -> Option<(u64, u64, PhaseId)> {
+        let phase = self.phases.partition_point(|(start, _)| *start <= at).checked_sub(1)?;
+        let (phase_start, phase_end) = self.phases[phase];
+        if at >= phase_end {
+            return None;
+        }
+        let grid = at / SLOT_NS * SLOT_NS;
+        let cut = self.cuts.partition_point(|c| *c <= at);
+        let cut_before = if cut > 0 { self.cuts[cut - 1] } else { 0 };
+        let cut_after = self.cuts.get(cut).copied().unwrap_or(u64::MAX);
+        let start = grid.max(phase_start).max(cut_before);
+        let end = (grid + SLOT_NS).min(phase_end).min(cut_after);
+        Some((start, end, PhaseId(phase as u16)))
+    }
+}
+
+/// How one sent request ended.
+#[derive(Debug)]
+pub struct Sample<'a> {
+    /// When it should have started.
+    pub due: u64,
+    /// When it did.
+    pub sent: u64,
+    /// When it ended.
+    pub done: u64,
+    /// Good, and what it said; or why not, with a sample of what was seen.
+    pub outcome: Result<Facts<'a>, (ErrorClass, &'a str)>,
+}
+
+/// First and last sight of an error class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ErrorTrace {
+    /// How many.
+    pub count: u64,
+    /// Due time of the first.
+    pub first: Offset,
+    /// Due time of the last.
+    pub last: Offset,
+    /// What was seen first.
+    pub sample: String,
+}
+
+/// What a worker hands over when it ends.
+#[derive(Debug, Default)]
+pub struct ShardReport {
+    /// By class.
+    pub errors: [ErrorTrace; ErrorClass::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct OpenSlot {
+    start: u64,
+    end: u64,
+    pending: u64,
+    in_use: bool,
+    part: Part,
+    latency_ok: Vec<u16>,
+    latency_failed: Vec<u16>,
+    service: Vec<u16>,
+    lag: Vec<u16>,
+    connect: Vec<u16>,
+    versions: Vec<u64>,
+}
+
+/// One worker's records.
+pub struct Shard {
+    edges: Edges,
+    cuts: Arc<Cuts>,
+    seen_cuts: usize,
+    slots: Vec<OpenSlot>,
+    free: Vec<u32>,
+    current: Option<SlotKey>,
+    versions: Vec<String>,
+    late_limit: u64,
+    out: Sender<Part>,
+    report: ShardReport,
+}
+
+impl Shard {
+    /// An empty one. `late_limit` is the lag, in ns, above which an arrival counts as late.
+    pub fn new(plan: &Plan, cuts: Arc<Cuts>, late_limit: u64, out: Sender<Part>) -> Shard {
+        Shard {
+            edges: Edges::new(plan),
+            cuts,
+            seen_cuts: 0,
+            slots: Vec::new(),
+            free: Vec::new(),
+            current: None,
+            versions: Vec::new(),
+            late_limit,
+            out,
+            report: ShardReport::default(),
+        }
+    }
+
+    /// Takes over new cuts. Once per loop turn.
+    pub fn look_for_cuts(&mut self) {
+        let generation = self.cuts.generation();
+        if generation == self.seen_cuts {
+            return;
+        }
+        self.seen_cuts = generation;
+        self.edges.cuts = self.cuts.list();
+        if let Some(SlotKey(key)) = self.current {
+            let slot = &mut self.slots[key as usize];
+            if let Some(cut) = self.edges.cuts.iter().find(|c| (slot.start + 1..slot.end).contains(c)) {
+                slot.end = *cut;
+            }
+        }
+    }
+
+    /// An arrival came due. It must end in exactly one of `shed` and `done`.
+    pub fn planned(&mut self, due: u64) -> SlotKey {
+        let key = self.slot_at(due).expect("arrivals are due inside a phase");
+        let slot = &mut self.slots[key.0 as usize];
+        slot.part.planned += 1;
+        slot.pending += 1;
+        key
+    }
+
+    /// It was not sent: the in-flight limit was reached.
+    pub fn shed(&mut self, key: SlotKey) {
+        self.slots[key.0 as usize].part.shed += 1;
+        self.ended(key);
+    }
+
+    /// It was sent.
+    pub fn sent(&mut self, key: SlotKey, due: u64, sent: u64, in_flight: u64) {
+        let lag = sent.saturating_sub(due);
+        let slot = &mut self.slots[key.0 as usize];
+        slot.part.sent += 1;
+        slot.part.late += u64::from(lag > self.late_limit);
+        slot.part.in_flight_max = slot.part.in_flight_max.max(in_flight);
+        slot.lag.push(bucket_of(lag));
+        note(&mut slot.part.lag, lag);
+    }
+
+    /// It had to wait for a connection, this long.
+    pub fn connected(&mut self, key: SlotKey, took: u64) {
+        let slot = &mut self.slots[key.0 as usize];
+        slot.connect.push(bucket_of(took));
+        note(&mut slot.part.connect, took);
+    }
+
+    /// It ended.
+    pub fn done(&mut self, key: SlotKey, sample: &Sample<'_>) {
+        let now_slot = self.slot_at_now(sample.done);
+        let latency = sample.done.saturating_sub(sample.due);
+        match &sample.outcome {
+            Ok(facts) => {
+                let version = facts.version.as_deref().map(|name| self.version(name));
+                let slot = &mut self.slots[key.0 as usize];
+                let service = sample.done.saturating_sub(sample.sent);
+                slot.latency_ok.push(bucket_of(latency));
+                note(&mut slot.part.latency_ok, latency);
+                slot.service.push(bucket_of(service));
+                note(&mut slot.part.service, service);
+                slot.part.labelled += u64::from(facts.correct.is_some());
+                slot.part.correct += u64::from(facts.correct == Some(true));
+                slot.part.fallback_known += u64::from(facts.fallback.is_some());
+                slot.part.fallback += u64::from(facts.fallback == Some(true));
+                if let Some(version) = version {
+                    if slot.versions.len() <= version {
+                        slot.versions.resize(version + 1, 0);
+                    }
+                    slot.versions[version] += 1;
+                }
+                if let Some(SlotKey(k)) = now_slot {
+                    self.slots[k as usize].part.done_ok += 1;
+                }
+            }
+            Err((class, seen)) => {
+                let slot = &mut self.slots[key.0 as usize];
+                slot.part.errors[*class as usize] += 1;
+                slot.latency_failed.push(bucket_of(latency));
+                note(&mut slot.part.latency_failed, latency);
+                if let Some(SlotKey(k)) = now_slot {
+                    self.slots[k as usize].part.done_failed += 1;
+                }
+                self.trace(*class, sample.due, seen);
+            }
+        }
+        self.ended(key);
+    }
+
+    /// Hands over everything, also slots with requests that never ended (there must be none).
+    pub fn finish(mut self) -> ShardReport {
+        for key in 0..self.slots.len() {
+            if self.slots[key].in_use {
+                assert_eq!(self.slots[key].pending, 0, "every planned request has ended before its shard is closed");
+                self.flush(SlotKey(key as u32));
+            }
+        }
+        self.report
+    }
+
+    fn trace(&mut self, class: ErrorClass, due: u64, seen: &str) {
+        let trace = &mut self.report.errors[class as usize];
+        if trace.count == 0 {
+            trace.first = Offset(due);
+            trace.sample = seen.chars().take(300).collect();
+        }
+        trace.count += 1;
+        trace.first = trace.first.min(Offset(due));
+        trace.last = trace.last.max(Offset(due));
+    }
+
+    fn version(&mut self, name: &str) -> usize {
+        let name = name.char_indices().nth(VERSION_CHARS_MAX).map_or(name, |(end, _)| &name[..end]);
+        if let Some(known) = self.versions.iter().position(|v| v == name) {
+            return known;
+        }
+        if self.versions.len() < VERSIONS_MAX {
+            self.versions.push(name.to_owned());
+            return self.versions.len() - 1;
+        }
+        VERSIONS_MAX
+    }
+
+    /// The slot in which something that ends now is counted as *done*; none in the drain after the last phase.
+    fn slot_at_now(&mut self, now: u64) -> Option<SlotKey> {
+        self.slot_at(now)
+    }
+
+    fn slot_at(&mut self, at: u64) -> Option<SlotKey> {
+        if let Some(key) = self.current
+            && self.covers(key, at)
+        {
+            return Some(key);
+        }
+        let open = (0..self.slots.len() as u32).map(SlotKey).find(|k| self.covers(*k, at));
+        open.or_else(|| self.open(at))
+    }
+
+    fn covers(&self, key: SlotKey, at: u64) -> bool {
+        let slot = &self.slots[key.0 as usize];
+        slot.in_use && slot.start <= at && at < slot.end
+    }
+
+    fn open(&mut self, at: u64) -> Option<SlotKey> {
+        let (start, end, phase) = self.edges.around(at)?;
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(OpenSlot::default());
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[key as usize];
+        (slot.start, slot.end, slot.in_use, slot.pending) = (start, end, true, 0);
+        slot.part = Part { phase, ..Part::default() };
+        let key = SlotKey(key);
+        let newest = self.current.is_none_or(|SlotKey(c)| self.slots[c as usize].start < start);
+        if newest && let Some(passed) = self.current.replace(key) {
+            self.flush_if_over(passed);
+        }
+        Some(key)
+    }
+
+    fn ended(&mut self, key: SlotKey) {
+        let slot = &mut self.slots[key.0 as usize];
+        debug_assert!(slot.pending > 0, "a request ends once");
+        slot.pending -= 1;
+        self.flush_if_over(key);
+    }
+
+    fn flush_if_over(&mut self, key: SlotKey) {
+        if self.current != Some(key) && self.slots[key.0 as usize].pending == 0 {
+            self.flush(key);
+        }
+    }
+
+    fn flush(&mut self, key: SlotKey) {
+        let slot = &mut self.slots[key.0 as usize];
+        let mut part = std::mem::take(&mut slot.part);
+        (part.start, part.end) = (Offset(slot.start), Offset(slot.end));
+        for (times, indices) in [
+            (&mut part.latency_ok, &mut slot.latency_ok),
+            (&mut part.latency_failed, &mut slot.latency_failed),
+            (&mut part.service, &mut slot.service),
+            (&mut part.lag, &mut slot.lag),
+            (&mut part.connect, &mut slot.connect),
+        ] {
+            *times = Times::pack(indices, times.sum_ns, times.max_ns);
+            indices.clear();
+        }
+        for (version, n) in slot.versions.drain(..).enumerate().filter(|(_, n)| *n > 0) {
+            let name = self.versions.get(version).map_or("other", String::as_str);
+            *part.versions.entry(name.to_owned()).or_default() += n;
+        }
+        slot.in_use = false;
+        self.free.push(key.0);
+        // The collector only goes away when the run is being torn down; then nobody asks for numbers.
+        let _ = self.out.send(part);
+    }
+}
+
+fn note(times: &mut Times, ns: u64) {
+    times.sum_ns += ns;
+    times.max_ns = times.max_ns.max(ns);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Load, Phase, Shape};
+    use crate::units::Rate;
+    use std::time::Duration;
+
+    fn plan_of(phases: &[u64]) -> Plan {
+        let mut start = Offset::ZERO;
+        let phases = phases
+            .iter()
+            .map(|ms| {
+                let duration = Duration::from_millis(*ms);
+                let phase = Phase {
+                    name: format!("p{ms}"),
+                    start,
+                    duration,
+                    load: Load::Open(Shape::Constant(Rate::per_second(1.0).unwrap())),
+                    measured: true,
+                };
+                start = phase.end();
+                phase
+            })
+            .collect();
+        crate::record::assemble::tests_support::plan(phases)
+    }
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn slots_are_cut_at_grid_phase_and_fault() {
+        let mut edges = Edges::new(&plan_of(&[250, 1000]));
+        edges.cuts = vec![330 * MS];
+        assert_eq!(edges.around(10 * MS), Some((0, 100 * MS, PhaseId(0))));
+        assert_eq!(edges.around(240 * MS), Some((200 * MS, 250 * MS, PhaseId(0))));
+        assert_eq!(edges.around(250 * MS), Some((250 * MS, 300 * MS, PhaseId(1))));
+        assert_eq!(edges.around(329 * MS), Some((300 * MS, 330 * MS, PhaseId(1))));
+        assert_eq!(edges.around(330 * MS), Some((330 * MS, 400 * MS, PhaseId(1))));
+        assert_eq!(edges.around(1250 * MS), None);
+    }
+
+    #[test]
+    fn every_planned_request_is_counted_once_whatever_the_order() {
+        let (tx, rx) = std::sync::mpsc::channel();
+        let cuts = Arc::new(Cuts::default());
+        let mut shard = Shard::new(&plan_of(&[1000]), cuts.clone(), MS, tx);
+        let mut open: Vec<(SlotKey, u64)> = (0..500).map(|i| (shard.planned(i * 2 * MS), i * 2 * MS)).collect();
+        cuts.add(Offset(999 * MS));
+        shard.look_for_cuts();
+        // Late arrivals: due in slots that were handed over already.
+        open.reverse();
+        for (i, (key, due)) in open.into_iter().enumerate() {
+            if i % 10 == 0 {
+                shard.shed(key);
+                continue;
+            }
+            shard.sent(key, due, due + 2 * MS, 1);
+            let outcome = if i % 10 == 1 { Err((ErrorClass::Timeout, "t")) } else { Ok(Facts::default()) };
+            shard.done(key, &Sample { due, sent: due + 2 * MS, done: due + 3 * MS, outcome });
+        }
+        let late = shard.planned(50 * MS);
+        shard.sent(late, 50 * MS, 900 * MS, 1);
+        shard.done(late, &Sample { due: 50 * MS, sent: 900 * MS, done: 950 * MS, outcome: Ok(Facts::default()) });
+        let report = shard.finish();
+        let parts: Vec<Part> = rx.iter().collect();
+        let sum = |f: fn(&Part) -> u64| parts.iter().map(f).sum::<u64>();
+        assert_eq!(sum(|p| p.planned), 501);
+        assert_eq!(sum(|p| p.shed), 50);
+        assert_eq!(sum(|p| p.errors.iter().sum()), 50);
+        assert_eq!(sum(Part::ok), 401);
+        assert_eq!(sum(|p| p.sent), 451);
+        assert_eq!(sum(|p| p.late), 451);
+        assert_eq!(report.errors[ErrorClass::Timeout as usize].count, 50);
+        assert_eq!(parts.iter().map(|p| p.latency_ok.max_ns).max(), Some(900 * MS));
+    }
+}
