@@ -86,9 +86,9 @@ pub struct Impact {
     /// How long recovery was watched for, seconds, counted like `recovery_s`: an unfinished recovery took longer than this.
     pub watched_s: f64,
     /// The longest row of slots that had arrivals and no good answer, seconds, from *applied* until recovery. Empty
-    /// slots neither end a row nor begin one. None without W.
+    /// slots neither end a row nor begin one. None without W or arrivals.
     pub longest_outage_s: Option<f64>,
-    /// Good answers missing against the baseline over the same time, never below 0; none without a baseline.
+    /// Good answers missing against the baseline over the same time, never below 0; none without a baseline or arrivals.
     pub lost_requests: Option<f64>,
     /// W; none when nothing gives it.
     pub within: Option<Duration>,
@@ -151,7 +151,7 @@ pub fn measure(slots: &[Slot], faults: &[FaultTimes], which: usize, within: Opti
         Ok(q) => watch.impact(q, within),
         Err(reason) => Impact {
             within: Some(within),
-            longest_outage_s: Some(course.longest_outage(applied, censor)),
+            longest_outage_s: course.longest_outage(applied, censor),
             ..Impact::unknown(reason)
         },
     }
@@ -248,7 +248,11 @@ impl Course<'_> {
         (self.from(from)..self.slots.len()).take_while(move |i| self.slots[*i].start + SECOND <= until)
     }
 
-    fn longest_outage(&self, from: Offset, to: Offset) -> f64 {
+    /// None when nothing was due.
+    fn longest_outage(&self, from: Offset, to: Offset) -> Option<f64> {
+        if self.pool(self.from(from), self.from(to)).planned == 0 {
+            return None;
+        }
         let mut longest = Duration::ZERO;
         let mut row_start = None;
         for i in self.from(from)..self.from(to) {
@@ -261,7 +265,7 @@ impl Course<'_> {
                 _ => row_start = None,
             }
         }
-        longest.as_secs_f64()
+        Some(longest.as_secs_f64())
     }
 }
 
@@ -301,8 +305,8 @@ impl Watch<'_> {
             recovery_s: if state == State::None { Some(0.0) } else { recovered_at.map(since_base) },
             recovery_after_revert_s: recovered_at.zip(reverted).map(|(at, reverted)| at.since(reverted).as_secs_f64()),
             watched_s: since_base(self.censor),
-            longest_outage_s: Some(self.course.longest_outage(self.applied, until)),
-            lost_requests: Some((baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            longest_outage_s: self.course.longest_outage(self.applied, until),
+            lost_requests: (pool.planned > 0).then(|| (baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
             within: Some(within),
             baseline_q: Some(baseline_q),
             worst_q: seconds.filter_map(|i| self.course.second(i, self.censor)).min_by(f64::total_cmp),
