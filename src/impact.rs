@@ -86,9 +86,9 @@ pub struct Impact {
     /// How long recovery was watched for, seconds, counted like `recovery_s`: an unfinished recovery took longer than this.
     pub watched_s: f64,
     /// The longest row of slots that had arrivals and no good answer, seconds, from *applied* until recovery. Empty
-    /// slots neither end a row nor begin one. None without W.
+    /// slots neither end a row nor begin one. None without W or arrivals.
     pub longest_outage_s: Option<f64>,
-    /// Good answers missing against the baseline over the same time, never below 0; none without a baseline.
+    /// Good answers missing against the baseline over the same time, never below 0; none without a baseline or arrivals.
     pub lost_requests: Option<f64>,
     /// W; none when nothing gives it.
     pub within: Option<Duration>,
@@ -151,7 +151,7 @@ pub fn measure(slots: &[Slot], faults: &[FaultTimes], which: usize, within: Opti
         Ok(q) => watch.impact(q, within),
         Err(reason) => Impact {
             within: Some(within),
-            longest_outage_s: Some(course.longest_outage(applied, censor)),
+            longest_outage_s: course.longest_outage(applied, censor),
             ..Impact::unknown(reason)
         },
     }
@@ -248,7 +248,11 @@ impl Course<'_> {
         (self.from(from)..self.slots.len()).take_while(move |i| self.slots[*i].start + SECOND <= until)
     }
 
-    fn longest_outage(&self, from: Offset, to: Offset) -> f64 {
+    /// None when nothing was due.
+    fn longest_outage(&self, from: Offset, to: Offset) -> Option<f64> {
+        if self.pool(self.from(from), self.from(to)).planned == 0 {
+            return None;
+        }
         let mut longest = Duration::ZERO;
         let mut row_start = None;
         for i in self.from(from)..self.from(to) {
@@ -261,7 +265,7 @@ impl Course<'_> {
                 _ => row_start = None,
             }
         }
-        longest.as_secs_f64()
+        Some(longest.as_secs_f64())
     }
 }
 
@@ -301,8 +305,8 @@ impl Watch<'_> {
             recovery_s: if state == State::None { Some(0.0) } else { recovered_at.map(since_base) },
             recovery_after_revert_s: recovered_at.zip(reverted).map(|(at, reverted)| at.since(reverted).as_secs_f64()),
             watched_s: since_base(self.censor),
-            longest_outage_s: Some(self.course.longest_outage(self.applied, until)),
-            lost_requests: Some((baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            longest_outage_s: self.course.longest_outage(self.applied, until),
+            lost_requests: (pool.planned > 0).then(|| (baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
             within: Some(within),
             baseline_q: Some(baseline_q),
             worst_q: seconds.filter_map(|i| self.course.second(i, self.censor)).min_by(f64::total_cmp),
@@ -416,5 +420,201 @@ impl Watch<'_> {
             (_, None) => self.censor,
         };
         until.min(self.censor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hist::bucket_of;
+    use crate::units::PhaseId;
+
+    const W: Option<Duration> = Some(Duration::from_millis(100));
+
+    fn at(seconds: f64) -> Offset {
+        Offset::from_secs_f64(seconds)
+    }
+
+    fn one_shot(applied: f64) -> FaultTimes {
+        FaultTimes { applied: Some(at(applied)), reverted: None, lasting: false }
+    }
+
+    fn lasting(applied: f64, reverted: f64) -> FaultTimes {
+        FaultTimes { applied: Some(at(applied)), reverted: Some(at(reverted)), lasting: true }
+    }
+
+    /// Slots of 100 ms over this many seconds, `rate` arrivals a second spread evenly over them, of which the share
+    /// that `good` gives for the middle of the slot answer in 10 ms.
+    fn slots(seconds: f64, rate: f64, good: impl Fn(f64) -> f64) -> Vec<Slot> {
+        let count = (seconds * 10.0).round() as u32;
+        let due_before = |i: u32| (rate * f64::from(i) / 10.0).ceil() as u64;
+        let slot = |i: u32| {
+            let planned = due_before(i + 1) - due_before(i);
+            let ok = (planned as f64 * good(f64::from(i) / 10.0 + 0.05)).round() as u64;
+            let latency_ok = if ok > 0 { vec![(bucket_of(10_000_000), ok as u32)] } else { Vec::new() };
+            let (start, end) = (at(f64::from(i) / 10.0), at(f64::from(i + 1) / 10.0));
+            Slot { start, end, phase: PhaseId(0), measured: true, planned, ok, latency_ok }
+        };
+        (0..count).map(slot).collect()
+    }
+
+    /// Good but within these stretches, where this share is.
+    fn bad(stretches: &'static [(f64, f64, f64)]) -> impl Fn(f64) -> f64 {
+        move |t| stretches.iter().find(|(from, to, _)| (*from..*to).contains(&t)).map_or(1.0, |(_, _, share)| *share)
+    }
+
+    #[test]
+    fn an_outage_that_ends_is_recovered() {
+        let slots = slots(60.0, 500.0, bad(&[(20.5, 23.5, 0.0)]));
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!(
+            (impact.state, impact.onset, impact.recovered_at),
+            (State::Recovered, Some(at(20.5)), Some(at(23.5)))
+        );
+        assert_eq!((impact.recovery_s, impact.recovery_after_revert_s), (Some(3.5), None));
+        assert_eq!((impact.longest_outage_s, impact.lost_requests), (Some(3.0), Some(1500.0)));
+        assert_eq!((impact.baseline_q, impact.worst_q), (Some(1.0), Some(0.0)));
+    }
+
+    #[test]
+    fn a_loss_too_small_to_hurt_is_none_but_is_counted() {
+        // Two of 500 in one second.
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 20.1, 0.96)]));
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!((impact.state, impact.recovery_s, impact.recovered_at), (State::None, Some(0.0), None));
+        assert_eq!((impact.lost_requests, impact.longest_outage_s), (Some(2.0), Some(0.0)));
+    }
+
+    #[test]
+    fn slow_answers_hurt_as_failed_ones_do() {
+        let mut slots = slots(60.0, 500.0, |_| 1.0);
+        let slow = |s: &&mut Slot| s.start >= at(20.0) && s.start < at(25.0);
+        slots.iter_mut().filter(slow).for_each(|s| s.latency_ok = vec![(bucket_of(300_000_000), s.ok as u32)]);
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!(
+            (impact.state, impact.recovery_s, impact.longest_outage_s),
+            (State::Recovered, Some(5.0), Some(5.0))
+        );
+        let lenient = measure(&slots, &[one_shot(20.0)], 0, Some(Duration::from_secs(1)));
+        assert_eq!(lenient.state, State::None);
+    }
+
+    #[test]
+    fn what_never_comes_back_is_not_recovered() {
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 99.0, 0.7)]));
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!((impact.state, impact.recovery_s, impact.watched_s), (State::NotRecovered, None, 40.0));
+        assert!((impact.lost_requests.unwrap() - 0.3 * 500.0 * 40.0).abs() < 1e-6);
+        assert_eq!(impact.longest_outage_s, Some(0.0), "some answers were good in every slot");
+    }
+
+    #[test]
+    fn a_good_second_in_a_bad_stretch_is_no_recovery() {
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 25.0, 0.5), (27.0, 30.0, 0.5)]));
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!(impact.recovered_at, Some(at(30.0)), "the 10 s from 25 s on are not good");
+    }
+
+    #[test]
+    fn the_next_fault_censors() {
+        let faults = [one_shot(20.0), one_shot(30.0)];
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 35.0, 0.5)]));
+        let impact = measure(&slots, &faults, 0, W);
+        assert_eq!((impact.state, impact.watched_s), (State::NotRecovered, 10.0));
+        let second = measure(&slots, &faults, 1, W);
+        assert_eq!((second.state, second.recovery_s), (State::Recovered, Some(5.0)));
+        assert_eq!(second.baseline_q, Some(1.0), "the first fault does not lower the bar of the second");
+    }
+
+    #[test]
+    fn faults_of_one_blow_do_not_censor_each_other() {
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 24.0, 0.5)]));
+        for which in 0..2 {
+            assert_eq!(measure(&slots, &[one_shot(20.0), one_shot(20.004)], which, W).state, State::Recovered);
+        }
+    }
+
+    #[test]
+    fn near_the_censor_a_good_end_needs_three_seconds() {
+        let until = |end: f64| measure(&slots(end, 500.0, bad(&[(20.0, 25.0, 0.0)])), &[one_shot(20.0)], 0, W);
+        assert_eq!(until(28.0).state, State::Recovered);
+        assert_eq!(until(28.0).recovery_s, Some(5.0));
+        assert_eq!(until(27.5).state, State::Unknown);
+        assert!(until(27.5).reason.contains("last 2.5 s"), "{}", until(27.5).reason);
+        assert_eq!(until(25.5).state, State::NotRecovered, "no whole good second was seen");
+        assert_eq!(until(20.5).state, State::Unknown, "not even a second was left");
+    }
+
+    #[test]
+    fn lasting_faults_count_from_reverted() {
+        let slots = slots(80.0, 500.0, bad(&[(20.0, 43.0, 0.5)]));
+        let impact = measure(&slots, &[lasting(20.0, 40.0)], 0, W);
+        assert_eq!((impact.state, impact.recovery_s), (State::Recovered, Some(3.0)));
+        assert_eq!((impact.recovery_after_revert_s, impact.recovered_at), (Some(3.0), Some(at(43.0))));
+        let held_to_the_end = FaultTimes { reverted: None, ..lasting(20.0, 40.0) };
+        assert_eq!(measure(&slots[..400], &[held_to_the_end], 0, W).state, State::Unknown);
+    }
+
+    #[test]
+    fn recovery_while_held_is_free_unless_the_end_hurts_again() {
+        let held = [lasting(20.0, 40.0)];
+        let quick = measure(&slots(80.0, 500.0, bad(&[(20.0, 25.0, 0.5)])), &held, 0, W);
+        assert_eq!((quick.state, quick.recovery_s, quick.recovered_at), (State::Recovered, Some(0.0), Some(at(25.0))));
+        let again = measure(&slots(80.0, 500.0, bad(&[(20.0, 25.0, 0.5), (41.0, 44.0, 0.5)])), &held, 0, W);
+        assert_eq!((again.onset, again.recovered_at, again.recovery_s), (Some(at(20.0)), Some(at(44.0)), Some(4.0)));
+        let later = measure(&slots(80.0, 500.0, bad(&[(20.0, 25.0, 0.5), (60.0, 64.0, 0.5)])), &held, 0, W);
+        assert_eq!(later.recovered_at, Some(at(25.0)), "20 s after the fault it is something else");
+    }
+
+    #[test]
+    fn few_arrivals_are_pooled_or_unknown() {
+        // 20 a second: a "second" is five long.
+        let impact = measure(&slots(80.0, 20.0, bad(&[(20.0, 30.0, 0.0)])), &[one_shot(20.0)], 0, W);
+        assert_eq!((impact.state, impact.recovered_at), (State::Recovered, Some(at(30.0))));
+        // 5 a second: not even 10 s hold a hundred. Empty slots do not end the outage.
+        let sparse = measure(&slots(80.0, 5.0, bad(&[(20.0, 30.0, 0.0)])), &[one_shot(20.0)], 0, W);
+        assert_eq!((sparse.state, sparse.recovery_s), (State::Unknown, None));
+        assert!(sparse.reason.contains("100 arrivals"), "{}", sparse.reason);
+        assert!((sparse.longest_outage_s.unwrap() - 9.9).abs() < 1e-9);
+        assert_eq!(sparse.lost_requests, Some(50.0));
+    }
+
+    #[test]
+    fn nothing_to_compare_with_is_unknown() {
+        let unmeasured = |mut slots: Vec<Slot>| {
+            slots.iter_mut().for_each(|s| s.measured = false);
+            slots
+        };
+        for (slots, fault, says) in [
+            (slots(60.0, 500.0, |_| 1.0), FaultTimes::default(), "never applied"),
+            (slots(60.0, 500.0, |_| 1.0), one_shot(0.1), "only 50 measured arrivals"),
+            (slots(60.0, 500.0, |_| 0.0), one_shot(20.0), "no answer was good in time"),
+            (slots(60.0, 0.0, |_| 1.0), one_shot(20.0), "only 0 measured arrivals"),
+            (unmeasured(slots(60.0, 500.0, |_| 1.0)), one_shot(20.0), "only 0 measured arrivals"),
+            (Vec::new(), one_shot(20.0), "only 0 measured arrivals"),
+        ] {
+            let impact = measure(&slots, &[fault], 0, W);
+            assert_eq!((impact.state, impact.recovery_s, impact.lost_requests), (State::Unknown, None, None), "{says}");
+            assert!(impact.reason.contains(says), "{} lacks {says}", impact.reason);
+        }
+        assert!(measure(&slots(60.0, 500.0, |_| 0.0), &[one_shot(20.0)], 0, None).reason.contains("no objective"));
+    }
+
+    #[test]
+    fn load_that_stops_arriving_after_the_fault_is_unknown() {
+        let mut slots = slots(60.0, 500.0, |_| 1.0);
+        slots.iter_mut().filter(|s| s.start >= at(20.0)).for_each(|s| {
+            (s.planned, s.ok) = (0, 0);
+            s.latency_ok.clear();
+        });
+        assert_eq!(measure(&slots, &[one_shot(20.0)], 0, W).state, State::Unknown);
+    }
+
+    #[test]
+    fn without_a_bound_good_is_twice_the_p99_before() {
+        let slots = slots(60.0, 500.0, bad(&[(20.0, 22.0, 0.0)]));
+        let within = default_within(&slots, &[one_shot(20.0)]).unwrap();
+        assert!((within.as_secs_f64() / 0.020 - 1.0).abs() < 1e-3, "{within:?}");
+        assert_eq!(measure(&slots, &[one_shot(20.0)], 0, None).within, Some(within));
     }
 }

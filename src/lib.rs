@@ -7,6 +7,9 @@ pub mod outcome;
 pub mod rng;
 pub mod units;
 
+pub mod bootstrap;
+pub mod impact;
+pub mod objective;
 pub mod plan;
 pub mod scenario;
 pub mod schedule;
