@@ -99,8 +99,8 @@ pub trait Replicas: Send + Sync {
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
 
-    /// The FUSE view of the volume, when replicas were started on one.
-    fn volume(&self) -> Option<Arc<dyn VolumeControl>>;
+    /// This replica's own FUSE view of the volume, when replicas were started on views.
+    fn volume(&self, replica: u16) -> Option<Arc<dyn VolumeControl>>;
 
     /// Every event so far, in order.
     fn events(&self) -> Vec<PlatformEvent>;
