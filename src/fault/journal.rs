@@ -294,6 +294,8 @@ impl Journal {
         if clean {
             remove(&self.path)?;
         }
+        // From here on `resbench revert` may take it.
+        let _ = flock(&writer.file, FlockOperation::Unlock);
         written.and(copied).map(|()| clean)
     }
 
@@ -395,6 +397,8 @@ pub struct OpenJournal {
     pub left: Vec<Left>,
     /// Lines that cannot be read, from 1: what stood there is not known.
     pub unreadable: Vec<usize>,
+    /// The run ended by itself and told what is left (it was not clean).
+    pub finished: bool,
     writer: Writer,
 }
 
@@ -542,7 +546,7 @@ fn look(path: &Path, lock: FlockOperation) -> Result<Seen, String> {
         // A header is synced before anything is done: without one nothing was.
         None if read.whole == 0 => remove_if(locked, path),
         None => Err(problem(&"its first line cannot be read; look at what it holds, undo it by hand, and remove it")),
-        Some(_) if read.clean => remove_if(true, path),
+        Some(_) if read.finished == Some(true) => remove_if(true, path),
         Some(header) => {
             file.set_len(read.whole).map_err(|e| problem(&e))?;
             let writer = Writer {
@@ -554,7 +558,8 @@ fn look(path: &Path, lock: FlockOperation) -> Result<Seen, String> {
                 problem: None,
             };
             let (path, left, unreadable) = (path.to_owned(), read.left, read.unreadable);
-            Ok(Seen::Open(Box::new(OpenJournal { path, header, left, unreadable, writer })))
+            let finished = read.finished.is_some();
+            Ok(Seen::Open(Box::new(OpenJournal { path, header, left, unreadable, finished, writer })))
         }
     }
 }
@@ -584,7 +589,8 @@ struct Parsed {
     header: Option<Header>,
     left: Vec<Left>,
     unreadable: Vec<usize>,
-    clean: bool,
+    /// How it ended, when it did: clean or not.
+    finished: Option<bool>,
     /// Bytes up to the end of the last whole line.
     whole: u64,
 }
@@ -622,7 +628,7 @@ impl Parsed {
                 self.left.iter_mut().filter(|l| l.mark == mark).for_each(|l| l.steps.retain(|(s, _)| *s != step));
             }
             Record::Reverted { fault } => self.forget(&fault),
-            Record::Finished { clean } => self.clean = clean,
+            Record::Finished { clean } => self.finished = Some(clean),
         }
     }
 

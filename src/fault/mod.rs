@@ -5,3 +5,4 @@ pub mod injector;
 pub mod journal;
 pub mod stop;
 pub mod undo;
+pub mod watchdog;
