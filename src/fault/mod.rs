@@ -6,6 +6,7 @@
 mod command;
 mod exec;
 pub mod injector;
+pub mod io;
 pub mod journal;
 mod link_fault;
 mod network_delay;
@@ -24,9 +25,12 @@ pub mod watchdog;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rand::Rng;
+
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, Plan};
-use crate::platform::{Ledger, Replicas};
+use crate::plan::{FaultKind, FaultPlan, IoScope, Plan};
+use crate::platform::{Ledger, Replicas, VolumeEffect};
+use crate::rng;
 use crate::units::Seed;
 use injector::Injector;
 use runner::PreparedFaults;
@@ -79,6 +83,17 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         }
         FaultKind::NetworkReset => Box::new(network_reset::new(cx.replicas()?, cx.clock, &fault.target)),
         FaultKind::Command { .. } => Box::new(command::CommandFault::new(&fault.kind, cx)?),
-        FaultKind::IoLatency { .. } | FaultKind::IoError { .. } => return Err("comes with the FUSE view".to_owned()),
+        FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
+        FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
     })
+}
+
+fn io_fault(
+    fault: &FaultPlan,
+    cx: &InjectorContext,
+    effect: VolumeEffect,
+    scope: &IoScope,
+) -> Result<io::IoFault, String> {
+    let seed = rng::stream(cx.seed, &format!("io:{}", fault.name)).next_u64();
+    Ok(io::IoFault::new(cx.replicas()?, cx.clock, effect, scope.clone(), seed))
 }

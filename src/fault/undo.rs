@@ -6,18 +6,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
-
 use super::exec;
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
 use crate::platform::process::{ProcessId, Signal};
+use crate::platform::volume::unmount_path;
 
 /// How a step came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndoDone {
-    /// Put back now.
+    /// Put back now (a mount: gone now, or before already).
     Done,
     /// There was nothing to put back (any more).
     GoneAlready,
@@ -40,7 +38,7 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         _ if place == Place::Rebooted => Ok(UndoDone::GoneAlready),
         Undo::EndProcess { process, what } => end(process, what),
         Undo::Resume { process } => resume(process),
-        Undo::Unmount { path } => unmount_path(path),
+        Undo::Unmount { path } => unmount_path(path).map(|()| UndoDone::Done),
     }
 }
 
@@ -133,15 +131,6 @@ fn resume(process: &ProcessId) -> Result<UndoDone, String> {
     let reached = process.signal_group(Signal::CONT);
     let reached = reached.map_err(|e| format!("{e}; by hand: kill -CONT -- -{}", process.pid))?;
     Ok(if reached && stopped { UndoDone::Done } else { UndoDone::GoneAlready })
-}
-
-fn unmount_path(path: &Path) -> Result<UndoDone, String> {
-    match unmount(path, UnmountFlags::DETACH) {
-        Ok(()) => Ok(UndoDone::Done),
-        // Not mounted, or no such folder.
-        Err(Errno::INVAL | Errno::NOENT) => Ok(UndoDone::GoneAlready),
-        Err(e) => Err(format!("{e}; by hand: umount -l {0} (or fusermount3 -uz {0})", path.display())),
-    }
 }
 
 fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone, String> {
@@ -260,7 +249,7 @@ mod tests {
     fn a_folder_that_is_no_mount_is_unmounted_already() {
         let dir = tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("missing")] {
-            assert_eq!(perform(&Undo::Unmount { path }, Place::Here), Ok(UndoDone::GoneAlready));
+            assert_eq!(perform(&Undo::Unmount { path }, Place::Here), Ok(UndoDone::Done));
         }
     }
 

@@ -5,6 +5,7 @@
 //! (`fault/`), and what traffic is sent (`engine/`).
 
 pub mod process;
+pub mod volume;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ pub trait Replicas: Send + Sync {
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
 
-    /// This replica's own FUSE view of the volume, when replicas were started on views.
+    /// The FUSE view that this replica was started on, when it was started on one.
     fn volume(&self, replica: u16) -> Option<Arc<dyn VolumeControl>>;
 
     /// Every event so far, in order.
