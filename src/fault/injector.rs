@@ -1,9 +1,10 @@
 //! The seam between the runner and each kind of fault.
 //!
 //! A fault kind is one small file that implements [`Injector`]. The runner calls, in this order and from
-//! one thread: `prepare` (before the first arrival) · `undo` (what it returns is in the journal and synced
-//! before the next call) · `apply` · … the fault's time … · `revert` (perhaps more than once, perhaps after a
-//! failed or half-done `apply`) · `residue` · `proof`.
+//! one thread at a time: `prepare` (before the first arrival) · `undo` (what it returns is in the journal and synced
+//! before `apply`) · `observe` once · `apply` · `observe` again and again while it says so, over the fault's time ·
+//! `revert` (perhaps more than once, perhaps after a failed or half-done `apply`) · `residue` · `proof` (at the end of
+//! the run).
 //!
 //! The smallest injector: `apply` remembers what it changed, `revert` puts that back and forgets it, `proof`
 //! reads evidence that came from the outside world. "The call returned" is not evidence.
@@ -38,6 +39,12 @@ pub trait Injector: Send {
     /// # Errors
     /// What could not be put back, and how a person does it.
     fn revert(&mut self) -> Result<(), String>;
+
+    /// Collects evidence: called once shortly before `apply`, then every 100 ms while the fault is on. `probe` asks the
+    /// probe of that name; true is passing. Returns whether to be called again.
+    fn observe(&mut self, _probe: &dyn Fn(&str) -> bool) -> bool {
+        false
+    }
 
     /// What is still broken after `revert`, looked at freshly; empty when clean.
     fn residue(&self) -> Vec<String>;

@@ -1,0 +1,165 @@
+//! Runs one command of the author's to its end: own process group, a time limit, output kept within bounds.
+//!
+//! Owns nothing but that; `command.rs` and `undo.rs` say what is run and why.
+
+use std::collections::BTreeMap;
+use std::io::{PipeReader, Read};
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::stop::StopSignal;
+use crate::clock;
+use crate::platform::Ledger;
+use crate::platform::process::{self, Spawn};
+use crate::units::show_duration;
+
+/// The last bytes of a command's output that are kept, for its error message.
+const OUTPUT_KEPT: usize = 2048;
+
+/// How long a killed group may take to go.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who is told, and who may end it early.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Watch<'a> {
+    /// Ends the command when raised.
+    pub(super) stop: Option<&'a StopSignal>,
+    /// Told of the process, so that it is ended should we die first.
+    pub(super) ledger: Option<&'a dyn Ledger>,
+}
+
+/// Runs `args` in `dir`; success is exit status 0 within `timeout`. What it started in its background stays. Should
+/// we die first, the kernel ends it.
+///
+/// # Errors
+/// How it ended otherwise, with the end of its output. Its process group is gone then when it was out of time.
+pub(super) fn run(args: &[String], dir: &Path, timeout: Duration, watch: Watch<'_>) -> Result<(), String> {
+    let (reader, writer) = std::io::pipe().map_err(|e| format!("no pipe for its output: {e}"))?;
+    let what = Spawn { argv: args, env: &BTreeMap::new(), dir, cpus: &[], output: writer.into() };
+    let (mut child, process) = process::spawn(&what)?;
+    // Our end of the pipe goes with it, or the end of the output would never be seen.
+    drop(what);
+    let output = keep_output(reader);
+    if let Some(ledger) = watch.ledger {
+        ledger.process_started(&format!("command {}", args[0]), &process);
+    }
+    let ended = wait(&mut child, timeout, watch.stop);
+    if ended.is_err() {
+        let _ = process.end(END_TIMEOUT);
+        let _ = child.wait();
+    }
+    if let Some(ledger) = watch.ledger {
+        ledger.process_ended(&process);
+    }
+    let status = ended?;
+    if status.success() { Ok(()) } else { Err(format!("ended with {status}{}", said(&output))) }
+}
+
+fn wait(child: &mut Child, timeout: Duration, stop: Option<&StopSignal>) -> Result<ExitStatus, String> {
+    let pidfd = Pid::from_raw(child.id() as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let give_up = clock::monotonic_nanos() + timeout.as_nanos() as u64;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {}
+            Err(e) => return Err(format!("cannot be waited for: {e}")),
+        }
+        if stop.is_some_and(StopSignal::stopped) {
+            return Err("was ended, because the run stopped".to_owned());
+        }
+        if clock::monotonic_nanos() >= give_up {
+            return Err(format!("did not end within {}; its process group was killed", show_duration(timeout)));
+        }
+        nap(pidfd.as_ref(), give_up);
+    }
+}
+
+/// Until the process ends, or it is time to look at the stop signal again.
+fn nap(pidfd: Option<&OwnedFd>, give_up: u64) {
+    let left = give_up.saturating_sub(clock::monotonic_nanos()).clamp(1, 20_000_000);
+    match pidfd {
+        Some(fd) => {
+            let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&clock::timespec(left)));
+        }
+        None => clock::sleep(Duration::from_nanos(left.min(5_000_000))),
+    }
+}
+
+/// Reads to the end on a thread of its own, because what a command leaves in its background may hold the pipe open.
+fn keep_output(mut reader: PipeReader) -> Receiver<Vec<u8>> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let (mut kept, mut chunk) = (Vec::new(), [0u8; 4096]);
+        while let Ok(n @ 1..) = reader.read(&mut chunk) {
+            kept.extend_from_slice(&chunk[..n]);
+            kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
+        }
+        let _ = send.send(kept);
+    });
+    receive
+}
+
+fn said(output: &Receiver<Vec<u8>>) -> String {
+    let kept = output.recv_timeout(Duration::from_millis(200)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&kept);
+    if text.trim().is_empty() { String::new() } else { format!("; it said: {}", text.trim()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::process::ProcessId;
+
+    fn sh(script: &str, timeout_ms: u64) -> Result<(), String> {
+        let args = ["sh", "-c", script].map(str::to_owned);
+        run(&args, Path::new("/"), Duration::from_millis(timeout_ms), Watch::default())
+    }
+
+    #[test]
+    fn success_is_exit_zero() {
+        assert_eq!(sh("exit 0", 10_000), Ok(()));
+        let error = sh("echo first; echo broken >&2; exit 3", 10_000).unwrap_err();
+        assert!(error.contains("exit status: 3") && error.contains("broken"), "{error}");
+        let missing = run(&["/no/such/program".to_owned()], Path::new("/"), Duration::from_secs(1), Watch::default());
+        assert!(missing.unwrap_err().contains("was not found"));
+    }
+
+    #[test]
+    fn much_output_is_bounded() {
+        let error = sh("yes 0123456789 | head -c 1000000; echo last; exit 1", 20_000).unwrap_err();
+        assert!(error.len() < OUTPUT_KEPT + 200 && error.ends_with("last"), "{}", error.len());
+    }
+
+    #[test]
+    fn out_of_time_ends_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let error = sh(&format!("sleep 1000 & echo $! >{}; wait", file.display()), 400).unwrap_err();
+        assert!(error.contains("did not end within 400ms"), "{error}");
+        let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        assert!(!ProcessId::of(pid).is_some_and(|p| p.is_alive()), "the grandchild too");
+    }
+
+    #[test]
+    fn a_background_child_does_not_hold_it_up() {
+        let start = clock::monotonic_nanos();
+        let error = sh("sleep 20 & echo $!; exit 1", 60_000).unwrap_err();
+        assert!(clock::monotonic_nanos() - start < 15_000_000_000);
+        assert!(error.contains("exit status: 1"), "{error}");
+    }
+
+    #[test]
+    fn a_stop_ends_it() {
+        let stop = StopSignal::new();
+        stop.stop();
+        let args = ["sleep", "1000"].map(str::to_owned);
+        let watch = Watch { stop: Some(&stop), ledger: None };
+        assert!(run(&args, Path::new("/"), Duration::from_secs(600), watch).unwrap_err().contains("stopped"));
+    }
+}

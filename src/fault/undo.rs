@@ -1,0 +1,329 @@
+//! Puts things back: one step, or everything that a dead run left in its journal.
+//!
+//! Every step is idempotent: what is gone already is success. Owns how each step is done; leaves alone when (the
+//! watchdog, `resbench revert`) and what a live fault does for itself (its injector).
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::exec;
+use super::injector::Undo;
+use super::journal::{Left, OpenJournal, Place};
+use crate::platform::process::{ProcessId, Signal};
+use crate::platform::volume::unmount_path;
+
+/// How a step came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UndoDone {
+    /// Put back now (a mount: gone now, or before already).
+    Done,
+    /// There was nothing to put back (any more).
+    GoneAlready,
+}
+
+/// How long the processes of a killed group may take to go.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Does one step of a journal that was written at `place`.
+///
+/// # Errors
+/// What could not be put back, and how a person does it.
+pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
+    match undo {
+        Undo::InProcess { .. } => Ok(UndoDone::GoneAlready),
+        Undo::Command { run, dir, timeout_ms } => run_command(run, dir, Duration::from_millis(*timeout_ms)),
+        _ if place == Place::Elsewhere => {
+            Err("it is bound to the machine of the run; start resbench revert there".to_owned())
+        }
+        _ if place == Place::Rebooted => Ok(UndoDone::GoneAlready),
+        Undo::EndProcess { process, what } => end(process, what),
+        Undo::Resume { process } => resume(process),
+        Undo::Unmount { path } => unmount_path(path).map(|()| UndoDone::Done),
+    }
+}
+
+/// What a walk through a dead run's journal did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevertOutcome {
+    /// What was put back, in words, in the order in which it was done.
+    pub done: Vec<String>,
+    /// What was not, each with the reason and the cure. Empty: the journal is finished and removed.
+    pub left: Vec<String>,
+}
+
+/// Walks a dead run's journal backwards and puts back everything that it left. `ask` is shown each command before it
+/// is run; what it declines stays. What is done is marked in the journal, so that a second walk goes on from there.
+pub fn revert_journal(mut journal: OpenJournal, ask: &mut dyn FnMut(&str) -> bool) -> RevertOutcome {
+    let mut outcome = RevertOutcome::default();
+    for left in journal.left.clone().iter().rev() {
+        revert_one(&mut journal, left, ask, &mut outcome);
+    }
+    for line in &journal.unreadable {
+        let file = journal.path.display();
+        outcome
+            .left
+            .push(format!("line {line} of {file} cannot be read: look whether it holds an undo, then remove the file"));
+    }
+    let clean = outcome.left.is_empty();
+    if let Err(e) = journal.finish(clean) {
+        outcome.left.push(e);
+    }
+    outcome
+}
+
+fn revert_one(journal: &mut OpenJournal, left: &Left, ask: &mut dyn FnMut(&str) -> bool, outcome: &mut RevertOutcome) {
+    let mut all = true;
+    for (step, undo) in &left.steps {
+        match consented(undo, &left.what, ask).and_then(|()| perform(undo, journal.header.place())) {
+            Ok(done) => {
+                let how = describe(undo, done);
+                journal.step_done(left, *step, &how);
+                outcome.done.push(format!("{}: {how}", left.what));
+            }
+            Err(why) => {
+                all = false;
+                outcome.left.push(format!("{}: {} is left: {why}", left.what, describe_deed(undo)));
+            }
+        }
+    }
+    if all {
+        journal.all_done(left);
+    }
+}
+
+fn consented(undo: &Undo, what: &str, ask: &mut dyn FnMut(&str) -> bool) -> Result<(), String> {
+    let Undo::Command { run, dir, .. } = undo else { return Ok(()) };
+    let yes = ask(&format!("{what}: run `{}` in {}?", show_command(run), dir.display()));
+    if yes { Ok(()) } else { Err("declined; run it by hand, or start resbench revert again".to_owned()) }
+}
+
+fn describe_deed(undo: &Undo) -> String {
+    match undo {
+        Undo::EndProcess { process, what } => format!("ending {what} (pid {})", process.pid),
+        Undo::Resume { process } => format!("resuming pid {}", process.pid),
+        Undo::Unmount { path } => format!("unmounting {}", path.display()),
+        Undo::Command { run, .. } => format!("`{}`", show_command(run)),
+        Undo::InProcess { what } => what.clone(),
+    }
+}
+
+fn describe(undo: &Undo, done: UndoDone) -> String {
+    let result = if done == UndoDone::Done { "done" } else { "was gone already" };
+    format!("{}: {result}", describe_deed(undo))
+}
+
+/// A command as a person would type it.
+pub(super) fn show_command(args: &[String]) -> String {
+    let plain = |a: &str| !a.is_empty() && a.chars().all(|c| c.is_alphanumeric() || "-_./:=@%+,{}$".contains(c));
+    let quoted = args.iter().map(|a| if plain(a) { a.clone() } else { format!("'{}'", a.replace('\'', r"'\''")) });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn end(process: &ProcessId, what: &str) -> Result<UndoDone, String> {
+    if process.group().is_empty() {
+        return Ok(UndoDone::GoneAlready);
+    }
+    process.end(END_TIMEOUT).map(|()| UndoDone::Done).map_err(|e| format!("{what}: {e}"))
+}
+
+fn resume(process: &ProcessId) -> Result<UndoDone, String> {
+    let stopped = process.state() == Some('T');
+    let reached = process.signal_group(Signal::CONT);
+    let reached = reached.map_err(|e| format!("{e}; by hand: kill -CONT -- -{}", process.pid))?;
+    Ok(if reached && stopped { UndoDone::Done } else { UndoDone::GoneAlready })
+}
+
+fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone, String> {
+    let expanded: Vec<String> = run.iter().map(|a| expand(a)).collect::<Result<_, _>>()?;
+    let cure = |e| format!("{e}; by hand, in {}: {}", dir.display(), show_command(run));
+    exec::run(&expanded, dir, timeout, exec::Watch::default()).map(|()| UndoDone::Done).map_err(cure)
+}
+
+/// `${VAR}`, `${VAR:-default}` and `$${` as the scenario language has them, from the environment of now.
+fn expand(text: &str) -> Result<String, String> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, tail)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = tail;
+            continue;
+        }
+        let (inner, after) = tail.split_once('}').ok_or_else(|| format!("`{text}` has a `${{` without its `}}`"))?;
+        let (name, default) = inner.split_once(":-").map_or((inner, None), |(n, d)| (n, Some(d)));
+        // As in a shell, `:-` also stands in for a variable that is set but empty.
+        let value = std::env::var(name).ok().filter(|v| default.is_none() || !v.is_empty());
+        let value = value.or_else(|| default.map(str::to_owned));
+        let missing = || format!("${{{name}}} is not set: export {name} and start resbench revert again");
+        out.push_str(before);
+        out.push_str(&value.ok_or_else(missing)?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::injector::TargetRef;
+    use crate::fault::journal::{Header, Journal};
+    use crate::platform::Ledger;
+    use crate::platform::process::{Spawn, spawn};
+    use std::path::PathBuf;
+    use std::process::Child;
+    use tempfile::{TempDir, tempdir};
+
+    fn child(script: &str) -> (Child, ProcessId) {
+        let argv = ["sh", "-c", script].map(str::to_owned);
+        let output = std::fs::File::options().write(true).open("/dev/null").unwrap().into();
+        spawn(&Spawn { argv: &argv, env: &Default::default(), dir: Path::new("/"), cpus: &[], output }).unwrap()
+    }
+
+    fn until(what: impl Fn() -> bool) {
+        let give_up = crate::clock::monotonic_nanos() + 20_000_000_000;
+        while !what() {
+            assert!(crate::clock::monotonic_nanos() < give_up, "did not come true within 20 s");
+            crate::clock::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn command(script: String) -> Undo {
+        Undo::Command { run: vec!["sh".into(), "-c".into(), script], dir: "/".into(), timeout_ms: 20_000 }
+    }
+
+    fn journal(state: &TempDir, change: impl Fn(&mut Header)) -> Journal {
+        let mut header = Header::new("r1", "test", vec![]);
+        change(&mut header);
+        Journal::begin(state.path(), header, &[]).unwrap()
+    }
+
+    fn die(journal: Journal) -> PathBuf {
+        journal.path().to_owned()
+    }
+
+    fn revert(path: &Path) -> RevertOutcome {
+        revert_journal(OpenJournal::take(path).unwrap(), &mut |_| true)
+    }
+
+    #[test]
+    fn ends_a_group_once() {
+        let (mut leader, process) = child("sleep 1000 & sleep 1000");
+        let undo = Undo::EndProcess { process: process.clone(), what: "sleeper".into() };
+        until(|| process.group().len() >= 3);
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::Done));
+        assert!(process.group().is_empty());
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn another_boot_or_machine_is_left_alone() {
+        let (mut leader, process) = child("sleep 1000");
+        let undo = Undo::EndProcess { process: process.clone(), what: "sleeper".into() };
+        assert_eq!(perform(&undo, Place::Rebooted), Ok(UndoDone::GoneAlready));
+        assert!(perform(&undo, Place::Elsewhere).unwrap_err().contains("there"));
+        let other = ProcessId { boot_id: "another".into(), ..process.clone() };
+        let undo = Undo::EndProcess { process: other, what: "sleeper".into() };
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+        assert!(process.is_alive());
+        process.end(Duration::from_secs(5)).unwrap();
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn resumes_what_is_stopped() {
+        let (mut leader, process) = child("sleep 1000");
+        let undo = Undo::Resume { process: process.clone() };
+        process.signal_group(Signal::STOP).unwrap();
+        until(|| process.state() == Some('T'));
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::Done));
+        until(|| process.state() != Some('T'));
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+        process.end(Duration::from_secs(5)).unwrap();
+        leader.wait().unwrap();
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_mount_is_unmounted_already() {
+        let dir = tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("missing")] {
+            assert_eq!(perform(&Undo::Unmount { path }, Place::Here), Ok(UndoDone::Done));
+        }
+    }
+
+    #[test]
+    fn variables_are_those_of_the_moment() {
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(expand("a ${PATH}:${RESBENCH_NO:-d} $x $${PATH}"), Ok(format!("a {path}:d $x ${{PATH}}")));
+        assert!(expand("${RESBENCH_NO}").unwrap_err().contains("export RESBENCH_NO"));
+        assert!(expand("${PATH").is_err());
+    }
+
+    #[test]
+    fn walks_backwards_and_removes_the_journal() {
+        let (state, out) = (tempdir().unwrap(), tempdir().unwrap());
+        let log = out.path().join("log");
+        let (mut leader, process) = child("sleep 1000");
+        let journal = journal(&state, |_| ());
+        journal.process_started("replica 0", &process);
+        let say = |word: &str| command(format!("kill -0 {} && echo {word} >>{}", process.pid, log.display()));
+        journal.intent("first", &[say("a"), say("b")], &[TargetRef::Outside]).unwrap();
+        journal.intent("second", &[say("c")], &[TargetRef::Outside]).unwrap();
+        let path = die(journal);
+        let outcome = revert(&path);
+        assert!(outcome.left.is_empty(), "{outcome:?}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "c\na\nb\n", "newest first, each in its own order");
+        assert!(outcome.done[3].starts_with("replica 0: ending"), "{outcome:?}");
+        assert!(!process.is_alive() && !path.exists());
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn what_fails_is_left_and_the_next_walk_goes_on_from_there() {
+        let (state, out) = (tempdir().unwrap(), tempdir().unwrap());
+        let (log, gate) = (out.path().join("log"), out.path().join("gate"));
+        let journal = journal(&state, |_| ());
+        let count = command(format!("echo once >>{}", log.display()));
+        let fails = command(format!("echo no gate; test -e {}", gate.display()));
+        journal.intent("half", &[count, fails], &[]).unwrap();
+        let path = die(journal);
+        let outcome = revert(&path);
+        assert_eq!((outcome.done.len(), outcome.left.len()), (1, 1));
+        assert!(outcome.left[0].contains("no gate") && outcome.left[0].contains("by hand"), "{outcome:?}");
+        std::fs::write(&gate, "").unwrap();
+        assert!(revert(&path).left.is_empty());
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "once\n");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_declined_command_is_left() {
+        let (state, mut asked) = (tempdir().unwrap(), Vec::new());
+        let journal = journal(&state, |_| ());
+        let run = vec!["rm".into(), "${HOME}/it".into()];
+        journal.intent("f", &[Undo::Command { run, dir: "/".into(), timeout_ms: 1 }], &[]).unwrap();
+        let path = die(journal);
+        let outcome = revert_journal(OpenJournal::take(&path).unwrap(), &mut |question| {
+            asked.push(question.to_owned());
+            false
+        });
+        assert_eq!(asked, ["fault f: run `rm ${HOME}/it` in /?"]);
+        assert!(outcome.left[0].contains("declined") && path.exists());
+    }
+
+    #[test]
+    fn on_another_machine_only_what_is_not_bound_to_one() {
+        let (state, out) = (tempdir().unwrap(), tempdir().unwrap());
+        let file = out.path().join("done");
+        let journal = journal(&state, |h| (h.host, h.boot_id) = ("elsewhere".into(), "another".into()));
+        journal.mount_planned(Path::new("/mnt/view"));
+        journal.intent("f", &[command(format!("touch {}", file.display()))], &[]).unwrap();
+        let path = die(journal);
+        let outcome = revert(&path);
+        assert!(file.exists());
+        assert!(outcome.left.len() == 1 && outcome.left[0].contains("/mnt/view"), "{outcome:?}");
+        assert!(path.exists());
+    }
+}
