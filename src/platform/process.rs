@@ -116,7 +116,9 @@ impl ProcessId {
                 return Ok(());
             }
             // Members whose leader is gone, one by one.
-            left.iter().for_each(|p| drop(p.signal(Signal::KILL)));
+            for process in &left {
+                process.signal(Signal::KILL);
+            }
             if clock::monotonic_nanos() >= until {
                 let pids: Vec<String> = left.iter().map(|p| p.pid.to_string()).collect();
                 return Err(format!("still running after SIGKILL: pid {}; end by hand: kill -9", pids.join(", ")));
