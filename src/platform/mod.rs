@@ -6,7 +6,7 @@
 
 mod get;
 pub mod link;
-// pub mod local;
+pub mod local;
 pub mod logs;
 pub mod ports;
 pub mod process;
