@@ -22,7 +22,7 @@ const POLL_LIMIT: Duration = Duration::from_secs(1);
 const FIRST_EVERY: Duration = Duration::from_millis(100);
 /// Requests each way that the link is measured with, and the time that all of it may take.
 const SAMPLES: usize = 200;
-const MEASURE_LIMIT: Duration = Duration::from_secs(2);
+const MEASURE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The polling thread; dropping it ends it.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ async fn ask(address: SocketAddr, path: &str) -> Result<(), String> {
 }
 
 /// What the link adds to a request, median and p99 in µs: `GET`s of the ready path through it and past it, in turn, on
-/// warm connections where the server keeps them. None when they fail, or too few were done in two seconds.
+/// warm connections where the server keeps them. None when they fail, or too few were done in a second.
 pub(super) fn measure_link(direct: SocketAddr, link: SocketAddr, path: &str) -> Option<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {

@@ -320,6 +320,8 @@ impl Core {
             let (due, stopping, mut next) = self.look(now);
             for unit in due {
                 children[unit] = self.bring_up(unit);
+                // One that could not be started is due again, at a time that `next` does not know.
+                next = now;
             }
             if stopping {
                 match kill_at {

@@ -17,6 +17,7 @@ const SERVER: &str = r#"
 import http.server, os, socketserver, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
     def do_GET(self):
         body = " ".join([str(os.getpid())] + sys.argv[1:]).encode()
         self.send_response(int(os.environ.get("STATUS", "200")))
@@ -172,6 +173,7 @@ fn starts_serves_and_stops_without_a_trace() {
 
 #[test]
 fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
+    use PlatformEventKind::{Exited, NotReady, Ready, Started};
     let rig = start(&plan(2));
     let mut down_ns = Vec::new();
     for round in 1..=3u32 {
@@ -187,7 +189,7 @@ fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
             .events()
             .iter()
             .filter(|e| e.replica == Some(0))
-            .filter(|e| e.kind == PlatformEventKind::Started)
+            .filter(|e| e.kind == Started)
             .map(|e| e.at)
             .collect();
         assert_eq!(starts.len() as u32, round + 1);
@@ -197,7 +199,6 @@ fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
     }
     let least = [200, 400, 800].map(Duration::from_millis);
     assert!(down_ns.iter().zip(least).all(|(down, least)| *down >= least), "{down_ns:?}");
-    use PlatformEventKind::{Exited, NotReady, Ready, Started};
     assert_eq!(rig.kinds(0)[..6], [Started, Ready, NotReady, Exited, Started, Ready]);
     assert_eq!(rig.kinds(1), [Started, Ready]);
     let exited = rig.local.events().into_iter().find(|e| e.kind == Exited).unwrap();
