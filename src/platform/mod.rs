@@ -4,6 +4,11 @@
 //! [`VolumeControl`]) and one folder or file per platform. Leaves alone when faults fire and how they are proven
 //! (`fault/`), and what traffic is sent (`engine/`).
 
+mod get;
+pub mod link;
+pub mod local;
+pub mod logs;
+pub mod ports;
 pub mod process;
 pub mod volume;
 

@@ -83,17 +83,7 @@ impl ProcessId {
 
     /// Processes of the group it leads (or led) that still run.
     pub fn group(&self) -> Vec<ProcessId> {
-        // A pid is not given out again while it names a group with members. So when another process carries our
-        // pid, our group is empty, and whoever has that group number now is not ours.
-        if self.boot_id != boot_id() || stat(self.pid).is_some_and(|s| s.start_time != self.start_time) {
-            return Vec::new();
-        }
-        let of_group = |pid: i32| {
-            let s = stat(pid)?;
-            let ours = s.group == self.pid && s.start_time >= self.start_time && !s.is_dead();
-            ours.then(|| ProcessId { boot_id: self.boot_id.clone(), pid, start_time: s.start_time })
-        };
-        all_pids().into_iter().filter_map(of_group).collect()
+        members(std::slice::from_ref(self))
     }
 
     /// Sends a signal to this one process, through a pidfd. True when it was sent.
@@ -116,7 +106,9 @@ impl ProcessId {
                 return Ok(());
             }
             // Members whose leader is gone, one by one.
-            left.iter().for_each(|p| drop(p.signal(Signal::KILL)));
+            for process in &left {
+                process.signal(Signal::KILL);
+            }
             if clock::monotonic_nanos() >= until {
                 let pids: Vec<String> = left.iter().map(|p| p.pid.to_string()).collect();
                 return Err(format!("still running after SIGKILL: pid {}; end by hand: kill -9", pids.join(", ")));
@@ -131,6 +123,20 @@ impl ProcessId {
         }
         stat(self.pid).filter(|s| s.start_time == self.start_time)
     }
+}
+
+/// Processes that still run in the groups that these lead (or led).
+pub fn members(leaders: &[ProcessId]) -> Vec<ProcessId> {
+    // A pid is not given out again while it names a group with members. So when another process carries a leader's
+    // pid, the group is empty, and whoever has that number now is not ours.
+    let ours = |p: &&ProcessId| p.boot_id == boot_id() && stat(p.pid).is_none_or(|s| s.start_time == p.start_time);
+    let leaders: Vec<&ProcessId> = leaders.iter().filter(ours).collect();
+    let member = |pid: i32| {
+        let s = stat(pid).filter(|s| !s.is_dead())?;
+        let leader = leaders.iter().find(|p| p.pid == s.group && p.start_time <= s.start_time)?;
+        Some(ProcessId { boot_id: leader.boot_id.clone(), pid, start_time: s.start_time })
+    };
+    if leaders.is_empty() { Vec::new() } else { all_pids().into_iter().filter_map(member).collect() }
 }
 
 /// Running processes whose environment at their start held `KEY=VALUE`: finds what left its process group.

@@ -1,0 +1,538 @@
+//! The local platform: replicas and what they call as child processes of this one, behind links.
+//!
+//! [`Local::start`] finds addresses, starts dependencies (each behind a link of its own, its `init` run once), gives
+//! each replica its view of the volume, starts the replicas, and waits until all are ready. [`Local::stop`] ends
+//! everything and says what it could not end. Children also end when this process is killed: the kernel sends them
+//! SIGKILL. What *they* started is in their process group, which the ledger knows.
+//!
+//! `supervisor.rs` has the life of the children, `poll.rs` readiness, `words.rs` placeholders; the service in front
+//! is `platform/link.rs`. Leaves alone when faults come, and what is sent to the replicas.
+
+mod poll;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::poll::{Pollers, measure_link};
+use self::supervisor::{Core, Unit};
+use self::words::Words;
+use super::link::Link;
+use super::logs::Logs;
+use super::ports::Ports;
+use super::process::{self, ProcessId, Signal};
+use super::{Endpoint, Ledger, LinkControl, PlatformEvent, ReplicaView, Replicas, VolumeControl};
+use crate::clock::{self, Clock, monotonic_nanos};
+use crate::plan::{LocalPlatform, Ready};
+use crate::units::{Offset, Seed, show_duration};
+
+/// In the environment of every child, with the run's id: finds what left its process group.
+const MARK: &str = "RESBENCH_PLATFORM";
+/// Lines of a log that an error shows.
+const ERROR_LINES: usize = 12;
+
+/// What [`Local::start`] needs.
+pub struct LocalOptions<'a> {
+    /// What to start.
+    pub plan: &'a LocalPlatform,
+    /// The scenario's folder: children run in it.
+    pub dir: &'a Path,
+    /// The run's folder; logs go to `logs/` in it.
+    pub run_dir: &'a Path,
+    /// The run's id, for names of folders.
+    pub run_id: &'a str,
+    /// The axis of events; see [`Local::set_clock`].
+    pub clock: Clock,
+    /// For the link's choices.
+    pub seed: Seed,
+    /// Told of processes and mounts.
+    pub ledger: Arc<dyn Ledger>,
+    /// How a view of the volume is mounted, when replicas are to run on views.
+    pub volume_views: Option<MountVolume>,
+    /// Where replicas, dependencies and links run, from [`process::split_cpus`]; empty for everywhere.
+    pub replica_cpus: Vec<usize>,
+    /// Asked while waiting: true ends the start.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// Mounts a view of a folder (first) on an empty folder (second).
+pub type MountVolume = fn(&Path, &Path) -> Result<MountedVolume, String>;
+
+/// A view that is mounted.
+pub struct MountedVolume {
+    /// Its controls.
+    pub control: Arc<dyn VolumeControl>,
+    /// Unmounts it; says what a person has to do when that fails.
+    pub unmount: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+/// Why the platform did not start. Everything that had been started is ended again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// What happened, and what to do; several lines when a log has something to say.
+    pub message: String,
+    /// It was stopped from outside.
+    pub interrupted: bool,
+    /// What could not be ended or put away.
+    pub left: Vec<String>,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.left.iter().try_for_each(|left| write!(f, "\nleft behind: {left}"))
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<String> for StartError {
+    fn from(message: String) -> StartError {
+        StartError { message, interrupted: false, left: Vec::new() }
+    }
+}
+
+/// A running local platform. Ends with [`Local::stop`], or when it is dropped.
+pub struct Local {
+    core: Arc<Core>,
+    /// Which units are what; inits have the order of `dependencies`.
+    dependencies: Range<usize>,
+    inits: Range<usize>,
+    replicas: Range<usize>,
+    /// Links by dependency; none for the service.
+    links: Vec<(Option<String>, Arc<dyn LinkControl>)>,
+    volumes: Vec<Arc<dyn VolumeControl>>,
+    endpoint: Endpoint,
+    ledger: Arc<dyn Ledger>,
+    mark: String,
+    /// What has to be put away; none once that was done.
+    parts: Mutex<Option<Parts>>,
+}
+
+/// In the order of putting away.
+struct Parts {
+    supervisor: JoinHandle<()>,
+    pollers: Pollers,
+    links: Vec<Link>,
+    logs: Logs,
+    mounts: Vec<Mount>,
+    temp: Option<PathBuf>,
+}
+
+struct Mount {
+    path: PathBuf,
+    unmount: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+impl Local {
+    /// Starts everything and waits until it is ready.
+    ///
+    /// # Errors
+    /// What did not start, with the end of its log; what had been started is ended again.
+    pub fn start(options: LocalOptions<'_>) -> Result<Local, StartError> {
+        let mut local = Local::prepare(&options)?;
+        match local.bring_up(&options) {
+            Ok(()) => Ok(local),
+            Err(error) => Err(StartError { left: local.stop(), ..error }),
+        }
+    }
+
+    /// Where predictions go, and what is known about it.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    /// Moves the zero of events: a run begins once its platform is ready. What was before becomes zero.
+    pub fn set_clock(&self, clock: Clock) {
+        self.core.set_clock(clock);
+    }
+
+    /// Ends every child (SIGTERM, up to two seconds, SIGKILL), unmounts, removes, and looks whether anything is
+    /// left. Empty when clean. A second call does nothing.
+    pub fn stop(&self) -> Vec<String> {
+        let Some(parts) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Vec::new() };
+        let mut left = Vec::new();
+        self.core.stop();
+        if parts.supervisor.join().is_err() {
+            left.push("the supervisor failed; its children were killed with it".to_owned());
+        }
+        drop(parts.pollers);
+        drop(parts.links);
+        left.extend(self.end_stragglers());
+        drop(parts.logs);
+        for Mount { path, unmount } in parts.mounts {
+            match unmount() {
+                // Never with what is in it: should it still be mounted, that is the user's volume.
+                Ok(()) if fs::remove_dir(&path).is_ok() || !path.exists() => self.ledger.mount_gone(&path),
+                Ok(()) => left.push(format!("the folder {}: remove it by hand", path.display())),
+                Err(e) => left.push(format!("the mount {}: {e}", path.display())),
+            }
+        }
+        if let Some(temp) = parts.temp.filter(|temp| fs::remove_dir(temp).is_err()) {
+            left.push(format!("the folder {}: remove it by hand", temp.display()));
+        }
+        left
+    }
+
+    /// Threads, links and addresses; no child yet.
+    fn prepare(options: &LocalOptions<'_>) -> Result<Local, String> {
+        raise_file_limit();
+        let plan = options.plan;
+        let logs = Logs::start(&options.run_dir.join("logs"))?;
+        let (seed, cpus) = (options.seed, &options.replica_cpus);
+        let service = Link::start("service", seed, cpus)?;
+        let links = plan.dependencies.iter().map(|d| Link::start(&d.name, seed, cpus));
+        let links: Vec<Link> = links.collect::<Result<_, _>>()?;
+        let views = options.volume_views.and(plan.volume.as_ref()).map(|_| private_dir(options.run_id));
+        let endpoint = Endpoint {
+            address: service.address(),
+            link_us: None,
+            replica_cpus: options.replica_cpus.clone(),
+            logs: options.run_dir.join("logs"),
+        };
+        let mark = format!("{}.{}.{}", options.run_id, ProcessId::current().pid, endpoint.address.port());
+        let units =
+            Units { options, logs: &logs, service: &service, links: &links, views: views.as_deref(), mark: &mark };
+        let units = units.make()?;
+        let (d, r) = (plan.dependencies.len(), plan.replicas as usize);
+        let core = Arc::new(Core::new(units, options.clock, options.ledger.clone())?);
+        let pollers = Pollers::start(core.clone())?;
+        let of_thread = core.clone();
+        let supervisor = thread::Builder::new().name("supervisor".into()).spawn(move || of_thread.supervise());
+        let supervisor = supervisor.map_err(|e| format!("thread for the supervisor: {e}"))?;
+        let names = plan.dependencies.iter().map(|d| Some(d.name.clone()));
+        let controls = names.zip(links.iter().map(Link::control)).chain([(None, service.control())]).collect();
+        let all_links = links.into_iter().chain([service]).collect();
+        let parts = Parts { supervisor, pollers, links: all_links, logs, mounts: Vec::new(), temp: None };
+        Ok(Local {
+            core,
+            dependencies: 0..d,
+            inits: d..2 * d,
+            replicas: 2 * d..2 * d + r,
+            links: controls,
+            volumes: Vec::new(),
+            endpoint,
+            ledger: options.ledger.clone(),
+            mark,
+            parts: Mutex::new(Some(parts)),
+        })
+    }
+
+    fn bring_up(&mut self, options: &LocalOptions<'_>) -> Result<(), StartError> {
+        let plan = options.plan;
+        self.dependencies.clone().for_each(|unit| self.core.start(unit));
+        for (unit, dependency) in self.dependencies.clone().zip(&plan.dependencies) {
+            self.until_ready(unit..unit + 1, &dependency.ready, options.stop)?;
+        }
+        for (unit, dependency) in self.inits.clone().zip(&plan.dependencies).filter(|(_, d)| !d.init.is_empty()) {
+            self.core.start(unit);
+            self.until_done(unit, dependency.ready.timeout, options.stop)?;
+        }
+        self.mount_views(options)?;
+        self.replicas.clone().for_each(|unit| self.core.start(unit));
+        self.until_ready(self.replicas.clone(), &plan.ready, options.stop)?;
+        if let Some(first) = self.replicas.clone().next() {
+            let direct = self.core.units[first].address;
+            self.endpoint.link_us = measure_link(direct, self.endpoint.address, &plan.ready.path);
+        }
+        Ok(())
+    }
+
+    fn mount_views(&mut self, options: &LocalOptions<'_>) -> Result<(), String> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(mount), Some(volume), Some(parts)) = (options.volume_views, &options.plan.volume, parts.as_mut())
+        else {
+            return Ok(());
+        };
+        let temp = private_dir(options.run_id);
+        DirBuilder::new().mode(0o700).create(&temp).map_err(|e| format!("folder {}: {e}", temp.display()))?;
+        parts.temp = Some(temp.clone());
+        for replica in 0..options.plan.replicas {
+            let path = view_of(&temp, replica);
+            fs::create_dir(&path).map_err(|e| format!("folder {}: {e}", path.display()))?;
+            self.ledger.mount_planned(&path);
+            match mount(volume, &path) {
+                Ok(MountedVolume { control, unmount }) => {
+                    parts.mounts.push(Mount { path, unmount });
+                    self.volumes.push(control);
+                }
+                Err(e) => {
+                    if fs::remove_dir(&path).is_ok() {
+                        self.ledger.mount_gone(&path);
+                    }
+                    return Err(format!("view of the volume {}: {e}", volume.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until these units were ready once. A first start that ends is an error at once, not a crash loop.
+    fn until_ready(&self, units: Range<usize>, ready: &Ready, stop: &dyn Fn() -> bool) -> Result<(), StartError> {
+        let waited = self.wait(ready.timeout, stop, |state| {
+            let mut all = units.clone().map(|unit| (unit, &state.units[unit]));
+            if let Some((unit, _)) = all.clone().find(|(_, s)| s.problem.is_some() || s.exit.is_some()) {
+                return Some(Err(unit));
+            }
+            all.all(|(_, s)| s.ready).then_some(Ok(()))
+        })?;
+        match waited {
+            Some(Ok(())) => Ok(()),
+            Some(Err(unit)) => Err(self.ended_early(unit).into()),
+            None => Err(self.never_ready(units, ready).into()),
+        }
+    }
+
+    /// Waits until a command that runs once has ended well.
+    fn until_done(&self, unit: usize, limit: Duration, stop: &dyn Fn() -> bool) -> Result<(), StartError> {
+        let waited = self.wait(limit, stop, |state| {
+            let status = &state.units[unit];
+            let exit = status.exit.as_ref().map(|(_, success)| *success);
+            exit.or_else(|| status.problem.as_ref().map(|_| false))
+        })?;
+        let name = &self.core.units[unit].name;
+        match waited {
+            Some(true) => Ok(()),
+            Some(false) => Err(self.ended_early(unit).into()),
+            None => Err(self.with_log(unit, format!("{name} did not end within {}", show_duration(limit))).into()),
+        }
+    }
+
+    fn wait<T>(
+        &self,
+        limit: Duration,
+        stop: &dyn Fn() -> bool,
+        mut done: impl FnMut(&mut supervisor::State) -> Option<T>,
+    ) -> Result<Option<T>, StartError> {
+        let until = monotonic_nanos() + limit.as_nanos() as u64;
+        loop {
+            if stop() {
+                let message = "stopped while the platform was starting".to_owned();
+                return Err(StartError { message, interrupted: true, left: Vec::new() });
+            }
+            let left = Duration::from_nanos(until.saturating_sub(monotonic_nanos()));
+            let found = self.core.wait(left.min(Duration::from_millis(50)), &mut done);
+            if found.is_some() || left.is_zero() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn ended_early(&self, unit: usize) -> String {
+        let name = &self.core.units[unit].name;
+        let state = self.core.lock();
+        let status = &state.units[unit];
+        match (&status.problem, &status.exit) {
+            (Some(problem), _) => format!("{name}: {problem}"),
+            (None, exit) => {
+                let how = exit.as_ref().map_or("ended", |(text, _)| text).to_owned();
+                drop(state);
+                let before = if self.core.units[unit].ready.is_some() { " before it was ready" } else { "" };
+                self.with_log(unit, format!("{name} {how}{before}"))
+            }
+        }
+    }
+
+    fn never_ready(&self, units: Range<usize>, ready: &Ready) -> String {
+        let state = self.core.lock();
+        let late: Vec<usize> = units.filter(|unit| !state.units[*unit].ready).collect();
+        let polls: Vec<String> = late.iter().map(|unit| state.units[*unit].last_poll.clone()).collect();
+        drop(state);
+        let Some((first, last_poll)) = late.first().zip(polls.first()) else { return "not ready in time".to_owned() };
+        let it = &self.core.units[*first];
+        let others = if late.len() > 1 { format!(" (and {} more)", late.len() - 1) } else { String::new() };
+        let limit = show_duration(ready.timeout);
+        let mut message = format!("{}{others} was not ready within {limit}; last poll: {last_poll}", it.name);
+        if last_poll.contains("refused") {
+            let address = it.address;
+            let hint = format!(
+                "\nhint: it must listen on {{address}}, here {address}; raise `ready.timeout` if it only starts slowly"
+            );
+            message += &hint;
+        }
+        self.with_log(*first, message)
+    }
+
+    fn with_log(&self, unit: usize, message: String) -> String {
+        let log = &self.core.units[unit].log;
+        let lines = log.last_lines(ERROR_LINES);
+        if lines.is_empty() {
+            return format!("{message}\nit printed nothing ({})", log.path().display());
+        }
+        let lines: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
+        format!("{message}\nthe end of its log ({}):{lines}", log.path().display())
+    }
+
+    /// Ends what is left of the children's groups, and what left those groups. Says what would not end.
+    fn end_stragglers(&self) -> Vec<String> {
+        let leaders: Vec<ProcessId> = self.core.lock().units.iter().filter_map(|s| s.last_group.clone()).collect();
+        let until = monotonic_nanos() + 2_000_000_000;
+        loop {
+            let mut left = process::members(&leaders);
+            left.extend(process::with_environment(MARK, &self.mark));
+            for process in &left {
+                process.signal(Signal::KILL);
+            }
+            if left.is_empty() || monotonic_nanos() > until {
+                left.dedup();
+                return left.iter().map(|p| format!("process {}: end it by hand (kill -9 {0})", p.pid)).collect();
+            }
+            clock::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn unit(&self, replica: u16) -> Result<usize, String> {
+        let unit = self.replicas.start + replica as usize;
+        self.replicas.contains(&unit).then_some(unit).ok_or_else(|| format!("there is no replica {replica}"))
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Replicas for Local {
+    fn list(&self) -> Vec<ReplicaView> {
+        let state = self.core.lock();
+        let view = |(index, unit): (usize, usize)| {
+            let status = &state.units[unit];
+            let (process, ready, starts) = (status.process.clone(), status.ready, status.starts);
+            ReplicaView { index: index as u16, process, ready, starts }
+        };
+        self.replicas.clone().enumerate().map(view).collect()
+    }
+
+    fn kill(&self, replica: u16, grace: Option<Duration>) -> Result<(ProcessId, Offset), String> {
+        self.core.kill(self.unit(replica)?, grace, false)
+    }
+
+    fn hold_down(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
+        self.core.kill(self.unit(replica)?, None, true)
+    }
+
+    fn release(&self, replica: u16) -> Result<(), String> {
+        self.core.release(self.unit(replica)?)
+    }
+
+    fn pause(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
+        self.core.signal(self.unit(replica)?, Signal::STOP)
+    }
+
+    fn resume(&self, replica: u16) -> Result<(), String> {
+        self.core.resume(self.unit(replica)?)
+    }
+
+    fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>> {
+        let found = self.links.iter().find(|(name, _)| name.as_deref() == dependency);
+        found.map(|(_, control)| control.clone())
+    }
+
+    fn volume(&self, replica: u16) -> Option<Arc<dyn VolumeControl>> {
+        self.volumes.get(replica as usize).cloned()
+    }
+
+    fn events(&self) -> Vec<PlatformEvent> {
+        self.core.events()
+    }
+}
+
+/// Makes the units of a plan: dependencies, their inits, replicas.
+struct Units<'a> {
+    options: &'a LocalOptions<'a>,
+    logs: &'a Logs,
+    service: &'a Link,
+    links: &'a [Link],
+    /// The folder of the views, when replicas run on views.
+    views: Option<&'a Path>,
+    mark: &'a str,
+}
+
+impl Units<'_> {
+    fn make(&self) -> Result<Vec<Unit>, String> {
+        let plan = self.options.plan;
+        let mut ports = Ports::new();
+        let names = plan.dependencies.iter().map(|d| d.name.clone());
+        let linked: BTreeMap<String, SocketAddr> = names.zip(self.links.iter().map(Link::address)).collect();
+        let mut units = Vec::new();
+        for (d, link) in plan.dependencies.iter().zip(self.links) {
+            let address = ports.next()?;
+            let words = Words { address, replica: None, volume: None, dependencies: &linked };
+            let unit = self.unit(&format!("dependency {}", d.name), &d.command, &d.env, &words)?;
+            units.push(Unit { ready: Some(d.ready.clone()), rotation: Some(link.rotation()), ..unit });
+        }
+        for (d, link) in plan.dependencies.iter().zip(self.links) {
+            // An init calls the dependency as replicas do: by its link.
+            let words = Words { address: link.address(), replica: None, volume: None, dependencies: &linked };
+            units.push(self.unit(&format!("init of {}", d.name), &d.init, &d.env, &words)?);
+        }
+        for replica in 0..plan.replicas {
+            let address = ports.next()?;
+            let view = self.views.map(|dir| view_of(dir, replica));
+            let volume = view.as_ref().or(plan.volume.as_ref()).map(|path| path.to_string_lossy());
+            let words = Words { address, replica: Some(replica), volume: volume.as_deref(), dependencies: &linked };
+            let unit = self.unit(&format!("replica {replica}"), &plan.command, &plan.env, &words)?;
+            let (ready, rotation) = (Some(plan.ready.clone()), Some(self.service.rotation()));
+            units.push(Unit { replica: Some(replica), ready, rotation, ..unit });
+        }
+        Ok(units)
+    }
+
+    fn unit(
+        &self,
+        name: &str,
+        argv: &[String],
+        env: &BTreeMap<String, String>,
+        words: &Words<'_>,
+    ) -> Result<Unit, String> {
+        let mut argv: Vec<String> = argv.iter().map(|word| words.fill(word)).collect();
+        if let Some(first) = argv.first_mut().filter(|first| *first == "resbench") {
+            let me = std::env::current_exe().map_err(|e| format!("the path of resbench itself: {e}"))?;
+            *first = me.to_string_lossy().into_owned();
+        }
+        let mut env: BTreeMap<String, String> = env.iter().map(|(k, v)| (k.clone(), words.fill(v))).collect();
+        env.insert(MARK.to_owned(), self.mark.to_owned());
+        Ok(Unit {
+            name: name.to_owned(),
+            replica: None,
+            argv,
+            env,
+            dir: self.options.dir.to_owned(),
+            cpus: self.options.replica_cpus.clone(),
+            address: words.address,
+            ready: None,
+            restart_delay: self.options.plan.restart_delay,
+            rotation: None,
+            log: self.logs.open(&name.replace(' ', "-"))?,
+        })
+    }
+}
+
+fn view_of(temp: &Path, replica: u16) -> PathBuf {
+    temp.join(format!("volume-{replica}"))
+}
+
+/// The run's private folder for mounts; made only when it is needed.
+fn private_dir(run_id: &str) -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
+    runtime.unwrap_or_else(std::env::temp_dir).join(format!("resbench-{run_id}"))
+}
+
+/// Two descriptors per connection of each link: as many as the system lets us have without asking.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

@@ -1,0 +1,157 @@
+//! Readiness: asks every child on its `ready` path, and measures the link by the same path.
+//!
+//! One thread for all polls, each a task of its own, so that a replica that does not answer holds up no other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::supervisor::Core;
+use crate::clock::monotonic_nanos;
+use crate::plan::Ready;
+use crate::platform::get::{get, get_once};
+
+/// Limit on one poll: the default `timeoutSeconds` of Kubernetes probes.
+const POLL_LIMIT: Duration = Duration::from_secs(1);
+/// Until a child was ready for the first time it is asked this often, if `every` is longer: nothing is measured yet.
+const FIRST_EVERY: Duration = Duration::from_millis(100);
+/// Requests each way that the link is measured with, and the time that all of it may take.
+const SAMPLES: usize = 200;
+const MEASURE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The polling thread; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Pollers {
+    stop: Arc<Notify>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pollers {
+    pub(super) fn start(core: Arc<Core>) -> Result<Pollers, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("readiness polls: {e}"))?;
+        let stop = Arc::new(Notify::new());
+        let of_thread = stop.clone();
+        let work = move || {
+            runtime.block_on(async {
+                for (unit, it) in core.units.iter().enumerate() {
+                    if let Some(ready) = it.ready.clone() {
+                        tokio::spawn(watch(core.clone(), unit, ready));
+                    }
+                }
+                of_thread.notified().await;
+            })
+        };
+        let thread = thread::Builder::new().name("readiness".into()).spawn(work);
+        Ok(Pollers { stop, thread: Some(thread.map_err(|e| format!("readiness polls: {e}"))?) })
+    }
+}
+
+impl Drop for Pollers {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Polls one unit while it runs: at once when it was started, then every `every`.
+async fn watch(core: Arc<Core>, unit: usize, ready: Ready) {
+    let address = core.units[unit].address;
+    let mut was_ready = false;
+    loop {
+        let running = {
+            let state = core.lock();
+            let status = &state.units[unit];
+            status.process.is_some().then_some(status.starts)
+        };
+        let Some(starts) = running else {
+            core.started[unit].notified().await;
+            continue;
+        };
+        let asked_at = Instant::now();
+        let result = ask(address, &ready.path).await;
+        was_ready |= result.is_ok();
+        core.polled(unit, starts, result);
+        let every = if was_ready { ready.every } else { ready.every.min(FIRST_EVERY) };
+        tokio::select! {
+            () = sleep_until(asked_at + every) => {}
+            () = core.started[unit].notified() => {}
+        }
+    }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> Result<(), String> {
+    let asked = format!("GET http://{address}{path}");
+    match timeout(POLL_LIMIT, get_once(address, path)).await {
+        Err(_) => Err(format!("{asked}: no answer within 1s")),
+        Ok(Err(e)) => Err(format!("{asked}: {e}")),
+        Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(Ok(answer)) => Err(format!("{asked}: status {}", answer.status)),
+    }
+}
+
+/// What the link adds to a request, median and p99 in µs: `GET`s of the ready path through it and past it, in turn, on
+/// warm connections where the server keeps them. None when they fail, or too few were done in a second.
+pub(super) fn measure_link(direct: SocketAddr, link: SocketAddr, path: &str) -> Option<(f64, f64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(async {
+        let mut ways = [Way::to(direct), Way::to(link)];
+        let deadline = Instant::now() + MEASURE_LIMIT;
+        for n in 0..SAMPLES + SAMPLES / 10 {
+            for way in &mut ways {
+                let took = timeout(POLL_LIMIT, way.ask(path)).await.ok()??;
+                // The first tenth warms caches and connections up.
+                if n >= SAMPLES / 10 {
+                    way.took_ns.push(took);
+                }
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+        }
+        let [mut direct, mut link] = ways.map(|way| way.took_ns);
+        let enough = direct.len() >= 20;
+        let mut added = |share| (at(&mut link, share) - at(&mut direct, share)).max(0.0) / 1000.0;
+        enough.then(|| (added(0.5), added(0.99)))
+    })
+}
+
+fn at(took_ns: &mut [u64], share: f64) -> f64 {
+    took_ns.sort_unstable();
+    took_ns[((took_ns.len() - 1) as f64 * share).round() as usize] as f64
+}
+
+/// One way to a replica, with the connection that is kept on it.
+struct Way {
+    address: SocketAddr,
+    kept: Option<TcpStream>,
+    buffer: Vec<u8>,
+    took_ns: Vec<u64>,
+}
+
+impl Way {
+    fn to(address: SocketAddr) -> Way {
+        Way { address, kept: None, buffer: Vec::new(), took_ns: Vec::new() }
+    }
+
+    /// Time of one request, connecting included where the server does not keep connections.
+    async fn ask(&mut self, path: &str) -> Option<u64> {
+        let began = monotonic_nanos();
+        let mut stream = match self.kept.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(self.address).await.ok()?,
+        };
+        let _ = stream.set_nodelay(true);
+        let answer = get(&mut stream, path, true, &mut self.buffer).await.ok()?;
+        let took = monotonic_nanos() - began;
+        self.kept = answer.reusable.then_some(stream);
+        Some(took)
+    }
+}
