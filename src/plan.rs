@@ -91,6 +91,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// The whole prediction URL; none when the platform gives the address.
     pub url: Option<Url>,
+    /// Path and query of a prediction on the platform's address, where there is no `url`: `/invocations` for MLflow.
+    pub path: String,
     /// Extra request headers, values expanded. A `Host` here wins over the URL's.
     pub headers: Vec<(String, String)>,
     /// A PEM file of extra certificate authorities.
