@@ -1,0 +1,141 @@
+//! `[target]`: what receives predictions.
+
+use super::{Context, url};
+use crate::plan::{AnswerPaths, Place, Protocol, Target};
+use crate::scenario::tree::Path;
+use crate::scenario::{data, file, words};
+
+/// The service as traffic sees it.
+pub(super) fn compile(cx: &mut Context) -> Option<Target> {
+    let at = Path::root().key("target");
+    let has_platform = cx.root.get("platform").is_some();
+    let t: file::Target = cx.section(&at)?;
+    let protocol = match t.protocol {
+        file::Protocol::Mlflow => Protocol::Mlflow,
+        file::Protocol::Http => Protocol::Http,
+    };
+    match (&t.url, has_platform) {
+        (Some(_), true) => {
+            let help = "remove `url`: the platform gives the address; or remove [platform]";
+            cx.clash(&at, "url", "`url` and [platform] exclude each other", help);
+        }
+        (None, false) => {
+            let help = "add url = \"http://…\" for a service that is there already, or [platform.local] to start one";
+            cx.clash(&at, "", "there is nothing to send to", help);
+        }
+        _ => {}
+    }
+    let url = t.url.as_deref().and_then(|u| cx.good(&at.key("url"), url::parse(u)));
+    only_for_http(cx, &at, &t);
+    let path = match (&t.path, protocol) {
+        (Some(path), _) => {
+            cx.good(&at.key("path"), url::check_path(path));
+            path.clone()
+        }
+        (None, Protocol::Mlflow) => "/invocations".to_owned(),
+        (None, Protocol::Http) => "/".to_owned(),
+    };
+    if t.path.is_some() && t.url.is_some() {
+        cx.clash(&at, "path", "`path` and `url` exclude each other", "write the whole path into `url`");
+    }
+    let method = t.method.unwrap_or_else(|| "POST".to_owned());
+    cx.good(&at.key("method"), check_method(&method));
+    Some(Target {
+        protocol,
+        headers: headers(cx, &at, t.headers.unwrap_or_default()),
+        ca: t.ca.as_deref().and_then(|ca| certificates(cx, &at, ca, url.as_ref().is_some_and(|u| u.tls))),
+        url,
+        path,
+        method,
+        expect_status: t.expect_status.unwrap_or_else(|| vec![200]),
+        answer: answer(cx, &at.key("answer"), t.answer),
+    })
+}
+
+/// Keys that the MLflow protocol settles by itself.
+fn only_for_http(cx: &mut Context, at: &Path, t: &file::Target) {
+    if t.protocol == file::Protocol::Http {
+        return;
+    }
+    let set =
+        [("path", t.path.is_some()), ("method", t.method.is_some()), ("expect_status", t.expect_status.is_some())];
+    for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+        let help = "remove it, or write protocol = \"http\"";
+        cx.wrong(&at.key(key), format!("`{key}` is settled by the protocol mlflow"), help);
+    }
+}
+
+/// A method as it goes into a request line.
+pub(super) fn check_method(method: &str) -> Result<(), (String, String)> {
+    let good = (1..=20).contains(&method.len()) && method.bytes().all(|b| b.is_ascii_uppercase());
+    let wrong = || (format!("`{method}` is not a request method"), "write GET, POST or PUT in capitals".to_owned());
+    good.then_some(()).ok_or_else(wrong)
+}
+
+fn headers(cx: &mut Context, at: &Path, map: std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+    let at = at.key("headers");
+    for (name, value) in &map {
+        let at = at.key(name);
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            cx.wrong(&at, "the header's name has characters that no header may have", "write letters, digits and `-`");
+        }
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            cx.wrong(&at, "the header's value has control characters or line ends", "remove them");
+        }
+        let ours = ["content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"];
+        if ours.contains(&name.to_ascii_lowercase().as_str()) {
+            cx.wrong(&at, "this header is written by resbench itself", "remove it");
+        }
+    }
+    let names: Vec<String> = map.keys().map(|n| n.to_ascii_lowercase()).collect();
+    if let Some((name, _)) =
+        map.iter().zip(&names).enumerate().find_map(|(i, (h, n))| names[..i].contains(n).then_some(h))
+    {
+        cx.wrong(&at.key(name), "this header stands twice", "keep one of them; case does not matter");
+    }
+    map.into_iter().collect()
+}
+
+fn certificates(cx: &mut Context, at: &Path, ca: &str, tls: bool) -> Option<std::path::PathBuf> {
+    let path = cx.dir.join(ca);
+    let text = cx.good(&at.key("ca"), data::read(&path, ca))?;
+    if !text.contains("-----BEGIN CERTIFICATE-----") {
+        cx.wrong(&at.key("ca"), format!("`{ca}` holds no certificate"), "name a PEM file with BEGIN CERTIFICATE in it");
+    }
+    if !tls {
+        cx.warn("target.ca does nothing: the target is not spoken to over https");
+    }
+    Some(path)
+}
+
+fn answer(cx: &mut Context, at: &Path, answer: Option<file::Answer>) -> AnswerPaths {
+    let Some(answer) = answer else { return AnswerPaths::default() };
+    let mut read =
+        |key: &str, text: Option<String>| cx.good(&at.key(key), text.map(|t| place(&t)).transpose()).flatten();
+    AnswerPaths {
+        version: read("version", answer.version),
+        fallback: read("fallback", answer.fallback),
+        prediction: read("prediction", answer.prediction),
+    }
+}
+
+/// `header:NAME` or `json:/POINTER`.
+fn place(text: &str) -> Result<Place, (String, String)> {
+    let help = "write \"header:x-model-version\" or \"json:/predictions/0\"";
+    match text.split_once(':') {
+        Some(("header", name)) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Place::Header(name.to_ascii_lowercase()))
+        }
+        Some(("json", pointer)) if pointer.is_empty() || pointer.starts_with('/') => {
+            Ok(Place::Json(pointer.to_owned()))
+        }
+        Some(("header" | "json", _)) => Err((format!("`{text}` names no place in an answer"), help.to_owned())),
+        other => {
+            let word = other.map_or(text, |(word, _)| word);
+            let near =
+                words::nearest(word, ["header", "json"]).map(|n| format!("did you mean `{n}:`? ")).unwrap_or_default();
+            Err((format!("`{text}` names no place in an answer"), format!("{near}{help}")))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `[traffic]`: what is sent, and how.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Context;
+use crate::plan::{Bodies, Process, Target, Traffic};
+use crate::scenario::tree::Path;
+use crate::scenario::{data, file, limits, words};
+
+/// Enough for a slow model, short enough that a dead one is noticed.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_IN_FLIGHT: usize = 2048;
+const DEFAULT_ANSWER: u64 = 1 << 20;
+
+/// What is sent; none when it is broken.
+pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traffic> {
+    let at = Path::root().key("traffic");
+    let t: file::Traffic = cx.section(&at)?;
+    let timeout = t.timeout.map_or(DEFAULT_TIMEOUT, |d| d.0);
+    cx.above_zero(&at.key("timeout"), timeout, limits::LATENCY);
+    if let Some(age) = t.connection_max_age {
+        cx.above_zero(&at.key("connection_max_age"), age.0, limits::TOTAL);
+    }
+    let process = process(cx, &at, &t);
+    let max_answer = max_answer(cx, &at.key("max_answer"), t.max_answer.as_ref());
+    let bodies = bodies(cx, &at, &t);
+    if target.is_some_and(|t| t.method == "GET") && !matches!(&bodies, Some(Bodies::One(b)) if b.is_empty()) {
+        cx.warn("target.method is GET, but traffic carries bodies; write body = \"\" to send none");
+    }
+    Some(Traffic {
+        bodies: bodies?,
+        process: process?,
+        timeout,
+        max_in_flight: t.max_in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
+        connections: t.connections,
+        connection_max_age: t.connection_max_age.map(|d| d.0),
+        max_answer: max_answer?,
+    })
+}
+
+fn process(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Process> {
+    match (t.arrivals.unwrap_or(file::Arrivals::Poisson), t.cv) {
+        (file::Arrivals::Uniform, None) => Some(Process::Uniform),
+        (file::Arrivals::Poisson, None) => Some(Process::Poisson),
+        (file::Arrivals::Gamma, Some(cv)) => Some(Process::Gamma { cv }),
+        (file::Arrivals::Gamma, None) => {
+            cx.clash(at, "arrivals", "gamma arrivals need `cv`", "add cv = 2.0 (above 1 is bursty)");
+            None
+        }
+        (_, Some(_)) => {
+            cx.clash(at, "cv", "`cv` goes with gamma arrivals only", "remove it, or write arrivals = \"gamma\"");
+            None
+        }
+    }
+}
+
+fn max_answer(cx: &mut Context, at: &Path, given: Option<&file::Bytes>) -> Option<usize> {
+    let bytes = match given {
+        None => Some(DEFAULT_ANSWER),
+        Some(file::Bytes::Number(n)) => Some(*n),
+        Some(file::Bytes::Text(text)) => words::bytes(text),
+    };
+    match bytes {
+        Some(n @ 1..=limits::ANSWER_BYTES) => Some(n as usize),
+        Some(n) => {
+            cx.wrong(at, format!("must be from 1 byte to 64 MiB, got {n} bytes"), "write for example \"1MiB\"");
+            None
+        }
+        None => {
+            cx.wrong(at, "not a size", "write bytes as a number, or \"64KiB\", \"1MiB\"");
+            None
+        }
+    }
+}
+
+/// Exactly one source of bodies.
+fn bodies(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Bodies> {
+    let given = [("dataset", t.dataset.is_some()), ("bodies", t.bodies.is_some()), ("body", t.body.is_some())];
+    let given: Vec<&str> = given.into_iter().filter_map(|(key, is)| is.then_some(key)).collect();
+    if t.label.is_some() && t.dataset.is_none() {
+        cx.clash(at, "label", "`label` names a column of a dataset, and there is none", "add dataset = \"data/….csv\"");
+    }
+    match given.as_slice() {
+        ["dataset"] => dataset(cx, &at.key("dataset"), &at.key("label"), t),
+        ["bodies"] => {
+            let name = t.bodies.as_deref()?;
+            let lines = data::lines(&cx.dir.join(name), name);
+            cx.good(&at.key("bodies"), lines).map(|l| Bodies::Lines(Arc::new(l)))
+        }
+        ["body"] => t.body.clone().map(Bodies::One),
+        [] => {
+            let help = "add dataset = \"data/….csv\", bodies = \"….jsonl\" or body = \"…\"";
+            cx.clash(at, "", "there is nothing to send", help);
+            None
+        }
+        [.., last] => {
+            let message = format!("{} exclude each other", words::listed(&given));
+            cx.clash(at, last, message, "keep exactly one of dataset, bodies and body");
+            None
+        }
+    }
+}
+
+fn dataset(cx: &mut Context, at: &Path, label_at: &Path, t: &file::Traffic) -> Option<Bodies> {
+    let name = t.dataset.as_deref()?;
+    let read = data::dataset(&cx.dir.join(name), name, t.label.as_deref());
+    // A missing label column is the label's mistake rather than the file's.
+    let about_label = matches!(&read, Err((m, _)) if m.contains("has no column"));
+    let (dataset, notes) = cx.good(if about_label { label_at } else { at }, read)?;
+    notes.into_iter().for_each(|n| cx.warn(n));
+    Some(Bodies::Dataset(Arc::new(dataset)))
+}

@@ -1,0 +1,752 @@
+//! The mirror of the scenario file: every table, key and word of the language, once.
+//!
+//! The JSON Schema is generated from these types, and the reader (`walk.rs`) checks a file against that schema, so
+//! what is allowed is said here and nowhere else. Doc comments become the schema's descriptions, which editors show.
+//! Leaves alone what the values mean together: that is `compile/`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::words;
+use crate::units::parse_duration;
+
+/// A resbench scenario: one experiment. Send prediction traffic, break things at scripted times, judge the result.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "stands for the whole file in the schema; the tables are read one by one")]
+pub(super) struct Scenario {
+    /// The scenario's name; reports are kept under it.
+    name: Name,
+    /// Root of every random choice; the same seed gives the same arrivals and victims. Default 1.
+    #[schemars(range(min = 0))]
+    seed: Option<i64>,
+    /// What receives predictions.
+    target: Target,
+    /// Where replicas live. Without it, only `target.url` is sent to.
+    platform: Option<Platform>,
+    /// What is sent, and how.
+    traffic: Traffic,
+    /// The stretches of load, one after another.
+    #[schemars(length(min = 1, max = 100))]
+    phase: Vec<Phase>,
+    /// What is broken, and when.
+    #[schemars(length(max = 100))]
+    fault: Option<Vec<Fault>>,
+    /// The steady state: must hold before any fault.
+    #[schemars(length(max = 100))]
+    probe: Option<Vec<Probe>>,
+    /// What the service promises.
+    #[schemars(length(max = 1000))]
+    objective: Option<Vec<Objective>>,
+    /// Limits on the blast radius.
+    safety: Option<Safety>,
+}
+
+/// A name: small letters, digits and `-`, 1 to 64 of them.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Name(pub(super) String);
+
+impl Name {
+    /// Follows the pattern of names.
+    pub(super) fn is_valid(text: &str) -> bool {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    }
+}
+
+impl JsonSchema for Name {
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]{1,64}$" })
+    }
+}
+
+/// A length of time as text: `"250ms"`, `"30s"`, `"1m30s"`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Duration(pub(super) std::time::Duration);
+
+impl TryFrom<String> for Duration {
+    type Error = String;
+    fn try_from(text: String) -> Result<Duration, String> {
+        parse_duration(&text).map(Duration)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^\\s*([0-9.]+\\s*(ns|us|µs|μs|ms|s|m|h)\\s*)+$" })
+    }
+}
+
+/// The name of a metric.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct MetricName(pub(super) String);
+
+impl JsonSchema for MetricName {
+    fn schema_name() -> Cow<'static, str> {
+        "Metric".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "enum": words::METRICS },
+            { "type": "string", "pattern": "^latency\\.(ok\\.)?p[0-9.]+$" },
+        ] })
+    }
+}
+
+/// What receives predictions.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    /// What a request body is and what an answer means.
+    pub(super) protocol: Protocol,
+    /// The whole prediction URL of a service that is there already. Without it the platform gives the address.
+    pub(super) url: Option<String>,
+    /// Path of a prediction on the platform's address (protocol http). Default `/`.
+    pub(super) path: Option<String>,
+    /// Extra request headers.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// A PEM file of extra certificate authorities, relative to the scenario file.
+    pub(super) ca: Option<String>,
+    /// Request method (protocol http). Default POST.
+    pub(super) method: Option<String>,
+    /// Statuses that are good answers (protocol http). Default [200].
+    #[schemars(length(min = 1, max = 50), inner(range(min = 100, max = 599)))]
+    pub(super) expect_status: Option<Vec<u16>>,
+    /// Where an answer carries its version, fallback level and prediction.
+    pub(super) answer: Option<Answer>,
+}
+
+/// What a request body is and what an answer means.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Protocol {
+    /// MLflow scoring: POST /invocations.
+    Mlflow,
+    /// Anything over HTTP: bodies as they are; good is what `expect_status` says.
+    Http,
+}
+
+/// Places in an answer: `"header:x-model-version"`, or `"json:/predictions/0"` (a JSON pointer).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    /// The model version that answered.
+    pub(super) version: Option<String>,
+    /// The fallback level; 0 or absent for a full answer.
+    pub(super) fallback: Option<String>,
+    /// The prediction to compare with the label.
+    pub(super) prediction: Option<String>,
+}
+
+/// Where replicas live.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "stands for its table in the schema; `local` is read by itself")]
+struct Platform {
+    /// Replicas as processes on this machine, behind a link that acts as a Kubernetes Service does.
+    local: Local,
+}
+
+/// Replicas as processes on this machine. Commands and `env` know `{address}`, `{host}`, `{port}`, `{replica}`,
+/// `{volume}` and `{dependency.NAME}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Local {
+    /// How many. Default 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) replicas: Option<u16>,
+    /// Program and arguments of a replica; `resbench` as first word is this very program.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) command: Vec<String>,
+    /// Added to a replica's environment.
+    pub(super) env: Option<BTreeMap<String, String>>,
+    /// The folder that IO faults act on, relative to the scenario file. The original is never opened for writing.
+    pub(super) volume: Option<String>,
+    /// When a replica counts as ready.
+    pub(super) ready: Option<Ready>,
+    /// First restart delay, at least 10ms; doubled per crash up to 5m. Default 1s.
+    pub(super) restart_delay: Option<Duration>,
+    /// What replicas call, each behind a link of its own.
+    #[schemars(length(max = 16))]
+    pub(super) dependency: Option<Vec<Dependency>>,
+}
+
+/// When a process counts as ready.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ready {
+    /// Polled by GET; any 2xx is ready. Default `/ping` for mlflow replicas, `/` for http replicas and dependencies.
+    pub(super) path: Option<String>,
+    /// Between two polls, at least 10ms. Default 1s.
+    pub(super) every: Option<Duration>,
+    /// How long a first start may take. Default 20s.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Something that replicas call, behind a link of its own. Its commands know `{address}`, `{host}` and `{port}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dependency {
+    /// Its name, as in `{dependency.NAME}` and in a fault's `target`.
+    pub(super) name: Name,
+    /// Program and arguments.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) command: Vec<String>,
+    /// Added to its environment.
+    pub(super) env: Option<BTreeMap<String, String>>,
+    /// Run once when it is ready; must exit 0.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) init: Option<Vec<String>>,
+    /// When it counts as ready.
+    pub(super) ready: Option<Ready>,
+}
+
+/// What is sent, and how. Exactly one of `dataset`, `bodies` and `body`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Traffic {
+    /// A CSV file with a header; rows become request bodies in the target's protocol (http: one JSON object each).
+    pub(super) dataset: Option<String>,
+    /// A JSON Lines file; lines are sent as they are.
+    pub(super) bodies: Option<String>,
+    /// One body, sent each time as it is.
+    pub(super) body: Option<String>,
+    /// The column of the dataset that predictions are checked against; it is not sent.
+    pub(super) label: Option<String>,
+    /// How arrivals scatter around the planned rate. Default poisson.
+    pub(super) arrivals: Option<Arrivals>,
+    /// Coefficient of variation of gamma arrivals: 1 is Poisson, above 1 bursty.
+    #[schemars(range(min = 0.01, max = 100.0))]
+    pub(super) cv: Option<f64>,
+    /// From sent to done, connecting included; at most 1h. Default 5s.
+    pub(super) timeout: Option<Duration>,
+    /// Requests on their way at the same time; beyond it an arrival is shed, and counted. Default 2048.
+    #[schemars(range(min = 1, max = 65536))]
+    pub(super) max_in_flight: Option<usize>,
+    /// Connections at the same time. Default: as many as requests on their way.
+    #[schemars(range(min = 1, max = 65536))]
+    pub(super) connections: Option<usize>,
+    /// A connection older than this is closed after its answer. Default: kept.
+    pub(super) connection_max_age: Option<Duration>,
+    /// Largest answer that is read, in bytes or as "64KiB", "1MiB"; at most 64MiB. Default 1MiB.
+    pub(super) max_answer: Option<Bytes>,
+}
+
+/// How arrivals scatter around the planned rate.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Arrivals {
+    /// Evenly spaced.
+    Uniform,
+    /// Exponential gaps: independent users.
+    Poisson,
+    /// Gamma gaps with the coefficient of variation `cv`.
+    Gamma,
+}
+
+/// A number of bytes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Bytes {
+    /// As a number.
+    Number(#[schemars(range(min = 1))] u64),
+    /// With a unit, for example "1MiB".
+    Text(String),
+}
+
+/// One stretch of load: `rate`, or `concurrency` for a closed loop.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Phase {
+    /// Its name.
+    pub(super) name: Name,
+    /// How long.
+    pub(super) duration: Duration,
+    /// Requests per second that are planned, whatever the answers do.
+    pub(super) rate: Option<Rate>,
+    /// Closed loop: users that each send when their last answer came. For comparison with older tools.
+    #[schemars(range(min = 1, max = 65536))]
+    pub(super) concurrency: Option<usize>,
+    /// Ceiling of a closed loop in requests per second.
+    #[schemars(range(max = 10_000_000), extend("exclusiveMinimum" = 0))]
+    pub(super) max_rate: Option<f64>,
+    /// false for warm-up: in no denominator. Default true.
+    pub(super) measure: Option<bool>,
+}
+
+/// Requests per second.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Rate {
+    /// The same throughout.
+    Constant(#[schemars(range(max = 10_000_000), extend("exclusiveMinimum" = 0))] f64),
+    /// Changing over the phase.
+    Shape(RateShape),
+}
+
+/// A changing rate: `{ from, to }` (exact ramp), `{ from, to, steps }`, `{ mean, amplitude, period, start }` (wave), or
+/// `{ trace, scale }` (replay of recorded arrivals).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateShape {
+    /// Rate at the start of a ramp, or of its first step.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub(super) from: Option<f64>,
+    /// Rate at the end of a ramp, or of its last step.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub(super) to: Option<f64>,
+    /// Equal-length levels instead of a ramp.
+    #[schemars(range(min = 2, max = 10_000))]
+    pub(super) steps: Option<u32>,
+    /// Mean rate of a wave.
+    #[schemars(range(max = 10_000_000), extend("exclusiveMinimum" = 0))]
+    pub(super) mean: Option<f64>,
+    /// Swing of a wave in requests per second, at most `mean`.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub(super) amplitude: Option<f64>,
+    /// Length of one wave.
+    pub(super) period: Option<Duration>,
+    /// Where in the wave the phase begins. Default 0s: at the mean, rising.
+    pub(super) start: Option<Duration>,
+    /// A CSV file; its first column holds arrival times in seconds from the phase's start, ascending.
+    pub(super) trace: Option<String>,
+    /// How many times faster the trace is played: 2 halves every time, and so doubles the rate. Default 1.
+    #[schemars(range(max = 10_000), extend("exclusiveMinimum" = 0))]
+    pub(super) scale: Option<f64>,
+}
+
+/// What is broken, and when.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = by_fault_kind)]
+pub(super) struct Fault {
+    /// Its name; `during:NAME` and `after:NAME` are spans.
+    pub(super) name: Name,
+    /// What it does.
+    pub(super) kind: FaultWord,
+    /// When: a phase's name, a phase and an offset ("fault+2s"), or an offset from the start ("27s").
+    pub(super) at: String,
+    /// Again and again: from one start to the next; needs `times`. The faults are called NAME-1, NAME-2, …
+    pub(super) every: Option<Duration>,
+    /// How often, with `every`.
+    #[schemars(range(min = 2, max = 100))]
+    pub(super) times: Option<u32>,
+    /// How long it lasts, counted from the moment at which it is in force.
+    #[serde(rename = "for")]
+    pub(super) lasts: Option<Duration>,
+    /// It lasts until the load ends.
+    pub(super) until: Option<Until>,
+    /// How many replicas are hit, drawn from the seed when it fires. Default one; all for IO faults.
+    pub(super) mode: Option<ModeWord>,
+    /// The number of fixed, or the percentage of fixed-percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) value: Option<u16>,
+    /// This very replica, counted from 0, instead of `mode`.
+    pub(super) replica: Option<u16>,
+    /// The dependency whose link is hit, instead of replicas.
+    pub(super) target: Option<String>,
+    /// May hit a replica that is under another fault. Default false.
+    pub(super) overlap: Option<bool>,
+    /// pod-kill: SIGTERM first, and this long before SIGKILL. Default: SIGKILL at once.
+    pub(super) grace: Option<Duration>,
+    /// network-delay: added to every chunk of bytes.
+    pub(super) latency: Option<Duration>,
+    /// network-delay: uniform scatter around `latency`, at most `latency`. Default 0s.
+    pub(super) jitter: Option<Duration>,
+    /// network-delay, network-partition: which way bytes are hit. Default both.
+    pub(super) direction: Option<DirectionWord>,
+    /// io-latency: added to each file call.
+    pub(super) delay: Option<Duration>,
+    /// io-error: the error by name ("EIO") or number.
+    pub(super) errno: Option<Errno>,
+    /// io-latency, io-error: files inside the volume, with `*` and `?`. Default: all of them.
+    pub(super) path: Option<String>,
+    /// io-latency, io-error: file calls that are hit. Default open and read.
+    #[schemars(length(min = 1, max = 5))]
+    pub(super) methods: Option<Vec<MethodWord>>,
+    /// io-latency, io-error: percentage of the calls that are hit. Default 100.
+    #[schemars(range(max = 100), extend("exclusiveMinimum" = 0))]
+    pub(super) percent: Option<f64>,
+    /// command: program and arguments that break something.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) run: Option<Vec<String>>,
+    /// command: program and arguments that put it back, or "none" where nothing needs to be.
+    pub(super) undo: Option<Undo>,
+    /// command: limit on `run` and on `undo`. Default 30s.
+    pub(super) timeout: Option<Duration>,
+    /// command: what makes it proven; a probe that changes, or "trust".
+    pub(super) proof: Option<Proof>,
+}
+
+/// What a fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FaultWord {
+    /// SIGKILL to a replica; its supervisor restarts it.
+    PodKill,
+    /// A replica is down for the time.
+    PodFailure,
+    /// A replica is frozen (SIGSTOP) for the time.
+    PodPause,
+    /// The link in front of a replica or dependency holds bytes back.
+    NetworkDelay,
+    /// The link swallows bytes: a black hole, never a refusal.
+    NetworkPartition,
+    /// The link resets connections.
+    NetworkReset,
+    /// File calls on the volume answer late.
+    IoLatency,
+    /// File calls on the volume fail.
+    IoError,
+    /// A command of yours, with its undo.
+    Command,
+}
+
+impl FaultWord {
+    /// Every kind, in the order of the schema.
+    pub(super) const ALL: [FaultWord; 9] = [
+        FaultWord::PodKill,
+        FaultWord::PodFailure,
+        FaultWord::PodPause,
+        FaultWord::NetworkDelay,
+        FaultWord::NetworkPartition,
+        FaultWord::NetworkReset,
+        FaultWord::IoLatency,
+        FaultWord::IoError,
+        FaultWord::Command,
+    ];
+
+    /// The word as written.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            FaultWord::PodKill => "pod-kill",
+            FaultWord::PodFailure => "pod-failure",
+            FaultWord::PodPause => "pod-pause",
+            FaultWord::NetworkDelay => "network-delay",
+            FaultWord::NetworkPartition => "network-partition",
+            FaultWord::NetworkReset => "network-reset",
+            FaultWord::IoLatency => "io-latency",
+            FaultWord::IoError => "io-error",
+            FaultWord::Command => "command",
+        }
+    }
+
+    /// Keys that this kind must have, beside those of every fault.
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            FaultWord::NetworkDelay => &["latency"],
+            FaultWord::IoLatency => &["delay"],
+            FaultWord::IoError => &["errno"],
+            FaultWord::Command => &["run", "undo", "proof"],
+            _ => &[],
+        }
+    }
+
+    /// Keys that this kind may have.
+    fn may(self) -> &'static [&'static str] {
+        match self {
+            FaultWord::PodKill => &["mode", "value", "replica", "overlap", "grace"],
+            FaultWord::PodFailure | FaultWord::PodPause => &["for", "until", "mode", "value", "replica", "overlap"],
+            FaultWord::NetworkDelay => {
+                &["for", "until", "mode", "value", "replica", "target", "overlap", "jitter", "direction"]
+            }
+            FaultWord::NetworkPartition => {
+                &["for", "until", "mode", "value", "replica", "target", "overlap", "direction"]
+            }
+            FaultWord::NetworkReset => &["for", "until", "mode", "value", "replica", "target", "overlap"],
+            FaultWord::IoLatency | FaultWord::IoError => {
+                &["for", "until", "mode", "value", "replica", "overlap", "path", "methods", "percent"]
+            }
+            FaultWord::Command => &["for", "until", "timeout"],
+        }
+    }
+}
+
+/// Says in the schema which keys go with which kind of fault.
+fn by_fault_kind(schema: &mut Schema) {
+    let common = ["name", "kind", "at", "every", "times"];
+    let clauses = FaultWord::ALL.map(|kind| clause(kind.word(), &common, kind.needs(), kind.may()));
+    schema.insert("allOf".to_owned(), clauses.to_vec().into());
+}
+
+/// `if kind is WORD then these keys`.
+fn clause(word: &str, common: &[&str], needs: &[&str], may: &[&str]) -> serde_json::Value {
+    let keys: Vec<&str> = [common, needs, may].concat();
+    serde_json::json!({
+        "if": { "properties": { "kind": { "const": word } }, "required": ["kind"] },
+        "then": { "required": needs, "propertyNames": { "enum": keys } },
+    })
+}
+
+/// How long a fault lasts, where it is no duration.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Until {
+    /// Until the load ends.
+    End,
+}
+
+/// How many replicas, as in Chaos Mesh.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ModeWord {
+    /// One of the ready ones.
+    One,
+    /// Every one.
+    All,
+    /// `value` of them.
+    Fixed,
+    /// `value` percent of them, rounded down, at least one.
+    FixedPercent,
+}
+
+/// Which way bytes are hit.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DirectionWord {
+    /// Requests: bytes to the target.
+    To,
+    /// Answers: bytes from the target.
+    From,
+    /// Requests and answers.
+    Both,
+}
+
+/// A file call.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum MethodWord {
+    Open,
+    Read,
+    Getattr,
+    Readdir,
+    Lookup,
+}
+
+/// An error that a file call answers with.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Errno {
+    /// By number.
+    Number(#[schemars(range(min = 1, max = 133))] i32),
+    /// By name, for example "EIO".
+    Name(String),
+}
+
+/// How a command fault is put back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Undo {
+    /// Nothing needs to be put back.
+    Nothing(NoneWord),
+    /// Program and arguments.
+    Command(#[schemars(length(min = 1, max = 256))] Vec<String>),
+}
+
+/// The word "none".
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NoneWord {
+    /// Nothing.
+    None,
+}
+
+/// What makes a command fault proven.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Proof {
+    /// The author vouches for it.
+    Trust(TrustWord),
+    /// A probe changes its answer.
+    Probe(ProofProbe),
+}
+
+/// The word "trust".
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TrustWord {
+    /// The author vouches for it.
+    Trust,
+}
+
+/// A probe whose answer changes while a fault is on.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProofProbe {
+    /// Name of the probe.
+    pub(super) probe: String,
+    /// What it turns to.
+    pub(super) becomes: Becomes,
+}
+
+/// What a probe turns to.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Becomes {
+    /// It fails while the fault is on.
+    Failing,
+    /// It holds while the fault is on.
+    Passing,
+}
+
+/// A question about the steady state. One that fails before any fault stops the run.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = by_probe_kind)]
+pub(super) struct Probe {
+    /// Its name.
+    pub(super) name: Name,
+    /// What is asked.
+    pub(super) kind: ProbeWord,
+    /// Limit on one asking, at most 5m. Default 1s.
+    pub(super) timeout: Option<Duration>,
+    /// When it is asked. Default ["before"].
+    #[schemars(length(min = 1, max = 3))]
+    pub(super) when: Option<Vec<When>>,
+    /// Between two askings during the load, at least 100ms. Default 1s.
+    pub(super) every: Option<Duration>,
+    /// http: path on the target's address.
+    pub(super) path: Option<String>,
+    /// http: a whole URL instead of `path`.
+    pub(super) url: Option<String>,
+    /// http: request method. Default GET.
+    pub(super) method: Option<String>,
+    /// http: good statuses. Default [200].
+    #[schemars(length(min = 1, max = 50), inner(range(min = 100, max = 599)))]
+    pub(super) expect_status: Option<Vec<u16>>,
+    /// http: the body must contain this text.
+    pub(super) body_contains: Option<String>,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProbeWord {
+    /// An HTTP request.
+    Http,
+    /// A prediction of the target, sent and checked as traffic is.
+    Prediction,
+}
+
+/// Says in the schema which keys go with which kind of probe.
+fn by_probe_kind(schema: &mut Schema) {
+    let common = ["name", "kind", "timeout", "when", "every"];
+    let http = ["path", "url", "method", "expect_status", "body_contains"];
+    let clauses = vec![clause("http", &common, &[], &http), clause("prediction", &common, &[], &[])];
+    schema.insert("allOf".to_owned(), clauses.into());
+}
+
+/// When a probe is asked.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum When {
+    /// At the start, and again just before the first fault.
+    Before,
+    /// While load runs.
+    During,
+    /// Once load and faults have ended.
+    After,
+}
+
+/// One promise: `metric` with `max` or `min`, or `probe`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Objective {
+    /// What is judged.
+    pub(super) metric: Option<MetricName>,
+    /// A probe that must hold whenever it is asked, instead of a metric.
+    pub(super) probe: Option<String>,
+    /// The value must be at most this: a duration for times, a number for everything else.
+    pub(super) max: Option<Bound>,
+    /// The value must be at least this.
+    pub(super) min: Option<Bound>,
+    /// Phases, `during:FAULT` or `after:FAULT`. Default: each measured phase, one by one.
+    #[schemars(length(min = 1, max = 1000))]
+    pub(super) spans: Option<Vec<String>>,
+    /// The fault that recovery_time, detection_time, longest_outage and lost_requests speak of.
+    pub(super) fault: Option<String>,
+    /// Good means answered well within this. Needed by good_ratio; recovery_time takes the tightest latency bound
+    /// without it.
+    pub(super) within: Option<Duration>,
+}
+
+/// A bound of an objective.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Bound {
+    /// A share, a rate or a count.
+    Number(f64),
+    /// A duration, for example "100ms".
+    Text(String),
+}
+
+/// Limits on the blast radius.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Safety {
+    /// Replicas under a fault at the same time. Default: all but one (and one where there is only one).
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) max_targets: Option<usize>,
+    /// When to stop and put everything back. Default: below 0.1 for 30s.
+    pub(super) abort_when: Option<AbortWhen>,
+}
+
+/// When to stop.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AbortWhen {
+    /// The share of good answers stays below this.
+    #[schemars(range(min = 0, max = 1))]
+    pub(super) good_ratio_below: f64,
+    /// For this long.
+    #[serde(rename = "for")]
+    pub(super) lasting: Duration,
+}
+
+/// The JSON Schema of the language (draft 2020-12), without the `null` of optional keys: TOML has none.
+pub(super) fn schema() -> serde_json::Value {
+    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Scenario>()
+        .to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// Takes `null` out of types, and unwraps a choice that it leaves with one side.
+fn without_null(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            if let Some(serde_json::Value::Array(types)) = map.get_mut("type") {
+                types.retain(|t| t != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    map.insert("type".into(), only);
+                }
+            }
+            if let Some(serde_json::Value::Array(sides)) = map.get_mut("anyOf") {
+                sides.retain(|s| s["type"] != "null");
+                if let [serde_json::Value::Object(only)] = sides.as_slice() {
+                    let only = only.clone();
+                    map.remove("anyOf");
+                    map.extend(only);
+                }
+            }
+            map.values_mut().for_each(without_null);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}
