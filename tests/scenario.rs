@@ -72,6 +72,7 @@ fn a_file_that_is_no_scenario_is_one_clear_error() {
         std::fs::write(&file, bytes).unwrap();
         let problems = scenario::load(&file, &LoadOptions::default()).unwrap_err();
         assert_eq!(problems.list().len(), 1, "{problems}");
+        assert!(problems.render(true, 100).len() < 2_000, "{name}");
         problems.list()[0].clone()
     };
     assert!(refused("large.toml", &vec![b'#'; 10_000_000]).message.contains("at most 1 MiB"));
@@ -335,6 +336,10 @@ fn values_from_the_environment_are_secrets_and_defaults_are_not() {
     let plan = scenario::load_text(&text, Path::new("x.toml"), &options).unwrap();
     assert_eq!(plan.target.headers[0], ("Authorization".to_owned(), "Bearer hunter2".to_owned()));
     assert_eq!(plan.secrets, ["hunter2"], "neither the default nor the short value");
+    let text = with_url("[[phase]]\nname = \"a\"\nduration = \"2s\"\nrate = { trace = \"../data/${T}.csv\" }\n");
+    let options = LoadOptions { env: &|_| Some("trace".into()), ..LoadOptions::default() };
+    let plan = scenario::load_text(&text, &fixtures().join("bad/x.toml"), &options).unwrap();
+    assert!(plan.warnings.iter().any(|w| w.contains("../data/***.csv")), "{:?}", plan.warnings);
 }
 
 #[test]

@@ -191,9 +191,8 @@ impl<'a> Report<'a> {
         let (line, column, set, span) = match at {
             Origin::Whole => (0, 0, None, None),
             Origin::File(span) => {
-                let span = underlined(self.text, span);
                 let (line, column) = line_and_column(self.text, span.start);
-                (line, column, None, Some(span))
+                (line, column, None, Some(underlined(self.text, span)))
             }
             Origin::Set(index, span) => {
                 let set = self.sets.get(*index).cloned().unwrap_or_default();
@@ -227,10 +226,7 @@ impl<'a> Report<'a> {
 
     /// Sorted, without doubles, with every secret masked.
     pub(super) fn into_problems(self) -> Problems {
-        let mask = |text: &str| {
-            let hidden = self.secrets.iter().fold(text.to_owned(), |t, s| t.replace(s.as_str(), "***"));
-            clean(&hidden)
-        };
+        let mask = |text: &str| masked(text, &self.secrets);
         let mut list: Vec<Problem> = self.found.into_iter().map(|(_, p)| p).collect();
         for p in &mut list {
             (p.message, p.help, p.path) = (mask(&p.message), mask(&p.help), mask(&p.path));
@@ -243,12 +239,20 @@ impl<'a> Report<'a> {
     }
 }
 
+/// A text for people: no secret, no control characters.
+pub(super) fn masked(text: &str, secrets: &[String]) -> String {
+    clean(&secrets.iter().fold(text.to_owned(), |t, s| t.replace(s.as_str(), "***")))
+}
+
 /// A span that stays on its first line, and short: an underlined table of fifty lines shows nothing.
 fn underlined(text: &str, span: &Range<usize>) -> Range<usize> {
-    let start = span.start.min(text.len());
-    let end = span.end.clamp(start, text.len()).min(start + Line::REACH);
-    let bytes = &text.as_bytes()[start..end];
-    start..bytes.iter().position(|b| *b == b'\n').map_or(end, |n| start + n)
+    let whole = |at: usize| (0..=at.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
+    let start = whole(span.start);
+    let end = whole(span.end.clamp(start, start + Line::REACH));
+    let end = text[start..end].find('\n').map_or(end, |n| start + n);
+    // Something that is missing at the end of a line has no width of its own; its last character stands in.
+    let before = text[..start].char_indices().next_back().filter(|(_, c)| end == start && *c != '\n');
+    before.map_or(start, |(n, _)| n)..end
 }
 
 /// Line and column of a byte, both from 1; the column counts characters.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::problem::Report;
+use super::problem::{Report, masked};
 use super::tree::{Node, Path};
 use crate::plan::{Plan, Source};
 use crate::units::Seed;
@@ -168,7 +168,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         probes: probes?,
         objectives: objectives?,
         safety: safety?,
-        warnings: std::mem::take(&mut cx.warnings),
+        warnings: cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect(),
         secrets: std::mem::take(&mut cx.report.secrets),
     })
 }
