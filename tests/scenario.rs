@@ -63,3 +63,460 @@ fn bad_scenarios_are_answered_with_every_problem_and_its_cure() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_no_scenario_is_one_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |name: &str, bytes: &[u8]| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let problems = scenario::load(&file, &LoadOptions::default()).unwrap_err();
+        assert_eq!(problems.list().len(), 1, "{problems}");
+        assert!(problems.render(true, 100).len() < 2_000, "{name}");
+        problems.list()[0].clone()
+    };
+    assert!(refused("large.toml", &vec![b'#'; 10_000_000]).message.contains("at most 1 MiB"));
+    let latin1 = refused("latin1.toml", b"# one\nname = \"caf\xe9\"\n");
+    assert_eq!((latin1.line, latin1.column), (2, 12));
+    assert!(latin1.message.contains("line 2: not UTF-8"), "{}", latin1.message);
+    let deep = refused("deep.toml", format!("{}b = 1", "a.".repeat(400_000)).as_bytes());
+    assert!(deep.message.contains("recursion"), "{}", deep.message);
+    let missing = scenario::load(&dir.path().join("none.toml"), &LoadOptions::default()).unwrap_err();
+    assert!(missing.list()[0].message.contains("no such file"), "{missing}");
+    let folder = scenario::load(dir.path(), &LoadOptions::default()).unwrap_err();
+    assert!(folder.list()[0].message.contains("a folder"), "{folder}");
+}
+
+#[test]
+fn problems_are_shown_with_place_underline_and_help() {
+    let problems = load("name = \"x\"\n[target]\nprotocol = \"mlfow\"\n", &["traffic.timeout=5"]).unwrap_err();
+    let plain = problems.render(false, 100);
+    for part in ["bad/x.toml:3:12]", "protocol = \"mlfow\"", "───", "help: did you mean `mlflow`?", "[--set:1:17]"]
+    {
+        assert!(plain.contains(part), "{part} is not in\n{plain}");
+    }
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+    assert!(problems.render(true, 100).contains('\u{1b}'));
+    assert!(problems.to_string().contains("x.toml:3:12: target.protocol: unknown protocol `mlfow`\n  help: did"));
+}
+
+/// The smallest scenario with a URL, and what is put around it.
+fn with_url(rest: &str) -> String {
+    format!(
+        "name = \"x\"\n[target]\nprotocol = \"http\"\nurl = \"http://127.0.0.1:9/x\"\n[traffic]\nbody = \"{{}}\"\n\
+         timeout = \"1s\"\n{rest}"
+    )
+}
+
+/// Three replicas with a dependency, 5 s of warm-up and two phases of 20 s.
+fn with_platform(rest: &str) -> String {
+    format!(
+        r#"name = "x"
+[target]
+protocol = "mlflow"
+[platform.local]
+replicas = 3
+command = ["server", "{{address}}", "{{volume}}", "{{dependency.db}}"]
+volume = "../volume"
+[[platform.local.dependency]]
+name = "db"
+command = ["db", "{{port}}"]
+[traffic]
+dataset = "../data/good.csv"
+label = "is_fraud"
+timeout = "1s"
+[[phase]]
+name = "warm-up"
+duration = "5s"
+rate = 200
+measure = false
+[[phase]]
+name = "a"
+duration = "20s"
+rate = 500
+[[phase]]
+name = "b"
+duration = "20s"
+rate = 500
+{rest}"#
+    )
+}
+
+fn plan(text: &str) -> Plan {
+    load(text, &[]).unwrap_or_else(|p| panic!("{}", p.render(false, 120)))
+}
+
+#[test]
+fn a_whole_scenario_becomes_a_plan() {
+    let plan = plan(&format!("# The lesson.\n{}", with_platform("")));
+    assert_eq!((plan.name.as_str(), plan.lesson.as_str(), plan.seed.0), ("x", "The lesson.", 1));
+    assert_eq!(plan.target.path, "/invocations");
+    let Some(Platform::Local(local)) = &plan.platform else { panic!("no local platform") };
+    assert_eq!((local.replicas, local.dependencies[0].name.as_str()), (3, "db"));
+    assert_eq!((local.ready.path.as_str(), local.dependencies[0].ready.path.as_str()), ("/ping", "/"));
+    assert!(local.volume.as_ref().is_some_and(|v| v.is_absolute() && v.ends_with("volume")));
+    assert_eq!(plan.traffic.max_in_flight, 2048);
+    let Bodies::Dataset(data) = &plan.traffic.bodies else { panic!("no dataset") };
+    assert_eq!(data.columns, ["amount", "hour", "city"]);
+    assert_eq!(data.numeric, [true, true, false]);
+    assert_eq!(data.rows[1], ["20", "0.5", "Bonn"], "numbers are made sendable as JSON");
+    assert_eq!(data.labels.as_deref().unwrap(), ["0", "1", "0"]);
+    assert_eq!(plan.phases.iter().map(|p| p.start.as_secs_f64()).collect::<Vec<_>>(), [0.0, 5.0, 25.0]);
+    assert_eq!(plan.end(), Offset(45_000_000_000));
+    assert_eq!(plan.safety.max_targets, 2, "all but one, where nothing is written");
+    assert_eq!(plan.source.sha256.len(), 64);
+    assert!(plan.warnings.iter().any(|w| w.contains("no [[objective]]")), "{:?}", plan.warnings);
+}
+
+#[test]
+fn faults_land_where_they_are_written() {
+    let with = |at: &str| with_platform(&format!("[[fault]]\nname = \"k\"\nkind = \"pod-kill\"\nat = \"{at}\"\n"));
+    for (at, seconds) in
+        [("b", 25.0), ("b+2s", 27.0), ("b + 1m", -1.0), ("27s", 27.0), ("1.5s", 1.5), ("warm-up+250ms", 0.25)]
+    {
+        match load(&with(at), &[]) {
+            Ok(plan) => assert_eq!(plan.faults[0].at.as_secs_f64(), seconds, "{at}"),
+            Err(problems) => assert_eq!(seconds, -1.0, "{at}: {problems}"),
+        }
+    }
+    let repeated = plan(&(with("b") + "every = \"4s\"\ntimes = 3\n"));
+    let names: Vec<_> = repeated.faults.iter().map(|f| (f.name.as_str(), f.at.as_secs_f64())).collect();
+    assert_eq!(names, [("k-1", 25.0), ("k-2", 29.0), ("k-3", 33.0)]);
+}
+
+#[test]
+fn every_kind_of_fault_becomes_what_it_says() {
+    let fault = |keys: &str| {
+        let text = format!("[safety]\nmax_targets = 3\n[[fault]]\nname = \"f\"\nat = \"b+1s\"\n{keys}\n");
+        let plan = plan(&with_platform(&text));
+        (format!("{:?}", plan.faults[0].kind), format!("{:?}", plan.faults[0].target), plan.faults[0].lasts)
+    };
+    let lasts = |s| Some(Lasts::For(Duration::from_secs(s)));
+    for (keys, kind, target, wanted) in [
+        ("kind = 'pod-kill'\ngrace = '2s'", "PodKill { grace: Some(2s) }", "Replicas(One)", None),
+        ("kind = 'pod-failure'\nfor = '3s'\nmode = 'all'", "PodFailure", "Replicas(All)", lasts(3)),
+        ("kind = 'pod-pause'\nuntil = 'end'\nreplica = 2", "PodPause", "Replica(2)", Some(Lasts::UntilEnd)),
+        (
+            "kind = 'network-delay'\nfor = '3s'\nlatency = '1s'\njitter = '5ms'\ndirection = 'to'\ntarget = 'db'",
+            "NetworkDelay { latency: 1s, jitter: 5ms, direction: To }",
+            "Dependency(\"db\")",
+            lasts(3),
+        ),
+        (
+            "kind = 'network-partition'\nfor = '3s'\nmode = 'fixed'\nvalue = 2",
+            "NetworkPartition { direction: Both }",
+            "Replicas(Fixed(2))",
+            lasts(3),
+        ),
+        (
+            "kind = 'network-reset'\nfor = '3s'\nmode = 'fixed-percent'\nvalue = 50",
+            "NetworkReset",
+            "Replicas(FixedPercent(50))",
+            lasts(3),
+        ),
+        (
+            "kind = 'io-latency'\nfor = '3s'\ndelay = '50ms'",
+            "IoLatency { delay: 50ms, scope: IoScope { path: None, methods: [Open, Read], share: Ratio(1.0) } }",
+            "Replicas(All)",
+            lasts(3),
+        ),
+        (
+            "kind = 'io-error'\nfor = '3s'\nerrno = 'EIO'\npercent = 50\npath = '*.bin'\nmethods = ['read']\nmode = 'one'",
+            "IoError { errno: 5, scope: IoScope { path: Some(\"*.bin\"), methods: [Read], share: Ratio(0.5) } }",
+            "Replicas(One)",
+            lasts(3),
+        ),
+        (
+            "kind = 'command'\nrun = ['a', '${V:-b}']\nundo = 'none'\nproof = 'trust'",
+            "Command { run: [\"a\", \"b\"], undo: None, timeout: 30s, proof: Trust, run_text: [\"a\", \"${V:-b}\"], undo_text: None }",
+            "Outside",
+            None,
+        ),
+    ] {
+        assert_eq!(fault(keys), (kind.to_owned(), target.to_owned(), wanted), "{keys}");
+    }
+}
+
+#[test]
+fn rates_of_every_shape() {
+    let shape = |rate: &str| {
+        let text = with_url(&format!("[[phase]]\nname = \"a\"\nduration = \"2s\"\n{rate}\n"));
+        format!("{:?}", plan(&text).phases[0].load)
+    };
+    for (rate, wanted) in [
+        ("rate = 5", "Open(Constant(Rate(5.0)))"),
+        ("rate = { from = 0, to = 9.5 }", "Open(Ramp { from: 0.0, to: 9.5 })"),
+        ("rate = { from = 1, to = 9, steps = 3 }", "Open(Steps { from: 1.0, to: 9.0, steps: 3 })"),
+        (
+            "rate = { mean = 5, amplitude = 5, period = \"1s\" }",
+            "Open(Wave { mean: Rate(5.0), amplitude: 5.0, period: 1s, start: 0ns })",
+        ),
+        ("rate = { trace = \"../data/trace.csv\" }", "Open(Trace([0, 500000000, 500000000, 1900000000]))"),
+        ("rate = { trace = \"../data/trace.csv\", scale = 2 }", "Open(Trace([0, 250000000, 250000000, 950000000]))"),
+        ("concurrency = 4", "Closed { concurrency: 4, max_rate: None }"),
+        ("concurrency = 4\nmax_rate = 9", "Closed { concurrency: 4, max_rate: Some(Rate(9.0)) }"),
+    ] {
+        assert_eq!(shape(rate), wanted, "{rate}");
+    }
+}
+
+#[test]
+fn objectives_find_their_spans_faults_and_units() {
+    let plan = plan(&with_platform(
+        r#"[[fault]]
+name = "k"
+kind = "pod-kill"
+at = "b+1s"
+[[probe]]
+name = "p"
+kind = "http"
+path = "/ping"
+when = ["during"]
+[[objective]]
+metric = "latency.p99.9"
+max = "250ms"
+[[objective]]
+metric = "availability"
+min = 0.99
+spans = ["b", "during:k", "after:k"]
+[[objective]]
+metric = "recovery_time"
+fault = "k"
+max = "10s"
+within = "80ms"
+[[objective]]
+probe = "p"
+"#,
+    ));
+    let [latency, availability, recovery, probe] = plan.objectives.as_slice() else { panic!("{:?}", plan.objectives) };
+    let phase = |n| SpanRef::Phase(resbench::units::PhaseId(n));
+    assert_eq!((latency.bound, latency.op, latency.spans.as_slice()), (0.25, Op::Max, &[phase(1), phase(2)][..]));
+    assert_eq!((availability.bound, availability.op), (0.99, Op::Min));
+    assert_eq!(availability.spans, [phase(2), SpanRef::During(0), SpanRef::After(0)]);
+    assert_eq!((recovery.fault, recovery.bound, recovery.within), (Some(0), 10.0, Some(Duration::from_millis(80))));
+    assert!(recovery.spans.is_empty());
+    assert_eq!(probe.metric, Metric::Probe("p".into()));
+    assert_eq!(plan.probes[0].during, Some(Duration::from_secs(1)));
+    assert!(!plan.probes[0].before && !plan.probes[0].after);
+}
+
+#[test]
+fn sets_and_seed_override_the_file() {
+    let text = with_platform("[[objective]]\nmetric = \"latency.p99\"\nmax = \"1s\"\n");
+    let sets = [
+        "phase.a.rate=900",
+        "phase.2.duration=30s",
+        "objective.0.max=\"50ms\"",
+        "safety.max_targets=1",
+        "traffic.cv=2",
+        "traffic.arrivals=gamma",
+    ];
+    let options = LoadOptions { sets: sets.map(str::to_owned).to_vec(), seed: Some(u64::MAX), env: &|_| None };
+    let plan = scenario::load_text(&text, &fixtures().join("bad/x.toml"), &options).unwrap();
+    assert!(matches!(plan.phases[1].load, Load::Open(Shape::Constant(rate)) if rate.get() == 900.0));
+    assert_eq!(plan.phases[2].duration, Duration::from_secs(30));
+    assert_eq!(plan.objectives[0].bound, 0.05);
+    assert_eq!(plan.safety.max_targets, 1);
+    assert_eq!(plan.traffic.process, Process::Gamma { cv: 2.0 });
+    assert_eq!(plan.seed.0, u64::MAX);
+    assert_eq!(plan.source.sets, sets);
+    assert_ne!(plan.source.sha256, load(&text, &[]).unwrap().source.sha256);
+}
+
+#[test]
+fn values_from_the_environment_are_secrets_and_defaults_are_not() {
+    let text = with_url("[[phase]]\nname = \"a\"\nduration = \"${LENGTH:-2s}\"\nrate = 5\n")
+        .replace("[traffic]", "headers = { Authorization = \"Bearer ${TOKEN}\", X = \"${ON}\" }\n[traffic]");
+    let env = |name: &str| match name {
+        "TOKEN" => Some("hunter2".to_owned()),
+        "ON" => Some("1".to_owned()),
+        _ => None,
+    };
+    let options = LoadOptions { env: &env, ..LoadOptions::default() };
+    let plan = scenario::load_text(&text, Path::new("x.toml"), &options).unwrap();
+    assert_eq!(plan.target.headers[0], ("Authorization".to_owned(), "Bearer hunter2".to_owned()));
+    assert_eq!(plan.secrets, ["hunter2"], "neither the default nor the short value");
+    let text = with_url("[[phase]]\nname = \"a\"\nduration = \"2s\"\nrate = { trace = \"../data/${T}.csv\" }\n");
+    let options = LoadOptions { env: &|_| Some("trace".into()), ..LoadOptions::default() };
+    let plan = scenario::load_text(&text, &fixtures().join("bad/x.toml"), &options).unwrap();
+    assert!(plan.warnings.iter().any(|w| w.contains("../data/***.csv")), "{:?}", plan.warnings);
+}
+
+#[test]
+fn warnings_say_what_a_careful_reader_should_know() {
+    let base = "[[phase]]\nname = \"a\"\nduration = \"2s\"\nrate = 50\n";
+    for (rest, part) in [
+        (format!("max_in_flight = 10\n{base}"), "below peak rate × timeout (50 × 1s = 50)"),
+        (base.replace("rate", "concurrency"), "closed loop"),
+        (format!("{base}[[objective]]\nmetric = \"latency.ok.p50\"\nmax = \"10ms\"\n"), "a service that fails fast"),
+        (format!("{base}[[objective]]\nmetric = \"latency.p99\"\nmax = \"10ms\"\n"), "needs 299 arrivals"),
+        (format!("{base}[[objective]]\nmetric = \"error_rate\"\nmin = 0.1\n"), "usually a `max`"),
+        (base.replace("50", "{ trace = \"../data/trace.csv\" }"), "1 arrivals of"),
+    ] {
+        let warnings = plan(&with_url(&rest)).warnings;
+        assert!(warnings.iter().any(|w| w.contains(part)), "{part} is not in {warnings:?}");
+    }
+    let kill = |name: &str| format!("[[fault]]\nname = \"{name}\"\nkind = \"pod-pause\"\nat = \"b\"\nfor = \"2s\"\n");
+    let both = with_platform(&format!("{}{}[safety]\nmax_targets = 1\n", kill("x"), kill("y")));
+    let warnings = plan(&both).warnings;
+    assert_eq!(warnings.iter().filter(|w| w.contains("2 replicas together, at most 1")).count(), 1, "{warnings:?}");
+}
+
+#[test]
+fn shipped_scenarios_load_without_a_warning_and_say_what_they_teach() {
+    let files = scenarios_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"));
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        let plan = scenario::load(&file, &LoadOptions::default())
+            .unwrap_or_else(|p| panic!("{}: {}", file.display(), p.render(false, 120)));
+        assert_eq!(plan.warnings, Vec::<String>::new(), "{}", file.display());
+        assert_eq!(file.file_stem().unwrap().to_str().unwrap(), plan.name);
+        assert!(plan.lesson.len() > 30, "{}", file.display());
+        assert!(plan.end().as_secs_f64() < 90.0);
+    }
+}
+
+/// A scenario file as JSON, the way editors hold it against the schema.
+fn as_json(text: &str) -> serde_json::Value {
+    serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap()
+}
+
+#[test]
+fn the_schema_agrees_with_the_reader() {
+    let schema = scenario::schema();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for file in scenarios_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")) {
+        let errors: Vec<String> =
+            validator.iter_errors(&as_json(&std::fs::read_to_string(&file).unwrap())).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", file.display());
+    }
+    let good = with_platform("[[fault]]\nname = \"k\"\nkind = \"pod-kill\"\nat = \"b\"\n");
+    assert!(validator.is_valid(&as_json(&good)));
+    for (from, to) in [
+        ("mlflow", "mlfow"),
+        ("name = \"x\"", "name = \"X y\""),
+        ("rate = 200", "rate = -1"),
+        ("rate = 200", "ratee = 200"),
+        ("duration = \"5s\"", "duration = 5"),
+        ("duration = \"5s\"", "duration = \"5\""),
+        ("pod-kill", "pod-kil"),
+        ("pod-kill", "io-error"),
+        ("at = \"b\"", "at = \"b\"\nlatency = \"1s\""),
+        ("[traffic]", "[trafic]"),
+    ] {
+        let broken = good.replacen(from, to, 1);
+        assert_ne!(broken, good, "{from}");
+        assert!(!validator.is_valid(&as_json(&broken)), "the schema lets {to} through");
+        assert!(load(&broken, &[]).is_err(), "the reader lets {to} through");
+    }
+}
+
+/// A scenario that uses most of the language, as lines to be mutated.
+fn rich() -> String {
+    with_platform(
+        r#"rate = { from = 1, to = 5 }
+[[phase]]
+name = "c"
+duration = "5s"
+concurrency = 3
+[[fault]]
+name = "d"
+kind = "network-delay"
+at = "b+1s"
+for = "2s"
+latency = "1s"
+[[fault]]
+name = "c"
+kind = "command"
+at = "b"
+run = ["x", "${A:-b}"]
+undo = ["y"]
+proof = { probe = "p", becomes = "failing" }
+[[probe]]
+name = "p"
+kind = "http"
+path = "/"
+[[objective]]
+metric = "latency.p99"
+max = "1s"
+spans = ["a", "during:d"]
+[safety]
+abort_when = { good_ratio_below = 0.1, for = "3s" }
+"#,
+    )
+    .replacen("rate = 500\nrate = {", "rate = {", 1)
+}
+
+/// What a mutation puts in place of a value or a part of a line.
+const SCRAPS: [&str; 24] = [
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e308",
+    "9223372036854775807",
+    "\"\"",
+    "\"b+99999999h\"",
+    "\"after:d\"",
+    "[]",
+    "{}",
+    "[[1]]",
+    "true",
+    "\"${X}\"",
+    "\"${\"",
+    "\"\\u0000\"",
+    "1979-05-27",
+    "\"all\"",
+    "\"end\"",
+    "[\"a\", 1]",
+    "{ from = 1, trace = \"x\" }",
+    "\"99999999999999999999s\"",
+    "\"ü\u{202e}\"",
+    "\"../data/trace.csv\"",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,200}", set in "\\PC{0,40}") {
+        let _ = load(&text, &[&set]).map_err(|p| p.render(true, 0));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load(&String::from_utf8_lossy(&bytes), &[]).map_err(|p| p.render(false, 80));
+    }
+
+    #[test]
+    fn mutated_scenarios_never_panic(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..5usize, any::<prop::sample::Index>()), 1..6),
+        set in prop::sample::select(vec!["", "phase.a.rate=nan", "fault.d.for=end", "objective.0.spans=[]", "target=5", "a.b=c"]),
+    ) {
+        let mut lines: Vec<String> = rich().lines().map(str::to_owned).collect();
+        for (line, how, scrap) in edits {
+            let at = line.index(lines.len());
+            let scrap = SCRAPS[scrap.index(SCRAPS.len())];
+            match (how, lines[at].split_once(" = ")) {
+                (0, _) if lines.len() > 1 => { lines.remove(at); }
+                (1, _) => { let copy = lines[at].clone(); lines.insert(at, copy); }
+                (2, Some((key, value))) => lines[at] = format!("{}x = {value}", &key[..key.len() - 1]),
+                (3, _) => { let cut = lines[at].chars().count() / 2; lines[at] = lines[at].chars().take(cut).collect(); }
+                (_, Some((key, _))) => lines[at] = format!("{key} = {scrap}"),
+                _ => lines[at] = scrap.to_owned(),
+            }
+        }
+        let sets: Vec<&str> = Some(set).filter(|s| !s.is_empty()).into_iter().collect();
+        if let Err(problems) = load(&lines.join("\n"), &sets) {
+            prop_assert!(!problems.list().is_empty());
+            prop_assert!(problems.list().iter().all(|p| !p.message.is_empty() && !p.help.is_empty()), "{}", problems);
+            problems.render(true, 60);
+        }
+    }
+}
+
+#[test]
+fn the_scenario_that_is_mutated_is_a_good_one() {
+    plan(&rich());
+}

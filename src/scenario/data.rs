@@ -159,7 +159,10 @@ pub(super) fn lines(path: &Path, shown: &str) -> Result<Vec<String>, Wrong> {
     let mut bodies = Vec::new();
     for (n, line) in text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(line) {
-            let message = format!("`{shown}` line {}: not JSON: {e}", n + 1);
+            // The parser counts within its one line, which would be mistaken for the file's.
+            let what = e.to_string();
+            let what = what.split(" at line ").next().unwrap_or_default();
+            let message = format!("`{shown}` line {}: not JSON: {what}", n + 1);
             return Err((message, "write one JSON value a line".into()));
         }
         if bodies.len() >= limits::DATA_ROWS {

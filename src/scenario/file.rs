@@ -121,7 +121,7 @@ pub(super) struct Target {
     pub(super) ca: Option<String>,
     /// Request method (protocol http). Default POST.
     pub(super) method: Option<String>,
-    /// Statuses that are good answers (protocol http). Default [200].
+    /// Statuses that are good answers (protocol http). Default `[200]`.
     #[schemars(length(min = 1, max = 50), inner(range(min = 100, max = 599)))]
     pub(super) expect_status: Option<Vec<u16>>,
     /// Where an answer carries its version, fallback level and prediction.
@@ -612,7 +612,7 @@ pub(super) struct Probe {
     pub(super) kind: ProbeWord,
     /// Limit on one asking, at most 5m. Default 1s.
     pub(super) timeout: Option<Duration>,
-    /// When it is asked. Default ["before"].
+    /// When it is asked. Default `["before"]`.
     #[schemars(length(min = 1, max = 3))]
     pub(super) when: Option<Vec<When>>,
     /// Between two askings during the load, at least 100ms. Default 1s.
@@ -623,7 +623,7 @@ pub(super) struct Probe {
     pub(super) url: Option<String>,
     /// http: request method. Default GET.
     pub(super) method: Option<String>,
-    /// http: good statuses. Default [200].
+    /// http: good statuses. Default `[200]`.
     #[schemars(length(min = 1, max = 50), inner(range(min = 100, max = 599)))]
     pub(super) expect_status: Option<Vec<u16>>,
     /// http: the body must contain this text.

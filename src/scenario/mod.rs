@@ -128,7 +128,9 @@ fn plan(text: &str, path: &Path, options: &LoadOptions, report: &mut Report) -> 
     }
     tree::expand(&mut root, &tree::Path::root(), options.env, report);
     walk::check(&root, &SCHEMA, report);
-    let dir = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    report.shape_is_checked();
+    // `x.toml` has an empty parent, which no system call takes for the current folder.
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     let source = Source {
         path: path.to_path_buf(),
         dir: dir.clone(),

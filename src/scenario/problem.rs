@@ -5,7 +5,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan,
+    SpanContents,
+};
 
 use super::limits;
 use super::tree::{Origin, Path};
@@ -62,11 +65,11 @@ impl Problems {
         out
     }
 
-    fn source_of(&self, problem: &Problem) -> Option<NamedSource<String>> {
-        problem.span.as_ref()?;
+    fn source_of(&self, problem: &Problem) -> Option<Line> {
+        let span = problem.span.as_ref()?;
         Some(match &problem.set {
-            Some(set) => NamedSource::new("--set", clean(set)),
-            None => NamedSource::new(&self.file, self.text.clone()),
+            Some(set) => Line::around("--set", &clean(set), span.start),
+            None => Line::around(&self.file, &self.text, span.start),
         })
     }
 
@@ -95,7 +98,7 @@ impl std::error::Error for Problems {}
 #[derive(Debug)]
 struct Shown<'a> {
     problem: &'a Problem,
-    source: Option<NamedSource<String>>,
+    source: Option<Line>,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -124,12 +127,55 @@ impl miette::Diagnostic for Shown<'_> {
     }
 }
 
+/// The line that a problem stands on, which is all of the text that is shown with it.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    text: String,
+    /// First byte of `text` in the whole.
+    start: usize,
+    /// Line and column of the problem, from 0.
+    place: (usize, usize),
+}
+
+impl Line {
+    /// Bytes shown on each side of a problem's first byte: a line may be as long as a file.
+    const REACH: usize = 300;
+
+    fn around(name: &str, whole: &str, at: usize) -> Line {
+        let at = at.min(whole.len());
+        let line_start = whole[..at].rfind('\n').map_or(0, |n| n + 1);
+        let line_end = whole[at..].find('\n').map_or(whole.len(), |n| at + n);
+        // Only widened to whole characters, so that what is underlined stays inside.
+        let start = (0..=line_start.max(at.saturating_sub(Line::REACH))).rev().find(|n| whole.is_char_boundary(*n));
+        let end = (line_end.min(at + Line::REACH)..=line_end).find(|n| whole.is_char_boundary(*n));
+        let (start, end) = (start.unwrap_or(0), end.unwrap_or(line_end));
+        let (line, column) = line_and_column(whole, at);
+        Line { name: name.to_owned(), text: whole[start..end].to_owned(), start, place: (line - 1, column - 1) }
+    }
+}
+
+impl SourceCode for Line {
+    fn read_span<'a>(
+        &'a self,
+        _: &SourceSpan,
+        _: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let span = (self.start, self.text.len()).into();
+        let (line, column) = self.place;
+        Ok(Box::new(MietteSpanContents::new_named(self.name.clone(), self.text.as_bytes(), span, line, column, 1)))
+    }
+}
+
 /// Collects problems while a scenario is read.
 pub(super) struct Report<'a> {
     file: String,
     text: &'a str,
     sets: &'a [String],
     found: Vec<(Path, Problem)>,
+    /// How many of those are departures from the schema; what comes after them is about sense.
+    shape: usize,
     /// Values that no message may carry.
     pub(super) secrets: Vec<String>,
 }
@@ -137,7 +183,7 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     /// An empty report on a file of this name and text, and these `--set`.
     pub(super) fn new(file: String, text: &'a str, sets: &'a [String]) -> Report<'a> {
-        Report { file, text, sets, found: Vec::new(), secrets: Vec::new() }
+        Report { file, text, sets, found: Vec::new(), shape: 0, secrets: Vec::new() }
     }
 
     /// Notes a problem.
@@ -145,11 +191,14 @@ impl<'a> Report<'a> {
         let (line, column, set, span) = match at {
             Origin::Whole => (0, 0, None, None),
             Origin::File(span) => {
-                let span = self.within_one_line(span.clone());
                 let (line, column) = line_and_column(self.text, span.start);
-                (line, column, None, Some(span))
+                (line, column, None, Some(underlined(self.text, span)))
             }
-            Origin::Set(index, span) => (0, 0, self.sets.get(*index).cloned(), Some(span.clone())),
+            Origin::Set(index, span) => {
+                let set = self.sets.get(*index).cloned().unwrap_or_default();
+                let span = underlined(&set, span);
+                (0, 0, Some(set), Some(span))
+            }
         };
         let (message, help) = (message.into(), help.into());
         self.found.push((path.clone(), Problem { line, column, path: path.to_string(), set, message, help, span }));
@@ -165,17 +214,19 @@ impl<'a> Report<'a> {
         self.found.is_empty()
     }
 
-    /// Something at this path or below it is wrong, so nothing further is read from it.
+    /// Everything that the schema has to say is said.
+    pub(super) fn shape_is_checked(&mut self) {
+        self.shape = self.found.len();
+    }
+
+    /// Something at this path or below it departs from the schema, so it cannot be read.
     pub(super) fn is_broken(&self, path: &Path) -> bool {
-        self.found.iter().any(|(p, _)| p.starts_with(path))
+        self.found[..self.shape].iter().any(|(p, _)| p.starts_with(path))
     }
 
     /// Sorted, without doubles, with every secret masked.
     pub(super) fn into_problems(self) -> Problems {
-        let mask = |text: &str| {
-            let hidden = self.secrets.iter().fold(text.to_owned(), |t, s| t.replace(s.as_str(), "***"));
-            clean(&hidden)
-        };
+        let mask = |text: &str| masked(text, &self.secrets);
         let mut list: Vec<Problem> = self.found.into_iter().map(|(_, p)| p).collect();
         for p in &mut list {
             (p.message, p.help, p.path) = (mask(&p.message), mask(&p.help), mask(&p.path));
@@ -186,14 +237,22 @@ impl<'a> Report<'a> {
         list.truncate(limits::PROBLEMS);
         Problems { file: clean(&self.file), text: clean(self.text), list }
     }
+}
 
-    /// A span that stays on its first line: an underlined table of fifty lines shows nothing.
-    fn within_one_line(&self, span: Range<usize>) -> Range<usize> {
-        let start = span.start.min(self.text.len());
-        let end = span.end.clamp(start, self.text.len());
-        let line_end = self.text.get(start..end).and_then(|t| t.find('\n')).map_or(end, |n| start + n);
-        start..line_end
-    }
+/// A text for people: no secret, no control characters.
+pub(super) fn masked(text: &str, secrets: &[String]) -> String {
+    clean(&secrets.iter().fold(text.to_owned(), |t, s| t.replace(s.as_str(), "***")))
+}
+
+/// A span that stays on its first line, and short: an underlined table of fifty lines shows nothing.
+fn underlined(text: &str, span: &Range<usize>) -> Range<usize> {
+    let whole = |at: usize| (0..=at.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
+    let start = whole(span.start);
+    let end = whole(span.end.clamp(start, start + Line::REACH));
+    let end = text[start..end].find('\n').map_or(end, |n| start + n);
+    // Something that is missing at the end of a line has no width of its own; its last character stands in.
+    let before = text[..start].char_indices().next_back().filter(|(_, c)| end == start && *c != '\n');
+    before.map_or(start, |(n, _)| n)..end
 }
 
 /// Line and column of a byte, both from 1; the column counts characters.
@@ -235,6 +294,18 @@ mod tests {
     #[test]
     fn nothing_shown_can_drive_a_terminal() {
         assert_eq!(clean("a\u{1b}[2Jb\u{9b}c\r\n"), "a?[2Jb??c \n");
+    }
+
+    #[test]
+    fn a_line_as_long_as_a_file_is_shown_in_part() {
+        let text = format!("a = 1\nb = \"{}\"", "ü".repeat(400_000));
+        for at in [10, 11, 400_000, 400_001, text.len()] {
+            let mut report = Report::new("x.toml".into(), &text, &[]);
+            let at = (at..).find(|n| text.is_char_boundary(*n)).unwrap();
+            report.add(&Path::root(), &Origin::File(at..text.len()), "wrong", "write it right");
+            let shown = report.into_problems().render(false, 100);
+            assert!(shown.contains("[x.toml:2:") && shown.len() < 5_000, "{at}: {} bytes", shown.len());
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl<'a> Walk<'a, '_> {
     fn items(&mut self, part: &'a Json, items: &[Node], node: &Node, path: &Path, key: &str) {
         let count = items.len() as u64;
         if part["minItems"].as_u64().is_some_and(|min| count < min) {
-            self.report.add(path, &node.origin, "the list is empty", format!("write at least one {key}"));
+            self.report.add(path, &node.origin, "the list is empty", "write at least one element");
         }
         if let Some(max) = part["maxItems"].as_u64().filter(|max| count > *max) {
             let message = format!("{count} are too many");

@@ -22,7 +22,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     candidates
         .into_iter()
         .map(|c| (distance(c), c))
-        .filter(|(d, _)| *d <= limit)
+        .filter(|(d, _)| *d <= limit && *d < wanted.chars().count())
         .min_by_key(|(d, _)| *d)
         .map(|(_, c)| c)
 }
@@ -33,7 +33,7 @@ fn plain(word: &str) -> String {
 }
 
 /// A help line: the word that was meant, if any is near, and all that there are.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: &[&'a str], all: &str) -> String {
+pub(super) fn did_you_mean(word: &str, candidates: &[&str], all: &str) -> String {
     let list = listed(candidates);
     match nearest(word, candidates.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {all}: {list}"),

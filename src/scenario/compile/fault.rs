@@ -85,6 +85,7 @@ fn one(
         .map(|n| {
             let name = if count == 1 { name.clone() } else { format!("{name}-{}", n + 1) };
             let plan = make(starts.as_ref().and_then(|s| s.get(n).copied()));
+            let plan = cx.sound(at, plan);
             Draft { index, plan: plan.map(|p| FaultPlan { name: name.clone(), ..p }), name }
         })
         .collect()
@@ -102,7 +103,7 @@ fn starts(cx: &mut Context, at: &Path, f: &file::Fault, phases: Option<&[Phase]>
     let starts: Vec<Offset> = (0..times).map(|n| first + every * n).collect();
     if let Some(late) = starts.iter().position(|s| *s >= end) {
         let (key, which) =
-            if late == 0 { ("at", "it".to_owned()) } else { ("times", format!("the {}. time", late + 1)) };
+            if late == 0 { ("at", "it".to_owned()) } else { ("times", format!("start {} of {times}", late + 1)) };
         let when = show_duration(starts[late].as_duration());
         let message = format!("{which} falls at {when}, but the load ends at {}", show_duration(end.as_duration()));
         cx.wrong(&at.key(key), message, "move it before the end, or make a phase longer");
@@ -128,11 +129,11 @@ fn repetition(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<(Duration,
             Some((every, times))
         }
         (Some(_), None) => {
-            cx.wrong(&at.key("every"), "`every` needs `times`", "add times = 5");
+            cx.clash(at, "every", "`every` needs `times`", "add times = 5");
             None
         }
         (None, Some(_)) => {
-            cx.wrong(&at.key("times"), "`times` needs `every`", "add every = \"60s\"");
+            cx.clash(at, "times", "`times` needs `every`", "add every = \"60s\"");
             None
         }
     }
@@ -188,7 +189,7 @@ fn check_phase_word(cx: &mut Context, at: &Path, text: &str) {
 fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> {
     match (f.lasts, &f.until) {
         (Some(_), Some(_)) => {
-            cx.wrong(&at.key("until"), "`for` and `until` exclude each other", "keep one of them");
+            cx.clash(at, "until", "`for` and `until` exclude each other", "keep one of them");
             None
         }
         (Some(d), None) => cx.above_zero(&at.key("for"), d.0, limits::TOTAL).map(|d| Some(Lasts::For(d))),
@@ -196,7 +197,7 @@ fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> 
         (None, None) if matches!(f.kind, FaultWord::PodKill | FaultWord::Command) => Some(None),
         (None, None) => {
             let message = format!("`{}` lasts, but nothing says how long", f.kind.word());
-            cx.wrong(at, message, "add for = \"10s\", or until = \"end\"");
+            cx.clash(at, "", message, "add for = \"10s\", or until = \"end\"");
             None
         }
     }
@@ -373,12 +374,12 @@ fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>
     let chosen: Vec<&str> = chosen.into_iter().filter_map(|(key, set)| set.then_some(key)).collect();
     if let [_, .., last] = chosen.as_slice() {
         let message = format!("{} exclude each other", words::listed(&chosen));
-        cx.wrong(&at.key(last), message, "say once what is hit");
+        cx.clash(at, last, message, "say once what is hit");
         return None;
     }
     if f.value.is_some() && !matches!(f.mode, Some(file::ModeWord::Fixed | file::ModeWord::FixedPercent)) {
         let help = "remove it, or write mode = \"fixed\" or \"fixed-percent\"";
-        cx.wrong(&at.key("value"), "`value` goes with the modes fixed and fixed-percent", help);
+        cx.clash(at, "value", "`value` goes with the modes fixed and fixed-percent", help);
         return None;
     }
     let local = platform.and_then(Known::local);
@@ -430,7 +431,7 @@ fn mode(cx: &mut Context, at: &Path, f: &file::Fault, local: Option<&LocalPlatfo
         (file::ModeWord::Fixed, Some(n)) => Some(Mode::Fixed(n)),
         (file::ModeWord::FixedPercent, Some(n)) => Some(Mode::FixedPercent(n as u8)),
         (file::ModeWord::Fixed | file::ModeWord::FixedPercent, None) => {
-            cx.wrong(&at.key("mode"), "this mode needs `value`", "add value = 2 (a number, or a percentage)");
+            cx.clash(at, "mode", "this mode needs `value`", "add value = 2 (a number, or a percentage)");
             None
         }
     }

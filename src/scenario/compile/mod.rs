@@ -1,8 +1,9 @@
 //! From a tree that fits the schema to a [`Plan`] that makes sense.
 //!
-//! One file per table of the scenario. Each reads its part when nothing in that part is broken, notes everything that
-//! is wrong with it, and gives back what it could make; so a mistake in one table does not hide those in the others.
-//! A plan comes out only when nothing at all is wrong.
+//! One file per table of the scenario. Each reads its part without the keys that depart from the schema, notes everything
+//! else that is wrong with it, and gives back what it could make; so one mistake hides no other. Where a key had to be
+//! left out, nothing is said about how the others go together ([`Context::clash`]), and nobody builds on that table
+//! ([`Context::sound`]): that would be noise. A plan comes out only when nothing at all is wrong.
 
 mod fault;
 mod objective;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::problem::Report;
+use super::problem::{Report, masked};
 use super::tree::{Node, Path};
 use crate::plan::{Plan, Source};
 use crate::units::Seed;
@@ -36,14 +37,16 @@ pub(super) struct Context<'a, 'r> {
 }
 
 impl Context<'_, '_> {
-    /// Reads the table at a path; none when it is missing or broken.
+    /// Reads the table at a path, as far as its keys fit the schema; none when what is left cannot be read.
     fn section<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
-        let node = self.root.at(path)?;
-        if self.report.is_broken(path) {
-            return None;
+        let mut value = self.root.at(path)?.to_toml();
+        let is_broken = self.report.is_broken(path);
+        if let Some(table) = value.as_table_mut() {
+            table.retain(|key, _| !self.report.is_broken(&path.key(key)));
         }
-        match node.to_toml().try_into() {
+        match value.try_into() {
             Ok(section) => Some(section),
+            Err(_) if is_broken => None,
             Err(e) => {
                 // The schema lets through what the types refuse: a gap between the two, but still the user's problem.
                 self.wrong(path, e.to_string(), "see `resbench schema`");
@@ -56,6 +59,19 @@ impl Context<'_, '_> {
     fn wrong(&mut self, path: &Path, message: impl Into<String>, help: impl Into<String>) {
         let at = self.root.place(path);
         self.report.add(path, &at, message, help);
+    }
+
+    /// Notes that keys of the table at a path do not go together, or that one of them is missing. `key` is the one to look
+    /// at, or nothing for the whole table. Not said of a table with keys that could not be read.
+    fn clash(&mut self, table: &Path, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        if !self.report.is_broken(table) {
+            self.wrong(&if key.is_empty() { table.clone() } else { table.key(key) }, message, help);
+        }
+    }
+
+    /// What was made of the table at a path, if all of the table could be read.
+    fn sound<T>(&self, table: &Path, made: Option<T>) -> Option<T> {
+        made.filter(|_| !self.report.is_broken(table))
     }
 
     /// Notes a failure as a problem, and goes on without the value.
@@ -96,7 +112,8 @@ impl Context<'_, '_> {
         if (low..=high).contains(&value) {
             return Some(value);
         }
-        let help = format!("write a duration from {} to {}", show(low), show(high));
+        let from = if low.is_zero() { String::new() } else { format!("from {} ", show(low)) };
+        let help = format!("write a duration {from}up to {}", show(high));
         let side = if value < low { format!("at least {}", show(low)) } else { format!("at most {}", show(high)) };
         self.wrong(path, format!("must be {side}, got {}", show(value)), help);
         None
@@ -116,9 +133,13 @@ impl Context<'_, '_> {
 pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Option<u64>) -> Option<Plan> {
     let root = Path::root();
     let target = target::compile(cx);
+    let target = cx.sound(&root.key("target"), target);
     let platform = platform::compile(cx, target.as_ref());
+    let platform = cx.sound(&root.key("platform"), platform);
     let traffic = traffic::compile(cx, target.as_ref());
+    let traffic = cx.sound(&root.key("traffic"), traffic);
     let phases = phase::compile(cx, traffic.as_ref());
+    let phases = cx.sound(&root.key("phase"), phases);
     let probes = probe::compile(cx);
     let faults = fault::compile(cx, phases.as_deref(), platform.as_ref());
     let safety = safety::compile(cx, platform.as_ref(), &faults);
@@ -147,7 +168,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         probes: probes?,
         objectives: objectives?,
         safety: safety?,
-        warnings: std::mem::take(&mut cx.warnings),
+        warnings: cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect(),
         secrets: std::mem::take(&mut cx.report.secrets),
     })
 }

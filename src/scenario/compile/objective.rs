@@ -38,11 +38,16 @@ fn objective(cx: &mut Context, at: &Path, facts: &Facts) -> Option<Objective> {
         (Some(metric), None) => of_metric(cx, at, facts, &o, words::metric(&metric.0)?, line),
         (None, Some(name)) => of_probe(cx, at, &o, name, line),
         (Some(_), Some(_)) => {
-            cx.wrong(&at.key("probe"), "`metric` and `probe` exclude each other", "make two objectives of them");
+            cx.clash(at, "probe", "`metric` and `probe` exclude each other", "make two objectives of them");
             None
         }
         (None, None) => {
-            cx.wrong(at, "nothing says what is judged", "add metric = \"latency.p99\" with `max`, or probe = \"…\"");
+            cx.clash(
+                at,
+                "",
+                "nothing says what is judged",
+                "add metric = \"latency.p99\" with `max`, or probe = \"…\"",
+            );
             None
         }
     }
@@ -97,13 +102,14 @@ fn bound(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric) -> O
         (Some(bound), None) => ("max", Op::Max, bound),
         (None, Some(bound)) => ("min", Op::Min, bound),
         (Some(_), Some(_)) => {
-            cx.wrong(&at.key("min"), "`max` and `min` exclude each other", "make two objectives of them");
+            cx.clash(at, "min", "`max` and `min` exclude each other", "make two objectives of them");
             return None;
         }
         (None, None) => {
             let example = if metric.unit() == "s" { "max = \"100ms\"" } else { "max = 0.01" };
-            cx.wrong(
+            cx.clash(
                 at,
+                "",
                 format!("`{}` has no bound", metric.word()),
                 format!("add `max` or `min`, for example {example}"),
             );
@@ -165,8 +171,9 @@ fn in_unit(bound: &file::Bound, metric: &Metric) -> Result<f64, (String, String)
 fn within(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric) -> Option<Option<Duration>> {
     match (metric, o.within) {
         (Metric::GoodRatio, None) => {
-            cx.wrong(
+            cx.clash(
                 at,
+                "",
                 "`good_ratio` needs `within`",
                 "add within = \"100ms\": good means answered well in that time",
             );
@@ -193,7 +200,7 @@ fn of_fault(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric, f
     let Some(name) = &o.fault else {
         let names: Vec<&str> = facts.faults.iter().map(|f| f.name.as_str()).collect();
         let help = format!("add fault = \"…\"; faults: {}", words::listed(&names));
-        cx.wrong(at, format!("`{word}` belongs to a fault, and none is named"), help);
+        cx.clash(at, "", format!("`{word}` belongs to a fault, and none is named"), help);
         return None;
     };
     let index = cx.good(&at.key("fault"), fault_named(name, facts))?;

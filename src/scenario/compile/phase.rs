@@ -17,6 +17,7 @@ pub(super) fn compile(cx: &mut Context, traffic: Option<&Traffic>) -> Option<Vec
     let mut start = Duration::ZERO;
     for i in 0..cx.count("phase") {
         let one = phase(cx, &at.index(i), start);
+        let one = cx.sound(&at.index(i), one);
         start += one.as_ref().map_or(Duration::ZERO, |p| p.duration);
         if let (Some(phases), Some(one)) = (&mut all, one) {
             phases.push(one);
@@ -45,7 +46,7 @@ fn phase(cx: &mut Context, at: &Path, start: Duration) -> Option<Phase> {
 
 fn load(cx: &mut Context, at: &Path, p: &file::Phase, duration: Duration) -> Option<Load> {
     if p.max_rate.is_some() && p.concurrency.is_none() {
-        cx.wrong(&at.key("max_rate"), "`max_rate` is the ceiling of a closed loop", "use it with `concurrency`");
+        cx.clash(at, "max_rate", "`max_rate` is the ceiling of a closed loop", "use it with `concurrency`");
     }
     match (&p.rate, p.concurrency) {
         (Some(rate), None) => shape(cx, &at.key("rate"), rate, duration).map(Load::Open),
@@ -55,11 +56,11 @@ fn load(cx: &mut Context, at: &Path, p: &file::Phase, duration: Duration) -> Opt
         }
         (Some(_), Some(_)) => {
             let help = "keep `rate` (planned arrivals), or `concurrency` (closed loop, ceiling as `max_rate`)";
-            cx.wrong(&at.key("concurrency"), "`rate` and `concurrency` exclude each other", help);
+            cx.clash(at, "concurrency", "`rate` and `concurrency` exclude each other", help);
             None
         }
         (None, None) => {
-            cx.wrong(at, "the phase offers no load", "add rate = 500, or concurrency = 64 for a closed loop");
+            cx.clash(at, "", "the phase offers no load", "add rate = 500, or concurrency = 64 for a closed loop");
             None
         }
     }

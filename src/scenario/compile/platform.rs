@@ -144,7 +144,12 @@ impl Placeholders<'_> {
         let message = format!("unknown placeholder `{{{}}}`", shortened(word));
         if word == "volume" && self.replica {
             let help = "add volume = \"models/…\" to [platform.local]";
-            cx.wrong(at, "`{volume}` stands for nothing: there is no volume", help);
+            cx.clash(
+                &Path::root().key("platform").key("local"),
+                "volume",
+                "`{volume}` stands for nothing: there is no volume",
+                help,
+            );
         } else if word.starts_with("dependency.") || words::nearest(word, known.iter().copied()).is_some() {
             cx.wrong(at, message, words::did_you_mean(word, &known, "there are"));
         } else {

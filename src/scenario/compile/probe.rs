@@ -36,7 +36,7 @@ fn probe(cx: &mut Context, at: &Path) -> Option<ProbePlan> {
     let every = p.every.map_or(Duration::from_secs(1), |d| d.0);
     cx.within(&at.key("every"), every, Duration::from_millis(100), Duration::from_secs(3600));
     if p.every.is_some() && !during {
-        cx.wrong(&at.key("every"), "`every` is for probes during the load", "add \"during\" to `when`, or remove it");
+        cx.clash(at, "every", "`every` is for probes during the load", "add \"during\" to `when`, or remove it");
     }
     Some(ProbePlan {
         name: p.name.0.clone(),
@@ -59,12 +59,12 @@ fn kind(cx: &mut Context, at: &Path, p: &file::Probe) -> Option<ProbeKind> {
         }
         (None, Some(text)) => Some(cx.good(&at.key("url"), url::parse(text))?),
         (Some(_), Some(_)) => {
-            cx.wrong(&at.key("path"), "`path` and `url` exclude each other", "keep one of them");
+            cx.clash(at, "path", "`path` and `url` exclude each other", "keep one of them");
             return None;
         }
         (None, None) => {
             let help = "add path = \"/ping\" (on the target's address), or url = \"http://…\"";
-            cx.wrong(at, "nothing says what is asked", help);
+            cx.clash(at, "", "nothing says what is asked", help);
             return None;
         }
     };

@@ -30,7 +30,7 @@ pub(super) fn compile(cx: &mut Context, platform: Option<&Known>, faults: &[Draf
     let replicas = platform.map(|p| p.local().map_or(0, |l| usize::from(l.replicas)));
     // All but one: a service that must keep its promises while things break needs someone left to keep them.
     let max_targets = s.max_targets.unwrap_or(replicas.unwrap_or(usize::MAX).saturating_sub(1).max(1));
-    if let Some(replicas) = replicas {
+    if let Some(replicas) = replicas.filter(|_| !cx.report.is_broken(&at.key("max_targets"))) {
         check_each(cx, faults, replicas, max_targets, s.max_targets.is_some());
         check_together(cx, faults, replicas, max_targets);
     }

@@ -17,11 +17,11 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
     match (&t.url, has_platform) {
         (Some(_), true) => {
             let help = "remove `url`: the platform gives the address; or remove [platform]";
-            cx.wrong(&at.key("url"), "`url` and [platform] exclude each other", help);
+            cx.clash(&at, "url", "`url` and [platform] exclude each other", help);
         }
         (None, false) => {
             let help = "add url = \"http://…\" for a service that is there already, or [platform.local] to start one";
-            cx.wrong(&at, "there is nothing to send to", help);
+            cx.clash(&at, "", "there is nothing to send to", help);
         }
         _ => {}
     }
@@ -36,7 +36,7 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         (None, Protocol::Http) => "/".to_owned(),
     };
     if t.path.is_some() && t.url.is_some() {
-        cx.wrong(&at.key("path"), "`path` and `url` exclude each other", "write the whole path into `url`");
+        cx.clash(&at, "path", "`path` and `url` exclude each other", "write the whole path into `url`");
     }
     let method = t.method.unwrap_or_else(|| "POST".to_owned());
     cx.good(&at.key("method"), check_method(&method));

@@ -45,11 +45,11 @@ fn process(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Process> {
         (file::Arrivals::Poisson, None) => Some(Process::Poisson),
         (file::Arrivals::Gamma, Some(cv)) => Some(Process::Gamma { cv }),
         (file::Arrivals::Gamma, None) => {
-            cx.wrong(&at.key("arrivals"), "gamma arrivals need `cv`", "add cv = 2.0 (above 1 is bursty)");
+            cx.clash(at, "arrivals", "gamma arrivals need `cv`", "add cv = 2.0 (above 1 is bursty)");
             None
         }
         (_, Some(_)) => {
-            cx.wrong(&at.key("cv"), "`cv` goes with gamma arrivals only", "remove it, or write arrivals = \"gamma\"");
+            cx.clash(at, "cv", "`cv` goes with gamma arrivals only", "remove it, or write arrivals = \"gamma\"");
             None
         }
     }
@@ -79,11 +79,7 @@ fn bodies(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Bodies> {
     let given = [("dataset", t.dataset.is_some()), ("bodies", t.bodies.is_some()), ("body", t.body.is_some())];
     let given: Vec<&str> = given.into_iter().filter_map(|(key, is)| is.then_some(key)).collect();
     if t.label.is_some() && t.dataset.is_none() {
-        cx.wrong(
-            &at.key("label"),
-            "`label` names a column of a dataset, and there is none",
-            "add dataset = \"data/….csv\"",
-        );
+        cx.clash(at, "label", "`label` names a column of a dataset, and there is none", "add dataset = \"data/….csv\"");
     }
     match given.as_slice() {
         ["dataset"] => dataset(cx, &at.key("dataset"), &at.key("label"), t),
@@ -95,12 +91,12 @@ fn bodies(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Bodies> {
         ["body"] => t.body.clone().map(Bodies::One),
         [] => {
             let help = "add dataset = \"data/….csv\", bodies = \"….jsonl\" or body = \"…\"";
-            cx.wrong(at, "there is nothing to send", help);
+            cx.clash(at, "", "there is nothing to send", help);
             None
         }
         [.., last] => {
             let message = format!("{} exclude each other", words::listed(&given));
-            cx.wrong(&at.key(last), message, "keep exactly one of dataset, bodies and body");
+            cx.clash(at, last, message, "keep exactly one of dataset, bodies and body");
             None
         }
     }
