@@ -78,6 +78,15 @@ impl Header {
         }
     }
 
+    /// Who holds a locked journal, and what to do about it.
+    fn held_by(&self) -> &'static str {
+        if self.place() == Place::Here && !self.process.is_alive() {
+            "died, and is being put back by its watchdog or another resbench revert: wait for that to end"
+        } else {
+            "is still going: wait for it to end, or stop it with Ctrl-C"
+        }
+    }
+
     /// A target of both. Paths are the same target on the same machine only.
     fn shared_target(&self, other: &Header) -> Option<&String> {
         let same = |t: &&String| other.targets.contains(t) && (self.host == other.host || !t.starts_with("local:"));
@@ -427,7 +436,7 @@ impl OpenJournal {
         let refuse = |why: &str| Err(format!("{}: {why}", path.display()));
         match look(path, FlockOperation::NonBlockingLockExclusive)? {
             Seen::Open(journal) => Ok(*journal),
-            Seen::Live(header) => refuse(&format!("run {} is still going; stop it with Ctrl-C first", header.run)),
+            Seen::Live(header) => refuse(&format!("run {} {}", header.run, header.held_by())),
             Seen::Over => refuse("finished already, nothing is left to undo"),
         }
     }
@@ -496,16 +505,16 @@ enum Seen {
 
 impl Seen {
     fn stand_aside(&self, new: &Header) -> Result<(), BeginError> {
-        let (theirs, cure) = match self {
-            Seen::Live(header) => (&**header, "wait for it to end, or stop it with Ctrl-C".to_owned()),
+        let (theirs, state) = match self {
+            Seen::Live(header) => (&**header, header.held_by().to_owned()),
             Seen::Open(j) => {
-                (&j.header, format!("put back what it left: resbench revert --journal {}", j.path.display()))
+                let cure = format!("resbench revert --journal {}", j.path.display());
+                (&j.header, format!("left something broken; put it back: {cure}"))
             }
             Seen::Over => return Ok(()),
         };
         let Some(target) = theirs.shared_target(new) else { return Ok(()) };
-        let state = if matches!(self, Seen::Live(_)) { "is working on" } else { "died while working on" };
-        Err(BeginError::InTheWay(format!("run {} {state} {target}: {cure}", theirs.run)))
+        Err(BeginError::InTheWay(format!("run {} on {target} {state}", theirs.run)))
     }
 }
 
@@ -736,7 +745,7 @@ mod tests {
             Err(BeginError::InTheWay(why)) => why,
             other => panic!("{other:?}"),
         };
-        assert!(in_the_way(begin(&state, "r2", "local:/a")).contains("is working on local:/a"));
+        assert!(in_the_way(begin(&state, "r2", "local:/a")).contains("run r1 on local:/a is still going"));
         assert!(OpenJournal::take(first.path()).unwrap_err().contains("still going"));
         assert!(unfinished(state.path()).unwrap().is_empty());
         let other = begin(&state, "r3", "local:/b").unwrap();

@@ -97,3 +97,126 @@ fn io_fault(
     let seed = rng::stream(cx.seed, &format!("io:{}", fault.name)).next_u64();
     Ok(io::IoFault::new(cx.replicas()?, cx.clock, effect, scope.clone(), seed))
 }
+
+#[cfg(test)]
+mod doubles;
+
+#[cfg(test)]
+mod tests {
+    use super::doubles::{Bench, fault, ms};
+    use super::injector::{ProofLevel, TargetRef};
+    use super::runner::FaultRecord;
+    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, ProofRule};
+    use crate::platform::{LinkEvidence, Replicas};
+
+    fn play_one(fault: FaultPlan) -> (FaultRecord, Bench) {
+        let bench = Bench::new(vec![fault], 600);
+        let records = bench.play(&|_| true);
+        assert_eq!(bench.journal.finish(true, None), Ok(true), "{records:?}");
+        (records.into_iter().next().unwrap(), bench)
+    }
+
+    fn short() -> Option<Lasts> {
+        Some(Lasts::For(ms(250)))
+    }
+
+    #[test]
+    fn pod_kill_is_proven_by_the_one_that_is_gone() {
+        let (record, bench) = play_one(fault("f", FaultKind::PodKill { grace: None }, 1, 150, None));
+        assert_eq!((record.proof.level, record.proof.touched), (ProofLevel::Effect, 1));
+        let TargetRef::Replica { process: Some(victim), .. } = &record.targets[0] else { panic!("{record:?}") };
+        let heir = bench.replicas.list()[1].process.clone().unwrap();
+        let told = &record.proof.evidence;
+        assert!(told.contains(&format!("pid {} gone after", victim.pid)), "{told}");
+        assert!(told.contains("ready again after") && told.contains(&format!("as pid {}", heir.pid)), "{told}");
+    }
+
+    #[test]
+    fn pod_failure_is_proven_by_a_replica_that_stays_away() {
+        let (record, bench) = play_one(fault("f", FaultKind::PodFailure, 1, 150, short()));
+        assert!(record.proof.proven(), "{record:?}");
+        assert!(record.proof.evidence.contains("ready in 0 of"), "{record:?}");
+        let view = &bench.replicas.list()[1];
+        assert!(view.ready && view.starts == 2, "started again afterwards");
+    }
+
+    #[test]
+    fn pod_pause_is_proven_by_the_state_of_the_process() {
+        let (record, bench) = play_one(fault("f", FaultKind::PodPause, 1, 150, short()));
+        assert!(record.proof.proven() && record.proof.evidence.contains("in state T in"), "{record:?}");
+        let TargetRef::Replica { process: Some(process), .. } = &record.targets[0] else { panic!("{record:?}") };
+        assert!(process.is_alive() && process.state() != Some('T'));
+        assert_eq!(bench.replicas.list()[1].starts, 1);
+    }
+
+    #[test]
+    fn link_faults_are_proven_by_what_the_link_did() {
+        let kind = FaultKind::NetworkDelay { latency: ms(10), jitter: ms(0), direction: Direction::From };
+        let (record, bench) = play_one(fault("f", kind.clone(), 1, 150, short()));
+        assert!(record.proof.evidence.contains("no byte passed the delayed link"), "{record:?}");
+        assert!(!record.proof.proven());
+        assert_eq!(bench.replicas.link.added.lock().unwrap()[0].replicas, Some(vec![1]));
+        assert!(bench.replicas.link.on.lock().unwrap().is_empty(), "taken off");
+
+        let target = FaultTarget::Dependency("registry".into());
+        let bench = Bench::new(vec![FaultPlan { target, ..fault("f", kind, 0, 150, short()) }], 500);
+        let seen = LinkEvidence { connections: 1, bytes: 100, chunks: 10, held_ns: 100_000_000, resets: 0 };
+        *bench.replicas.link.evidence.lock().unwrap() = seen;
+        let records = bench.play(&|_| true);
+        assert!(records[0].proof.proven(), "{records:?}");
+        assert_eq!(bench.replicas.link.added.lock().unwrap()[0].replicas, None, "all of a dependency's");
+    }
+
+    fn command(run: &str, undo: Option<&str>, proof: ProofRule) -> FaultPlan {
+        let sh = |script: &str| ["sh", "-c", script].map(str::to_owned).to_vec();
+        let kind = FaultKind::Command {
+            run: sh(run),
+            undo: undo.map(sh),
+            timeout: ms(20_000),
+            proof,
+            run_text: sh(run),
+            undo_text: undo.map(sh),
+        };
+        FaultPlan { target: FaultTarget::Outside, ..fault("f", kind, 0, 150, None) }
+    }
+
+    #[test]
+    fn a_command_is_undone_and_proven_by_its_probe() {
+        let rule = ProofRule::Probe { probe: "up".into(), becomes_failing: true };
+        let run = |probe_sees: bool| {
+            let plan = FaultPlan { lasts: short(), ..command("touch broken", Some("rm broken"), rule.clone()) };
+            let bench = Bench::new(vec![plan], 700);
+            let broken = bench.dir.path().join("broken");
+            let records = bench.play(&|name| name != "up" || !probe_sees || !broken.exists());
+            assert!(!broken.exists(), "undone");
+            assert_eq!(bench.journal.finish(true, None), Ok(true));
+            records.into_iter().next().unwrap()
+        };
+        let seen = run(true);
+        assert!(seen.proof.proven() && seen.proof.evidence.contains("probe up was failing"), "{seen:?}");
+        let unseen = run(false);
+        assert_eq!((unseen.proof.level, unseen.proof.proven()), (ProofLevel::Acknowledged, false));
+        assert!(unseen.proof.evidence.contains("did not become failing"), "{unseen:?}");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_undone_and_not_applied() {
+        let plan = command("touch half; echo no luck; exit 7", Some("rm half"), ProofRule::Trust);
+        let (record, bench) = play_one(plan);
+        let why = record.not_applied.unwrap();
+        assert!(why.contains("exit status: 7") && why.contains("no luck"), "{why}");
+        assert!(!bench.dir.path().join("half").exists());
+    }
+
+    #[test]
+    fn trust_is_the_authors_word_and_a_failed_undo_is_residue() {
+        let (record, bench) = play_one(command("touch it", None, ProofRule::Trust));
+        assert_eq!((record.proof.level, record.proof.proven()), (ProofLevel::Trusted, true));
+        assert!(bench.dir.path().join("it").exists(), "undo = none leaves it");
+
+        let bench = Bench::new(vec![command("true", Some("echo stuck; false"), ProofRule::Trust)], 300);
+        let records = bench.play(&|_| true);
+        assert!(records[0].residue[0].contains("stuck") && records[0].residue[0].contains("by hand"), "{records:?}");
+        assert_eq!(bench.journal.finish(true, None), Ok(false));
+    }
+}

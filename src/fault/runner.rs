@@ -413,3 +413,200 @@ fn probe_time<'p>(probes: impl Iterator<Item = &'p ProbePlan>) -> Duration {
 fn before(at: Offset, lead: Duration) -> Offset {
     Offset(at.0.saturating_sub(lead.as_nanos() as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::doubles::{Bench, fault, ms};
+    use crate::plan::Lasts;
+
+    const PAUSE: FaultKind = FaultKind::PodPause;
+    const KILL: FaultKind = FaultKind::PodKill { grace: None };
+
+    fn lasting(n: u64) -> Option<Lasts> {
+        Some(Lasts::For(ms(n)))
+    }
+
+    fn pause(name: &str, replica: u16, at_ms: u64, lasts: Option<Lasts>) -> FaultPlan {
+        fault(name, PAUSE, replica, at_ms, lasts)
+    }
+
+    #[test]
+    fn the_intent_is_on_disk_before_the_deed() {
+        let bench = Bench::new(vec![pause("a", 0, 150, lasting(50))], 400);
+        let path = bench.journal_path();
+        let outcome = bench.play_scripts(|s| {
+            let path = path.clone();
+            s.on_apply = Box::new(move || {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let intended = text.contains(r#"{"record":"intent","fault":"a""#) && text.contains("undo of a");
+                if intended { Ok(()) } else { Err(text) }
+            });
+        });
+        assert_eq!(outcome.records[0].errors, [""; 0]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let records: Vec<_> = ["header", "intent", "applied", "reverted"].map(|r| text.find(r).unwrap()).to_vec();
+        assert!(records.is_sorted(), "{text}");
+        assert_eq!(bench.journal.finish(true, None), Ok(true));
+    }
+
+    #[test]
+    fn fires_in_time_and_lasts_for_its_time() {
+        let bench = Bench::new(vec![pause("b", 1, 300, lasting(200)), fault("a", KILL, 0, 150, None)], 700);
+        let records = bench.play_scripts(|_| ()).records;
+        let [b, a] = &records[..] else { panic!("{records:?}") };
+        assert!(a.applied_at.unwrap() >= a.planned_at && b.applied_at.unwrap() >= b.planned_at);
+        assert!(b.reverted_at.unwrap().since(b.applied_at.unwrap()) >= ms(200));
+        assert_eq!((a.reverted_at, a.late().is_some()), (None, true));
+        let lines = bench.log.lines();
+        let expected =
+            ["a applied", "told: a on", "b applied", "told: b on", "b reverted", "told: b off", "a reverted"];
+        assert_eq!(lines, expected);
+        assert!(bench.clock.now() >= bench.plan.end(), "one-shot faults are put back at the end");
+    }
+
+    #[test]
+    fn what_lasts_to_the_end_is_put_back_in_reverse_order() {
+        let until_end = Some(Lasts::UntilEnd);
+        let faults = vec![pause("a", 0, 120, until_end), pause("b", 1, 160, until_end), pause("c", 2, 140, until_end)];
+        let bench = Bench::new(faults, 300);
+        bench.play_scripts(|_| ());
+        let lines = bench.log.lines();
+        let reverted: Vec<_> = lines.iter().filter(|l| l.ends_with("reverted")).collect();
+        assert_eq!(reverted, ["b reverted", "c reverted", "a reverted"]);
+    }
+
+    #[test]
+    fn a_stop_puts_everything_back() {
+        let faults = vec![pause("a", 0, 120, lasting(500_000)), pause("b", 1, 400_000, lasting(1000))];
+        let bench = Bench::new(faults, 600_000);
+        let records = std::thread::scope(|s| {
+            let play = s.spawn(|| bench.play_scripts(|_| ()).records);
+            while !bench.log.has("told: a on") && !play.is_finished() {
+                clock::sleep(ms(5));
+            }
+            bench.stop.stop();
+            play.join().unwrap()
+        });
+        assert!(bench.clock.now() < Offset::ZERO + ms(300_000));
+        assert!(records[0].reverted_at.is_some() && bench.log.has("a reverted"));
+        assert_eq!(records[1].not_applied.as_deref(), Some("the run stopped before its time"));
+        assert!(!records[1].proof.proven() && !bench.log.has("b reverted"));
+        assert_eq!(bench.journal.finish(true, None), Ok(true));
+    }
+
+    #[test]
+    fn a_panic_is_put_back() {
+        let faults = vec![
+            pause("in-apply", 0, 120, lasting(100)),
+            pause("on", 1, 130, lasting(400_000)),
+            pause("well", 2, 200, lasting(50)),
+        ];
+        let bench = Bench::new(faults, 500);
+        let records = bench.play_scripts(|s| match s.name.as_str() {
+            "in-apply" => s.on_apply = Box::new(|| panic!("first mistake")),
+            "on" => {
+                let mut calls = 0;
+                s.on_observe = Box::new(move || {
+                    calls += 1;
+                    assert!(calls < 2, "second mistake");
+                    true
+                });
+            }
+            _ => {}
+        });
+        let [first, second, well] = &records.records[..] else { panic!("{records:?}") };
+        assert!(first.not_applied.as_ref().unwrap().contains("first mistake"));
+        assert!(second.errors[0].contains("second mistake") && second.reverted_at.is_some());
+        assert!(well.errors.is_empty() && well.proof.proven());
+        assert!(bench.log.has("in-apply reverted") && bench.log.has("on reverted"));
+        assert_eq!(bench.journal.open_items(), [""; 0]);
+    }
+
+    #[test]
+    fn a_failed_apply_is_put_back() {
+        let bench = Bench::new(vec![pause("a", 0, 120, lasting(50))], 250);
+        let records = bench.play_scripts(|s| s.on_apply = Box::new(|| Err("half done".into()))).records;
+        assert_eq!(records[0].not_applied.as_deref(), Some("it could not be applied: half done"));
+        assert_eq!(bench.log.lines(), ["a applied", "told: a not", "a reverted"]);
+        assert!(records[0].reverted_at.is_none() && !records[0].proof.proven());
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_told_and_stays_in_the_journal() {
+        let bench = Bench::new(vec![pause("a", 0, 120, lasting(50)), pause("b", 1, 130, lasting(50))], 400);
+        let records = bench.play_scripts(|s| match s.name.as_str() {
+            "a" => s.on_revert = Box::new(|| Err("stuck; do it by hand".into())),
+            _ => {
+                let mut failures = 1;
+                s.on_revert = Box::new(move || {
+                    failures -= 1;
+                    if failures == 0 { Err("not yet".into()) } else { Ok(()) }
+                });
+            }
+        });
+        let [a, b] = &records.records[..] else { panic!("{records:?}") };
+        assert_eq!((a.residue.as_slice(), a.reverted_at), (["stuck; do it by hand".to_owned()].as_slice(), None));
+        assert!(b.residue.is_empty() && b.reverted_at.is_some(), "the second attempt counts");
+        assert_eq!(bench.journal.open_items(), ["fault a"]);
+        assert_eq!(bench.journal.finish(true, None), Ok(false));
+    }
+
+    #[test]
+    fn without_a_steady_state_nothing_is_broken() {
+        let mut bench = Bench::new(vec![pause("a", 0, 150, lasting(50))], 60_000);
+        bench.steady = Err("probe predicts failed".into());
+        let outcome = bench.play_scripts(|_| ());
+        assert!(outcome.steady_state_lost.unwrap().contains("probe predicts failed"));
+        assert!(outcome.records[0].not_applied.is_some());
+        assert_eq!(bench.log.lines(), ["told: a not"]);
+        assert!(bench.clock.now() < Offset::ZERO + ms(50_000), "the run is told at once");
+    }
+
+    #[test]
+    fn limits_keep_a_fault_from_being_applied() {
+        let faults = vec![pause("a", 0, 120, Some(Lasts::UntilEnd)), pause("b", 1, 120, lasting(50))];
+        let mut bench = Bench::new(faults, 2500);
+        bench.plan.safety.max_targets = 1;
+        let records = bench.play_scripts(|_| ()).records;
+        assert!(records[0].applied_at.is_some());
+        assert!(records[1].not_applied.as_ref().unwrap().contains("max_targets allows 1"), "{records:?}");
+        assert!(!bench.log.has("b applied"));
+        assert_eq!(bench.journal.finish(true, None), Ok(true));
+    }
+
+    #[test]
+    fn the_next_fault_on_a_target_waits_for_the_one_before() {
+        let bench = Bench::new(vec![pause("a", 0, 120, lasting(150)), pause("b", 0, 270, lasting(50))], 500);
+        let records = bench.play_scripts(|_| ()).records;
+        assert!(records[1].applied_at.unwrap() >= records[0].reverted_at.unwrap(), "{records:?}");
+    }
+
+    #[test]
+    fn a_target_that_was_replaced_in_between_is_chosen_anew() {
+        let second = FaultPlan { overlap: true, ..pause("b", 0, 300, lasting(50)) };
+        let bench = Bench::new(vec![fault("a", KILL, 0, 250, None), second], 500);
+        let victim = bench.replicas.list()[0].process.clone();
+        let replicas = bench.replicas.clone();
+        let records = bench.play_scripts(|s| {
+            let replicas = replicas.clone();
+            if s.name == "a" {
+                s.on_apply = Box::new(move || replicas.kill(0, None).map(drop));
+            }
+        });
+        let hit = |i: usize| match &records.records[i].targets[..] {
+            [TargetRef::Replica { process, .. }] => process.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(hit(0), victim);
+        assert_eq!(hit(1), bench.replicas.list()[0].process, "not the one that was chosen 100 ms before");
+        assert_ne!(hit(1), victim);
+    }
+
+    #[test]
+    fn every_fault_that_cannot_work_is_named() {
+        let bench = Bench::new(vec![pause("a", 0, 0, None), pause("b", 0, 0, None)], 100);
+        let error = prepare(&bench.plan, |_| Err("no replicas".into())).err().unwrap();
+        assert_eq!(error, "fault a: no replicas\nfault b: no replicas");
+    }
+}

@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn resumes_what_is_stopped() {
-        let (mut leader, process) = child("sleep 1000");
+        let (mut leader, process) = child("exec sleep 1000");
         let undo = Undo::Resume { process: process.clone() };
         process.signal_group(Signal::STOP).unwrap();
         until(|| process.state() == Some('T'));
