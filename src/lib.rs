@@ -1,4 +1,44 @@
 //! resbench: open-loop prediction traffic at a model endpoint while scripted faults hit it.
+//!
+//! # Map
+//!
+//! ```text
+//! scenario file → Plan → Arrivals → engine (client, clock) → samples → recorder → RunSummary → verdicts → Report
+//!                     ↘ fault timeline → runner (injector, journal, proof) → fault events ↗
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`units`], [`rng`], [`clock`], [`hist`], [`outcome`] | quantities, chance, time, histograms, how a request ends |
+//! | [`plan`] | what a scenario means, valid by construction |
+//! | [`scenario`] | the language: file → plan, or every problem at once |
+//! | [`schedule`] | shapes × arrival processes → arrivals; pure |
+//! | [`target`] | protocols: what a body is, what an answer means |
+//! | [`client`] | the wire; a failed request is an outcome, never an error |
+//! | [`engine`] | dispatch, workers, pacing |
+//! | [`record`] | slots per worker, merged after the run |
+//! | [`platform`] | where replicas live: processes, link, volume view |
+//! | [`fault`] | timeline, runner, journal, watchdog, one file per kind |
+//! | [`probe`] | the steady state |
+//! | [`summary`], [`impact`], [`bootstrap`], [`objective`] | metrics, recovery, intervals, verdicts; pure |
+//! | [`report`] | one model, rendered to files |
+//! | [`run`] | the composition root |
+//! | [`cli`] | one file per command; the only module that prints |
+//! | [`model_server`] | the embedded target |
+//!
+//! # Words
+//!
+//! *scenario* (what a person wrote) · *plan* (checked) · *phase* · *arrival* (one planned request) · *due / sent / done* · *latency* =
+//! done − due · *service time* = done − sent · *lag* = sent − due · *shed* (never sent) · *outcome* · *window* (one second) · *slot* (at most
+//! 100 ms) · *fault* · *undo* · *journal* · *proof* · *span* · *probe* · *objective* · *verdict*. One word per thing, everywhere.
+//!
+//! # Invariants
+//!
+//! - Imports go downward only; `tests/architecture.rs` checks it.
+//! - Only `clock.rs` reads time or sleeps; only `cli` prints; only `fault` and `platform` change the outside world.
+//! - Arrivals come from the seed alone. Nothing that happens in a run moves one.
+//! - planned = ok + Σ errors + shed, in every slot, phase and span.
+//! - An undo is on disk before its fault is applied.
 #![warn(missing_docs)]
 
 pub mod clock;
@@ -7,11 +47,12 @@ pub mod outcome;
 pub mod rng;
 pub mod units;
 
+pub mod plan;
+pub mod scenario;
+
 pub mod bootstrap;
 pub mod impact;
 pub mod objective;
-pub mod plan;
-pub mod scenario;
 pub mod schedule;
 pub mod summary;
 
@@ -22,7 +63,12 @@ pub mod target;
 
 pub mod fault;
 pub mod platform;
+pub mod probe;
 
 pub mod report;
+
+pub mod run;
+
+pub mod cli;
 
 pub mod model_server;

@@ -573,6 +573,7 @@ mod tests {
             target: Target {
                 protocol: Protocol::Http,
                 url: None,
+                path: "/".into(),
                 headers: Vec::new(),
                 ca: None,
                 method: "POST".into(),

@@ -23,7 +23,7 @@ pub enum Event {
     Pending,
     /// The connection stands (TLS included).
     Connected,
-    /// A whole answer is there: [`Conn::with_answer`], then [`Conn::next`].
+    /// A whole answer is there: [`Conn::with_answer`], then [`Conn::recycle`].
     Answered,
     /// The connection is of no more use. With a request on it, this is its outcome.
     Failed(ErrorClass, String),
@@ -141,7 +141,7 @@ impl Conn {
     }
 
     /// After an answer: true when the connection can carry another request, which it then awaits.
-    pub fn next(&mut self) -> bool {
+    pub fn recycle(&mut self) -> bool {
         let State::Answered { used, reusable } = self.state else { panic!("no answer was announced") };
         // Bytes beyond the answer were not asked for: whatever they are, the next answer could not be trusted.
         let reusable = reusable && used == self.filled && self.unsent.is_empty();

@@ -421,7 +421,7 @@ impl Worker<'_> {
             shard.done(flight.slot, &Sample { due: flight.due, sent: flight.sent, done, outcome });
             good
         });
-        let reusable = line.conn.next() && done - line.opened < line.max_age;
+        let reusable = line.conn.recycle() && done - line.opened < line.max_age;
         self.count(flight, good);
         if reusable { self.rest(index) } else { self.drop_line(index) }
     }

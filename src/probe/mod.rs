@@ -148,7 +148,8 @@ impl<'a> Prober<'a> {
                 // Headers of the target (credentials among them) go to the target only.
                 let headers = if own { self.plan.target.headers.clone() } else { Vec::new() };
                 let target = Target { headers, ..self.plan.target.clone() };
-                let question = http::Question { url: &url, method, expect_status, body_contains: body_contains.as_deref() };
+                let question =
+                    http::Question { url: &url, method, expect_status, body_contains: body_contains.as_deref() };
                 http::ask(&target, &question, probe.timeout)
             }
             ProbeKind::Prediction => {

@@ -165,6 +165,7 @@ pub(crate) mod tests_support {
             target: Target {
                 protocol: Protocol::Http,
                 url: None,
+                path: "/".into(),
                 headers: vec![],
                 ca: None,
                 method: "POST".into(),

@@ -12,7 +12,7 @@ mod part;
 mod shard;
 
 pub use collector::{Collected, Collector, LiveLatency};
-pub use part::Part;
+pub use part::{Part, Times};
 pub use shard::{Edges, ErrorTrace, Sample, Shard, ShardReport, SlotKey};
 
 use std::sync::Mutex;

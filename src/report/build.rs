@@ -89,7 +89,11 @@ fn us(ns: u64) -> f64 {
 }
 
 fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
-    let errors = ErrorClass::ALL.iter().map(|c| (c.word().to_owned(), stats.errors[*c as usize])).filter(|(_, n)| *n > 0).collect();
+    let errors = ErrorClass::ALL
+        .iter()
+        .map(|c| (c.word().to_owned(), stats.errors[*c as usize]))
+        .filter(|(_, n)| *n > 0)
+        .collect();
     let duration = stats.duration_s();
     SpanReport {
         name: name.to_owned(),
@@ -182,7 +186,14 @@ fn add_intervals(report: &mut Report, plan: &Plan, judged: &[Judged]) {
         let (Some(interval), Some(place)) = (&j.interval, &j.span) else { continue };
         let name = span_name(plan, place);
         let span = report.phases.iter_mut().chain(report.spans.iter_mut()).find(|s| s.name == name);
-        let entry = span.map(|s| s.metrics.entry(j.metric.word()).or_insert_with(|| MetricValue { value: j.value, n: j.n, low: None, high: None }));
+        let entry = span.map(|s| {
+            s.metrics.entry(j.metric.word()).or_insert_with(|| MetricValue {
+                value: j.value,
+                n: j.n,
+                low: None,
+                high: None,
+            })
+        });
         if let Some(entry) = entry {
             (entry.low, entry.high) = (finite(interval.low), finite(interval.high));
         }
@@ -212,7 +223,10 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
         reverted_at_s: record.reverted_at.map(Offset::as_secs_f64),
         targets: record.targets.iter().map(ToString::to_string).collect(),
         proof: ProofReport {
-            level: serde_json::to_value(record.proof.level).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+            level: serde_json::to_value(record.proof.level)
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_default(),
             proven: record.proof.proven(),
             touched: record.proof.touched,
             evidence: record.proof.evidence.clone(),
@@ -274,7 +288,12 @@ fn objective(plan: &Plan, j: &Judged) -> ObjectiveReport {
 }
 
 fn probe(name: &str, kind: &ProbeKind, log: &ProbeLog) -> ProbeReport {
-    let result = |a: &crate::probe::Asked| ProbeResult { when: a.when.word().to_owned(), at_s: a.at_s, ok: a.ok, detail: a.detail.clone() };
+    let result = |a: &crate::probe::Asked| ProbeResult {
+        when: a.when.word().to_owned(),
+        at_s: a.at_s,
+        ok: a.ok,
+        detail: a.detail.clone(),
+    };
     ProbeReport {
         name: name.to_owned(),
         kind: match kind {
@@ -308,7 +327,11 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
             due_p99_us: at(0.99, w.planned),
             due_max_ok_us: (ok > 0).then(|| us(w.latency_ok.max_ns)),
             due_lag_p99_us: quantile_of(&w.lag.buckets, rank_of(0.99, w.lag.count())).map(us),
-            due_errors: ErrorClass::ALL.iter().map(|c| (c.word().to_owned(), w.errors[*c as usize])).filter(|(_, n)| *n > 0).collect(),
+            due_errors: ErrorClass::ALL
+                .iter()
+                .map(|c| (c.word().to_owned(), w.errors[*c as usize]))
+                .filter(|(_, n)| *n > 0)
+                .collect(),
             done_ok: w.done_ok,
             done_failed: w.done_failed,
             in_flight_max: w.in_flight_max,
@@ -320,7 +343,13 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
 
 fn quantile_of(buckets: &[(u16, u32)], rank: u64) -> Option<u64> {
     let mut seen = 0;
-    buckets.iter().find(|(_, n)| { seen += u64::from(*n); seen >= rank && rank > 0 }).map(|(b, _)| bucket_top(*b))
+    buckets
+        .iter()
+        .find(|(_, n)| {
+            seen += u64::from(*n);
+            seen >= rank && rank > 0
+        })
+        .map(|(b, _)| bucket_top(*b))
 }
 
 /// Replicas in rotation at an instant, from the events: all are ready when load starts.
@@ -373,7 +402,11 @@ fn heatmap(plan: &Plan, windows: &[Window]) -> Heatmap {
 
 fn nines(plan: &Plan, summary: &RunSummary) -> Vec<NinesCurve> {
     let phases = plan.phases.iter().zip(&summary.phases).filter(|(p, _)| p.measured).map(|(p, s)| (p.name.clone(), s));
-    let spans = summary.spans.iter().filter(|(name, _)| matches!(name, SpanRef::During(_))).map(|(name, s)| (span_name(plan, name), s));
+    let spans = summary
+        .spans
+        .iter()
+        .filter(|(name, _)| matches!(name, SpanRef::During(_)))
+        .map(|(name, s)| (span_name(plan, name), s));
     phases.chain(spans).filter(|(_, s)| s.planned > 0).map(|(name, stats)| curve(name, stats)).collect()
 }
 

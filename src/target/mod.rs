@@ -218,6 +218,7 @@ mod tests {
         let target = Target {
             protocol,
             url: None,
+            path: "/".into(),
             headers: vec![],
             ca: None,
             method: "POST".into(),

@@ -1,0 +1,62 @@
+//! Where words go: results to stdout, talk to stderr, quiet when nobody listens.
+
+use std::io::{IsTerminal, Write};
+
+/// Prints a result. A closed pipe is quiet success.
+pub(super) fn result(text: &str) {
+    // `anstream` drops colours where they are not wanted; nothing is to be done about a reader that has gone.
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Prints talk: progress, warnings, errors.
+pub(super) fn talk(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Prints an error, its first line marked.
+pub(super) fn error(text: &str) {
+    talk(&format!("resbench: {text}\n"));
+}
+
+/// Colour is wanted on stdout (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and pipes respected).
+pub(super) fn stdout_has_color() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Colour is wanted on stderr.
+pub(super) fn stderr_has_color() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// A person watches stderr.
+pub(super) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+/// A person can answer on stdin.
+pub(super) fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// Columns of stdout; 100 where there is no terminal.
+pub(super) fn stdout_width() -> usize {
+    width(rustix::stdio::stdout())
+}
+
+/// Columns of stderr; 100 where there is no terminal.
+pub(super) fn stderr_width() -> usize {
+    width(rustix::stdio::stderr())
+}
+
+fn width(fd: rustix::fd::BorrowedFd<'_>) -> usize {
+    rustix::termios::tcgetwinsize(fd).ok().map(|w| usize::from(w.ws_col)).filter(|w| *w > 0).unwrap_or(100)
+}
+
+/// Asks a yes-or-no question; only a typed `yes` is one.
+pub(super) fn ask(question: &str) -> bool {
+    talk(&format!("{question} Type yes to go on: "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+}

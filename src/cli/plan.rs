@@ -1,0 +1,218 @@
+//! `resbench plan FILE`: what a run would do, to whom, and how it would be undone. Touches nothing.
+
+use std::fmt::Write;
+
+use clap::Args;
+
+use crate::cli::{ScenarioArgs, check, load, out};
+use crate::fault::timeline::{What, timeline};
+use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Plan, Platform, Shape};
+use crate::schedule;
+use crate::units::show_duration;
+
+#[derive(Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Print every arrival's due time as CSV instead (index, due_ns, phase).
+    #[arg(long)]
+    arrivals: bool,
+}
+
+pub(super) fn plan(args: &PlanArgs) -> u8 {
+    let plan = match load(&args.scenario.file, &args.scenario.change) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    if args.arrivals {
+        return arrivals(&plan);
+    }
+    for warning in check::warnings(&plan) {
+        out::talk(&format!("warning: {warning}\n"));
+    }
+    out::result(&describe(&plan));
+    0
+}
+
+fn arrivals(plan: &Plan) -> u8 {
+    let mut text = String::from("index,due_ns,phase\n");
+    for arrival in schedule::arrivals(plan) {
+        let _ = writeln!(text, "{},{},{}", arrival.index, arrival.due.0, plan.phases[arrival.phase.0 as usize].name);
+        if text.len() > 1 << 16 {
+            out::result(&text);
+            text.clear();
+        }
+    }
+    out::result(&text);
+    0
+}
+
+/// The plan for people.
+pub(super) fn describe(plan: &Plan) -> String {
+    let mut text = format!("{}  (seed {})\n", plan.name, plan.seed.0);
+    if !plan.lesson.is_empty() {
+        let _ = writeln!(text, "{}", plan.lesson);
+    }
+    let _ = writeln!(text, "\ntarget    {}", target(plan));
+    let _ = writeln!(
+        text,
+        "\nphases    {:<14} {:>9} {:>9}  {:<28} {:>10}",
+        "name", "from", "length", "offered", "arrivals"
+    );
+    let counts = schedule::count(plan);
+    for (phase, count) in plan.phases.iter().zip(&counts) {
+        let measured = if phase.measured { "" } else { "  not measured" };
+        let arrivals =
+            if matches!(phase.load, Load::Closed { .. }) { "as answered".to_owned() } else { count.to_string() };
+        let (from, length) = (show_duration(phase.start.as_duration()), show_duration(phase.duration));
+        let _ = writeln!(
+            text,
+            "          {:<14} {from:>9} {length:>9}  {:<28} {arrivals:>10}{measured}",
+            phase.name,
+            offered(&phase.load)
+        );
+    }
+    let total = show_duration(plan.end().as_duration());
+    let _ =
+        writeln!(text, "          {:<14} {:>9} {total:>9}  {:<28} {:>10}", "total", "", "", counts.iter().sum::<u64>());
+    faults(plan, &mut text);
+    objectives(plan, &mut text);
+    text
+}
+
+fn target(plan: &Plan) -> String {
+    match (&plan.target.url, &plan.platform) {
+        (Some(url), _) => url.to_string(),
+        (None, Some(Platform::Local(p))) => {
+            format!("{} local replicas of `{}` behind a link", p.replicas, p.command.join(" "))
+        }
+        (None, None) => "none".to_owned(),
+    }
+}
+
+fn offered(load: &Load) -> String {
+    match load {
+        Load::Open(Shape::Constant(rate)) => format!("{}/s", rate.get()),
+        Load::Open(Shape::Ramp { from, to }) => format!("{from} → {to}/s"),
+        Load::Open(Shape::Steps { from, to, steps }) => format!("{from} → {to}/s in {steps} steps"),
+        Load::Open(Shape::Wave { mean, amplitude, period, .. }) => {
+            format!("{} ± {amplitude}/s, wave of {}", mean.get(), show_duration(*period))
+        }
+        Load::Open(Shape::Trace(times)) => format!("trace of {}", times.len()),
+        Load::Closed { concurrency, max_rate: None } => format!("closed loop, {concurrency} users"),
+        Load::Closed { concurrency, max_rate: Some(rate) } => {
+            format!("closed loop, {concurrency} users, ≤ {}/s", rate.get())
+        }
+    }
+}
+
+fn faults(plan: &Plan, text: &mut String) {
+    if plan.faults.is_empty() {
+        let _ = writeln!(text, "\nfaults    none");
+        return;
+    }
+    let _ = writeln!(text, "\nfaults    {:>9}  {:<18} {:<18} hits", "at", "name", "kind");
+    for moment in timeline(&plan.faults, plan.end()) {
+        let fault = &plan.faults[moment.fault];
+        let at = show_duration(moment.at.as_duration());
+        let _ = match moment.what {
+            What::Apply => {
+                writeln!(text, "          {at:>9}  {:<18} {:<18} {}", fault.name, what(fault), hits(plan, fault))
+            }
+            What::Revert => writeln!(text, "          {at:>9}  {:<18} ends", fault.name),
+        };
+    }
+    let most = plan.safety.max_targets;
+    let _ = writeln!(
+        text,
+        "          at most {most} replica{} under a fault at the same time",
+        if most == 1 { "" } else { "s" }
+    );
+    let _ = writeln!(text, "\nundo      in the journal before each fault, walked backwards on every road out");
+    for fault in &plan.faults {
+        let _ = writeln!(text, "          {:<18} {}", fault.name, undo(fault));
+    }
+}
+
+fn what(fault: &FaultPlan) -> String {
+    let way = |d: &Direction| match d {
+        Direction::Both => "",
+        Direction::To => " to",
+        Direction::From => " from",
+    };
+    match &fault.kind {
+        FaultKind::NetworkDelay { latency, jitter, direction } if jitter.is_zero() => {
+            format!("delay {}{}", show_duration(*latency), way(direction))
+        }
+        FaultKind::NetworkDelay { latency, jitter, direction } => {
+            format!("delay {}±{}{}", show_duration(*latency), show_duration(*jitter), way(direction))
+        }
+        FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
+        FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
+        FaultKind::Command { run_text, .. } => format!("command {}", run_text.join(" ")),
+        other => other.word().to_owned(),
+    }
+}
+
+fn hits(plan: &Plan, fault: &FaultPlan) -> String {
+    let replicas = match &plan.platform {
+        Some(Platform::Local(p)) => usize::from(p.replicas),
+        None => 0,
+    };
+    let lasts = match fault.lasts {
+        None => "once".to_owned(),
+        Some(Lasts::For(d)) => format!("for {}", show_duration(d)),
+        Some(Lasts::UntilEnd) => "until the end".to_owned(),
+    };
+    let whom = match &fault.target {
+        FaultTarget::Replica(n) => format!("replica {n}"),
+        FaultTarget::Replicas(Mode::All) => format!("all {replicas} replicas"),
+        FaultTarget::Replicas(mode) => {
+            format!("{} of {replicas} replicas, drawn from the seed among the ready ones", mode.count(replicas))
+        }
+        FaultTarget::Dependency(name) => format!("the link to {name}"),
+        FaultTarget::Outside => "what the command does".to_owned(),
+    };
+    format!("{whom}, {lasts}")
+}
+
+fn undo(fault: &FaultPlan) -> String {
+    match &fault.kind {
+        FaultKind::PodKill { .. } => "the supervisor restarts the replica".to_owned(),
+        FaultKind::PodFailure => "the replica is started again".to_owned(),
+        FaultKind::PodPause => "SIGCONT to its process group".to_owned(),
+        FaultKind::NetworkDelay { .. } | FaultKind::NetworkPartition { .. } | FaultKind::NetworkReset => {
+            "the link's effect is taken off; it ends with resbench at the latest".to_owned()
+        }
+        FaultKind::IoLatency { .. } | FaultKind::IoError { .. } => {
+            "the view's effect is taken off, the view unmounted".to_owned()
+        }
+        FaultKind::Command { undo_text: Some(undo), timeout, .. } => {
+            format!("`{}`, at most {}", undo.join(" "), show_duration(*timeout))
+        }
+        FaultKind::Command { undo_text: None, .. } => "none, as the author wrote".to_owned(),
+    }
+}
+
+fn objectives(plan: &Plan, text: &mut String) {
+    if plan.objectives.is_empty() {
+        let _ = writeln!(text, "\nobjectives none: the run shows, and judges only whether its faults are proven");
+        return;
+    }
+    let _ = writeln!(text, "\nobjectives");
+    for objective in &plan.objectives {
+        let bound = match objective.metric.unit() {
+            "s" => show_duration(std::time::Duration::from_secs_f64(objective.bound)),
+            _ => objective.bound.to_string(),
+        };
+        let places: Vec<String> = objective.spans.iter().map(|s| crate::report::build::span_name(plan, s)).collect();
+        let of = objective.fault.map(|i| format!("of {}", plan.faults[i].name)).unwrap_or_else(|| places.join(", "));
+        let _ = match &objective.metric {
+            crate::plan::Metric::Probe(_) => writeln!(text, "          {} holds", objective.metric.word()),
+            metric => {
+                let sign = if objective.op == crate::plan::Op::Max { "≤" } else { "≥" };
+                writeln!(text, "          {} {sign} {bound}  {of}", metric.word())
+            }
+        };
+    }
+}

@@ -1,0 +1,46 @@
+//! `resbench report RUN`: the files of a run, rendered anew from its run.json.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::{Output, USAGE, out};
+use crate::report::{self, store};
+
+#[derive(Args)]
+pub(super) struct ReportArgs {
+    /// The run's folder (or the run.json in it).
+    run: PathBuf,
+    /// The form of the result on stdout.
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+pub(super) fn report(args: &ReportArgs) -> u8 {
+    let dir = if args.run.ends_with("run.json") {
+        args.run.parent().unwrap_or(&args.run).to_owned()
+    } else {
+        args.run.clone()
+    };
+    let report = match store::load(&dir) {
+        Ok(report) => report,
+        Err(why) => {
+            out::error(&why);
+            return USAGE;
+        }
+    };
+    if let Err(e) = store::save(&dir, &report) {
+        out::error(&format!("{}: {e}", dir.display()));
+        return USAGE;
+    }
+    out::result(&match args.output {
+        Output::Human => format!(
+            "{}report    {}\n",
+            report::text::summary(&report, out::stdout_width(), out::stdout_has_color()),
+            dir.join("report.html").display()
+        ),
+        Output::Markdown => report::markdown(&report),
+        Output::Json => std::fs::read_to_string(dir.join("run.json")).unwrap_or_default(),
+    });
+    0
+}

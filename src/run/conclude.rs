@@ -1,0 +1,351 @@
+//! After the run: numbers, impacts, verdicts, report, files.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::fault::injector::TargetRef;
+use crate::fault::runner::FaultRecord;
+use crate::impact::{self, FaultTimes, Impact};
+use crate::objective::{self, FaultFacts, ProbeFacts};
+use crate::plan::{Plan, SpanRef};
+use crate::platform::PlatformEventKind;
+use crate::probe::{Asked, ProbeLog, When};
+use crate::record::assemble::{Assembled, assemble, spans};
+use crate::report::build;
+use crate::report::model::{
+    Ending, Environment, GeneratorReport, LagReport, LinkTime, Report, ScenarioInfo, VerdictWord,
+};
+use crate::report::{hlog, store};
+use crate::run::{Finished, Measured, RunError, RunOptions, surroundings};
+use crate::summary::RunSummary;
+use crate::units::Offset;
+
+/// Judges what was measured and saves it.
+pub(super) fn conclude(
+    plan: &Plan,
+    options: &RunOptions,
+    id: &str,
+    dir: &Path,
+    environment: Environment,
+    mut measured: Measured,
+    left: Vec<String>,
+) -> Result<Finished, RunError> {
+    if measured.faults.len() < plan.faults.len() {
+        measured.faults = plan.faults.iter().map(never).collect();
+    }
+    let kept = |e: std::io::Error| RunError::Usage(format!("{}: {e}", dir.display()));
+    let numbers = numbers(plan, &mut measured).map_err(kept)?;
+    let impacts = impacts(plan, &numbers.assembled, &measured);
+    let summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
+    let times = fault_times(plan, &measured.faults);
+    let detections = detections(&measured);
+    let faults: Vec<FaultFacts> = (0..plan.faults.len())
+        .map(|i| FaultFacts {
+            times: times[i],
+            proven: measured.faults[i].proof.proven(),
+            evidence: measured.faults[i].proof.evidence.clone(),
+            detection: detections[i].map(Duration::from_secs_f64),
+        })
+        .collect();
+    let probes: Vec<ProbeFacts> = measured.probes.iter().map(probe_facts).collect();
+    let judged =
+        objective::judge_all(&objective::Facts { plan, summary: &summary.run, faults: &faults, probes: &probes });
+    let verdict = objective::overall(&judged, &faults);
+    // A run that measured nothing, or not to its end, cannot have met anything.
+    let verdict =
+        if measured.ending == Ending::Completed { verdict } else { verdict.max(objective::Verdict::Inconclusive) };
+    let clean = left.is_empty();
+    let exit_code = objective::exit_code(clean, ending_of(&measured), verdict);
+    let verdict = build::verdict_word(verdict);
+    let frame = Report {
+        id: id.to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: surroundings::started_at(&measured.clock),
+        scenario: ScenarioInfo {
+            name: plan.name.clone(),
+            sha256: plan.source.sha256.clone(),
+            path: plan.source.path.display().to_string(),
+            lesson: plan.lesson.clone(),
+        },
+        seed: plan.seed.0,
+        verdict,
+        ending: measured.ending,
+        clean,
+        exit_code,
+        generator: generator(plan, &summary.run, &measured),
+        environment: Environment {
+            replicas: measured.replicas,
+            target: measured.url.as_ref().map(ToString::to_string).unwrap_or_default(),
+            link_us: measured.endpoint.as_ref().and_then(|e| e.link_us).map(|(p50, p99)| LinkTime { p50, p99 }),
+            ..environment
+        },
+        reproduce: options.reproduce.clone(),
+        residue: left,
+        ..Report::default()
+    };
+    let no_errors = Vec::new();
+    let mut report = build::build(&build::Facts {
+        plan,
+        frame,
+        summary: &summary.run,
+        windows: &summary.windows,
+        faults: &measured.faults,
+        impacts: &impacts,
+        detections: &detections,
+        judged: &judged,
+        probes: &measured.probes,
+        events: &measured.events,
+        replicas: measured.replicas,
+        errors: measured.load.as_ref().map_or(&no_errors, |l| &l.errors),
+        within: within(plan, &summary.run, &times),
+    });
+    report.reasons = reasons(&report, &measured);
+    mask(&mut report, &plan.secrets);
+    check_sums(&report);
+    write_hlog(dir, plan, &summary, &measured).map_err(kept)?;
+    store::save(dir, &report).map_err(kept)?;
+    Ok(Finished { report, dir: dir.to_owned() })
+}
+
+/// The record of a fault that the run did not come to.
+fn never(fault: &crate::plan::FaultPlan) -> FaultRecord {
+    FaultRecord {
+        name: fault.name.clone(),
+        kind: fault.kind.word(),
+        via: "local",
+        mechanism: String::new(),
+        planned_at: fault.at,
+        applied_at: None,
+        reverted_at: None,
+        targets: Vec::new(),
+        proof: crate::fault::injector::Proof::none("the run did not come to it"),
+        errors: Vec::new(),
+        residue: Vec::new(),
+        not_applied: Some("the run did not come to it".to_owned()),
+    }
+}
+
+struct Numbers {
+    assembled: Assembled,
+}
+
+struct Summed {
+    run: RunSummary,
+    windows: Vec<crate::record::assemble::Window>,
+}
+
+fn numbers(plan: &Plan, measured: &mut Measured) -> std::io::Result<Numbers> {
+    let end = measured.load_end;
+    let assembled = match &mut measured.load {
+        Some(load) => assemble(plan, &mut load.collected, end)?,
+        None => assemble(plan, &mut crate::record::Collected::default(), Offset::ZERO)?,
+    };
+    Ok(Numbers { assembled })
+}
+
+fn fault_times(plan: &Plan, records: &[FaultRecord]) -> Vec<FaultTimes> {
+    let times = |(p, r): (&crate::plan::FaultPlan, &FaultRecord)| FaultTimes {
+        applied: r.applied_at,
+        reverted: r.reverted_at,
+        lasting: p.lasts.is_some(),
+    };
+    plan.faults.iter().zip(records).map(times).collect()
+}
+
+fn impacts(plan: &Plan, assembled: &Assembled, measured: &Measured) -> Vec<Impact> {
+    let times = fault_times(plan, &measured.faults);
+    (0..plan.faults.len())
+        .map(|i| impact::measure(&assembled.slots, &times, i, impact::planned_within(plan, i)))
+        .collect()
+}
+
+/// `during:` and `after:` of every fault that was applied (DESIGN section 2, Spans).
+fn with_spans(plan: &Plan, numbers: Numbers, impacts: &[Impact], measured: &mut Measured) -> std::io::Result<Summed> {
+    let mut wanted = Vec::new();
+    for (i, record) in measured.faults.iter().enumerate() {
+        let Some(applied) = record.applied_at.filter(|at| *at < measured.load_end) else { continue };
+        let phase_end = plan.phases[plan.phase_at(applied).0 as usize].end();
+        let over = match plan.faults[i].lasts {
+            Some(_) => record.reverted_at.unwrap_or(measured.load_end),
+            None => impacts[i].recovered_at.unwrap_or(phase_end),
+        }
+        .min(measured.load_end);
+        wanted.push((SpanRef::During(i), applied, over));
+        let next = measured.faults.iter().filter_map(|f| f.applied_at).filter(|at| *at > over).min();
+        let until = next.unwrap_or(measured.load_end).min(measured.load_end);
+        if until > over {
+            wanted.push((SpanRef::After(i), over, until));
+        }
+    }
+    let spans = match &mut measured.load {
+        Some(load) => spans(&mut load.collected, &wanted)?,
+        None => Default::default(),
+    };
+    let Assembled { phases, windows, slots } = numbers.assembled;
+    Ok(Summed { run: RunSummary { phases, spans, slots }, windows })
+}
+
+/// applied → the platform took a target out of rotation, seconds.
+fn detections(measured: &Measured) -> Vec<Option<f64>> {
+    let of = |record: &FaultRecord| {
+        let applied = record.applied_at?;
+        let hit = |replica: u16| {
+            record.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if *index == replica))
+        };
+        let out = |kind| matches!(kind, PlatformEventKind::NotReady | PlatformEventKind::Exited);
+        // A kill is seen by the supervisor before its caller has noted that it was done.
+        let from = Offset(applied.0.saturating_sub(50_000_000));
+        let event = measured.events.iter().find(|e| e.at >= from && out(e.kind) && e.replica.is_some_and(hit))?;
+        Some(event.at.since(applied).as_secs_f64())
+    };
+    measured.faults.iter().map(of).collect()
+}
+
+fn probe_facts(log: &ProbeLog) -> ProbeFacts {
+    let before = |a: &&Asked| matches!(a.when, When::Before | When::BeforeFault);
+    let asked_before = log.kept.iter().filter(before).count() as u64;
+    let failed_before = log.kept.iter().filter(before).filter(|a| !a.ok).count() as u64;
+    ProbeFacts {
+        asked_before,
+        failed_before,
+        asked: log.asked - asked_before,
+        failed: log.failed - failed_before,
+        first_failure: log.kept.iter().find(|a| !a.ok).map(|a| {
+            let when =
+                if a.when == When::During { format!("at {:.1} s", a.at_s) } else { a.when.word().replace('_', " ") };
+            format!("{when}: {}", a.detail)
+        }),
+    }
+}
+
+fn ending_of(measured: &Measured) -> objective::Ending {
+    match measured.ending {
+        Ending::Completed => objective::Ending::Completed,
+        Ending::Interrupted => objective::Ending::Interrupted,
+        Ending::SafetyStop => {
+            objective::Ending::SafetyStop { after_fault: measured.faults.iter().any(|f| f.applied_at.is_some()) }
+        }
+        Ending::NotStarted => objective::Ending::NotStarted,
+    }
+}
+
+/// The limit of the compliance chart, ns, and where it came from.
+fn within(plan: &Plan, summary: &RunSummary, times: &[FaultTimes]) -> (u64, &'static str) {
+    let own = plan.objectives.iter().find_map(|o| o.within);
+    let nanos = |d: Duration| d.as_nanos() as u64;
+    match (plan.tightest_latency_bound(), own, impact::default_within(&summary.slots, times)) {
+        (Some(bound), ..) => (nanos(bound), "tightest latency bound"),
+        (None, Some(own), _) => (nanos(own), "`within` of an objective"),
+        (None, None, Some(default)) => (nanos(default), "2 × baseline p99"),
+        (None, None, None) => (nanos(plan.traffic.timeout), "timeout"),
+    }
+}
+
+fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> GeneratorReport {
+    let mut lag = crate::hist::Hist::new();
+    summary.phases.iter().for_each(|p| lag.merge(&p.lag));
+    let us = |ns: Option<u64>| ns.map(|n| n as f64 / 1e3);
+    let late: Vec<String> = plan
+        .phases
+        .iter()
+        .zip(&summary.phases)
+        .filter(|(p, s)| p.measured && !s.kept_up())
+        .map(|(p, s)| format!("{}: {} of {} arrivals were sent late", p.name, s.late, s.planned))
+        .collect();
+    GeneratorReport {
+        lag_us: LagReport {
+            p50: us(lag.quantile(0.5)),
+            p99: us(lag.quantile(0.99)),
+            max: (lag.count() > 0).then(|| lag.max() as f64 / 1e3),
+        },
+        cpu_s: measured.load.as_ref().map_or(0.0, |l| l.cpu.as_secs_f64()),
+        max_rss_bytes: surroundings::max_rss(),
+        kept_up: late.is_empty(),
+        workers: measured.workers,
+        late_limit_us: crate::engine::late_limit(plan).as_secs_f64() * 1e6,
+        note: late.join("; "),
+        max_in_flight: measured.in_flight_max,
+        connections: measured.connections,
+    }
+}
+
+/// Why the verdict is what it is, most important first.
+fn reasons(report: &Report, measured: &Measured) -> Vec<String> {
+    let mut reasons = report.residue.clone();
+    reasons.extend(measured.why.iter().cloned());
+    let objectives = |wanted: VerdictWord| report.objectives.iter().filter(move |o| o.verdict == wanted);
+    let name = |o: &crate::report::model::ObjectiveReport| match (&o.span, &o.fault) {
+        (Some(place), _) | (None, Some(place)) => format!("{} of {place}", o.metric),
+        (None, None) => o.metric.clone(),
+    };
+    reasons.extend(objectives(VerdictWord::Violated).map(|o| format!("{}: {}", name(o), o.reason)));
+    reasons.extend(
+        report
+            .faults
+            .iter()
+            .filter(|f| !f.proof.proven)
+            .map(|f| format!("fault {} is not proven: {}", f.name, f.proof.evidence)),
+    );
+    if !report.generator.kept_up {
+        reasons.push(format!("the generator fell behind: {}", report.generator.note));
+    }
+    reasons.extend(objectives(VerdictWord::Inconclusive).map(|o| format!("{}: {}", name(o), o.reason)));
+    reasons
+}
+
+/// No value of a `${VAR}` reaches a report.
+fn mask(report: &mut Report, secrets: &[String]) {
+    if secrets.is_empty() {
+        return;
+    }
+    let mut value = serde_json::to_value(&*report).expect("the model is JSON");
+    mask_value(&mut value, secrets);
+    *report = serde_json::from_value(value).expect("masking changes text only");
+}
+
+fn mask_value(value: &mut serde_json::Value, secrets: &[String]) {
+    match value {
+        serde_json::Value::String(text) => {
+            for secret in secrets {
+                if text.contains(secret.as_str()) {
+                    *text = text.replace(secret.as_str(), "***");
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|v| mask_value(v, secrets)),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|v| mask_value(v, secrets)),
+        _ => {}
+    }
+}
+
+/// A number that does not add up would be our bug, and must not be published.
+fn check_sums(report: &Report) {
+    for span in report.phases.iter().chain(&report.spans) {
+        let ended = span.ok + span.errors.values().sum::<u64>() + span.shed;
+        assert_eq!(span.planned, ended, "planned = ok + errors + shed in {}", span.name);
+    }
+}
+
+fn write_hlog(dir: &Path, plan: &Plan, summary: &Summed, measured: &Measured) -> std::io::Result<()> {
+    let head = hlog::Head {
+        tool_version: env!("CARGO_PKG_VERSION"),
+        scenario: &plan.name,
+        run: dir.file_name().and_then(|n| n.to_str()).unwrap_or_default(),
+        started_at: &surroundings::started_at(&measured.clock),
+    };
+    let hists = |times: &crate::record::Times| {
+        let mut hist = crate::hist::Hist::new();
+        times.add_to(&mut hist);
+        hist
+    };
+    let intervals = summary.windows.iter().map(|window| hlog::Interval {
+        start_s: window.start.as_secs_f64(),
+        len_s: window.end.since(window.start).as_secs_f64(),
+        phase: &plan.phases[window.phase.0 as usize].name,
+        ok: hists(&window.latency_ok),
+        failed: hists(&window.latency_failed),
+    });
+    let mut out = Vec::new();
+    hlog::write(&mut out, &head, intervals)?;
+    std::fs::write(dir.join("latency.hlog"), out)
+}

@@ -1,0 +1,554 @@
+//! The composition root: plan → platform → load with faults → records → verdicts → report.
+//!
+//! Wires parts together and decides nothing about the domain. Every road out of [`run`] ends the load, puts back every
+//! fault, stops the platform, and leaves a report that says how it ended.
+
+mod conclude;
+mod guard;
+mod surroundings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::client::WireRequests;
+use crate::client::resolve::Resolved;
+use crate::client::tls;
+use crate::clock::{self, Clock};
+use crate::engine::{self, Engine, Job, Live, LoadResult, Shared};
+use crate::fault::injector::TargetRef;
+use crate::fault::journal::{self, BeginError, Header, Journal};
+use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFaults, run_faults};
+use crate::fault::stop::StopSignal;
+use crate::fault::watchdog::Watchdog;
+use crate::fault::{self, InjectorContext};
+use crate::plan::{FaultKind, Plan, Platform, Url};
+use crate::platform::local::{Local, LocalOptions, MountedVolume};
+use crate::platform::process::{available_cpus, split_cpus};
+use crate::platform::volume::VolumeView;
+use crate::platform::{Endpoint, PlatformEvent, Replicas};
+use crate::probe::{ProbeLog, Prober, When};
+use crate::record::LiveLatency;
+use crate::report::model::{Ending, Report};
+use crate::rng;
+use crate::target::{Checker, RequestBodies};
+use crate::units::{Offset, Seed};
+
+/// From "all is ready" to offset zero.
+const LEAD: Duration = Duration::from_millis(200);
+/// Between two looks at progress, stop signal and safety.
+const LOOK: Duration = Duration::from_millis(50);
+/// Load workers at most, whatever the machine has.
+const WORKERS_MAX: usize = 64;
+
+/// What a caller may ask for beside the plan.
+pub struct RunOptions {
+    /// Where runs are kept; `<name>/<time>-<id>/` is made in it.
+    pub reports: PathBuf,
+    /// Raised by Ctrl-C or SIGTERM.
+    pub stop: StopSignal,
+    /// The command that reproduces the run.
+    pub reproduce: String,
+}
+
+/// Told of the run as it goes. Called from several threads; must be quick.
+pub trait Observer: Sync {
+    /// Something began that may take a while.
+    fn stage(&self, text: &str);
+    /// Offset zero is near: load is about to start.
+    fn armed(&self, clock: &Clock);
+    /// Some 20 times a second while load runs.
+    fn progress(&self, progress: &Progress);
+    /// Something happened that is worth a line.
+    fn event(&self, at: Offset, text: &str);
+}
+
+/// One look at a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Now.
+    pub now: Offset,
+    /// Counts so far.
+    pub live: Live,
+    /// Latency of late.
+    pub latency: LiveLatency,
+}
+
+/// A run that has ended and was saved.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it says.
+    pub report: Report,
+    /// Where it is.
+    pub dir: PathBuf,
+}
+
+/// Why there is no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// The reports folder cannot be written (exit code 2).
+    Usage(String),
+    /// An unfinished journal stands in the way (exit code 4).
+    NotClean(String),
+    /// Something on this machine failed before anything was begun (exit code 5).
+    NotStarted(String),
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RunError::Usage(why) | RunError::NotClean(why) | RunError::NotStarted(why) => f.write_str(why),
+        }
+    }
+}
+
+impl RunError {
+    /// DESIGN section 3.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Usage(_) => 2,
+            RunError::NotClean(_) => 4,
+            RunError::NotStarted(_) => 5,
+        }
+    }
+}
+
+/// Runs a plan and saves its report.
+///
+/// # Errors
+/// When nothing was begun, or nothing can be kept; see [`RunError`].
+pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result<Finished, RunError> {
+    let (id, dir) = make_dir(plan, &options.reports)?;
+    let begun = Begun::begin(plan, &id).inspect_err(|_| remove_empty(&dir))?;
+    let surroundings = surroundings::look(plan);
+    let mut measured = Measured::nothing(plan);
+    let mut stage = Stage { plan, options, observer, id: &id, dir: &dir, begun: &begun };
+    // A panic anywhere below ends here, after every guard on its way has put its part back.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(&mut measured)));
+    if let Err(panic) = &outcome {
+        let text =
+            panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        measured.ending = Ending::NotStarted;
+        measured.why.push(format!("a mistake of resbench itself: panic: {}", text.unwrap_or_default()));
+    }
+    let clean = begun.finish(&measured, &dir);
+    conclude::conclude(plan, options, &id, &dir, surroundings, measured, clean)
+}
+
+/// The journal and the watchdog: there before anything is started, gone after everything was put back.
+struct Begun {
+    journal: Arc<Journal>,
+    watchdog: Watchdog,
+}
+
+impl Begun {
+    fn begin(plan: &Plan, id: &str) -> Result<Begun, RunError> {
+        let state = journal::state_dir().map_err(RunError::NotStarted)?;
+        let header = Header::new(id, &plan.name, works_on(plan));
+        let journal = Journal::begin(&state, header, &plan.secrets).map_err(|e| match e {
+            BeginError::InTheWay(why) => RunError::NotClean(why),
+            BeginError::Failed(why) => RunError::NotStarted(why),
+        })?;
+        let watchdog = Watchdog::start(journal.path()).map_err(|why| {
+            // Nothing was begun, so nothing is left; a journal that cannot be removed will say so itself.
+            let _ = journal.finish(true, None);
+            RunError::NotStarted(why)
+        })?;
+        Ok(Begun { journal: Arc::new(journal), watchdog })
+    }
+
+    /// Closes the journal. Empty when everything is put back; else what is left, with the cure.
+    fn finish(self, measured: &Measured, dir: &Path) -> Vec<String> {
+        let mut left = measured.left.clone();
+        left.extend(measured.faults.iter().flat_map(|f| f.residue.iter().map(|r| format!("fault {}: {r}", f.name))));
+        let open = self.journal.open_items();
+        for item in open {
+            if !left.iter().any(|l| l.contains(&item)) {
+                left.push(format!("still open: {item}"));
+            }
+        }
+        let path = self.journal.path().display().to_string();
+        match self.journal.finish(left.is_empty(), Some(dir)) {
+            Ok(_) => {}
+            Err(why) => left.push(why),
+        }
+        if let Err(why) = self.watchdog.stop() {
+            left.push(why);
+        }
+        if !left.is_empty() {
+            left.push(format!("to put it back: resbench revert --journal {path}"));
+        }
+        left
+    }
+}
+
+/// What a run works on, so that a second one does not start over an unfinished journal.
+fn works_on(plan: &Plan) -> Vec<String> {
+    let mut targets = Vec::new();
+    if let Some(url) = &plan.target.url {
+        targets.push(format!("url:{}:{}", url.host, url.port));
+    }
+    if plan.platform.is_some() {
+        let path = std::fs::canonicalize(&plan.source.path).unwrap_or_else(|_| plan.source.path.clone());
+        targets.push(format!("local:{}", path.display()));
+    }
+    targets
+}
+
+/// `<reports>/<name>/<time>-<id>/`.
+fn make_dir(plan: &Plan, reports: &Path) -> Result<(String, PathBuf), RunError> {
+    let wall = clock::wall_nanos();
+    let time = jiff::Timestamp::from_nanosecond(wall).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut chance = rng::stream(Seed(wall as u64 ^ u64::from(std::process::id())), "run id");
+    let id = format!("{time}-{:06x}", rng::below(&mut chance, 1 << 24));
+    let dir = reports.join(&plan.name).join(&id);
+    std::fs::create_dir_all(&dir).map_err(|e| {
+        RunError::Usage(format!("{}: {e}: give a folder that can be written with --reports DIR", dir.display()))
+    })?;
+    Ok((id, dir))
+}
+
+fn remove_empty(dir: &Path) {
+    // Only empty folders go; anything else is none of ours.
+    let _ = std::fs::remove_dir(dir);
+    let _ = dir.parent().map(std::fs::remove_dir);
+}
+
+/// What a run brought, as far as it came.
+pub(crate) struct Measured {
+    pub(crate) clock: Clock,
+    pub(crate) ending: Ending,
+    pub(crate) why: Vec<String>,
+    pub(crate) load: Option<LoadResult>,
+    pub(crate) load_end: Offset,
+    pub(crate) faults: Vec<FaultRecord>,
+    pub(crate) probes: Vec<ProbeLog>,
+    pub(crate) events: Vec<PlatformEvent>,
+    pub(crate) replicas: usize,
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) url: Option<Url>,
+    pub(crate) left: Vec<String>,
+    pub(crate) workers: usize,
+    pub(crate) in_flight_max: u64,
+    pub(crate) connections: u64,
+}
+
+impl Measured {
+    fn nothing(plan: &Plan) -> Measured {
+        Measured {
+            clock: Clock::starting_in(Duration::ZERO),
+            ending: Ending::NotStarted,
+            why: Vec::new(),
+            load: None,
+            load_end: Offset::ZERO,
+            faults: Vec::new(),
+            probes: vec![ProbeLog::default(); plan.probes.len()],
+            events: Vec::new(),
+            replicas: 0,
+            endpoint: None,
+            url: plan.target.url.clone(),
+            left: Vec::new(),
+            workers: 0,
+            in_flight_max: 0,
+            connections: 0,
+        }
+    }
+
+    fn not_started(&mut self, why: impl Into<String>) {
+        self.ending = Ending::NotStarted;
+        self.why.push(why.into());
+    }
+}
+
+struct Stage<'a> {
+    plan: &'a Plan,
+    options: &'a RunOptions,
+    observer: &'a dyn Observer,
+    id: &'a str,
+    dir: &'a Path,
+    begun: &'a Begun,
+}
+
+impl Stage<'_> {
+    /// Platform up, load and faults, platform down.
+    fn play(&mut self, measured: &mut Measured) {
+        let (load_cpus, replica_cpus) = match self.plan.platform {
+            Some(_) => split_cpus(&available_cpus()),
+            None => (available_cpus(), Vec::new()),
+        };
+        let local = match self.start_platform(&replica_cpus) {
+            Ok(local) => local.map(Arc::new),
+            Err(error) => {
+                measured.left.extend(error.left);
+                measured.ending = if error.interrupted { Ending::Interrupted } else { Ending::NotStarted };
+                measured.why.push(error.message);
+                return;
+            }
+        };
+        let _down = guard::OnDrop(|| drop(local.as_ref().map(|l| l.stop())));
+        if let Some(local) = &local {
+            let endpoint = local.endpoint();
+            measured.url = Some(Url {
+                tls: false,
+                host: endpoint.address.ip().to_string(),
+                port: endpoint.address.port(),
+                path: self.plan.target.path.clone(),
+            });
+            measured.endpoint = Some(endpoint);
+            measured.replicas = local.list().len();
+        }
+        self.load_and_faults(measured, local.as_ref(), &load_cpus);
+        if let Some(local) = &local {
+            self.observer.stage("stopping replicas");
+            measured.left.extend(local.stop());
+            measured.events = local.events();
+        }
+    }
+
+    fn start_platform(&self, replica_cpus: &[usize]) -> Result<Option<Local>, crate::platform::local::StartError> {
+        let Some(Platform::Local(platform)) = &self.plan.platform else { return Ok(None) };
+        let with_views = self.plan.faults.iter().any(|f| f.kind.needs_volume_view());
+        self.observer.stage(&format!("starting {} replicas", platform.replicas));
+        Local::start(LocalOptions {
+            plan: platform,
+            dir: &self.plan.source.dir,
+            run_dir: self.dir,
+            run_id: self.id,
+            clock: Clock::starting_in(Duration::ZERO),
+            seed: self.plan.seed,
+            ledger: self.begun.journal.clone(),
+            volume_views: with_views.then_some(mount_view),
+            replica_cpus: replica_cpus.to_vec(),
+            stop: &|| self.options.stop.stopped(),
+        })
+        .map(Some)
+    }
+
+    fn load_and_faults(&self, measured: &mut Measured, local: Option<&Arc<Local>>, load_cpus: &[usize]) {
+        let Some(url) = measured.url.clone() else {
+            return measured.not_started("there is neither a url nor a platform");
+        };
+        let prober = Prober::new(self.plan, url.clone());
+        let resolved = match Resolved::new(&url.host, url.port) {
+            Ok(resolved) => resolved,
+            Err(why) => return measured.not_started(why),
+        };
+        let session = if url.tls { tls::client(&url.host, self.plan.target.ca.as_deref()).map(Some) } else { Ok(None) };
+        let session = match session {
+            Ok(session) => session,
+            Err(why) => return measured.not_started(why),
+        };
+        self.observer.stage("checking the steady state");
+        let before = prober.reachable().and_then(|()| prober.steady(When::Before, &measured.clock));
+        measured.probes = prober.logs();
+        if let Err(why) = before {
+            return measured.not_started(format!("the steady state does not hold: {why}"));
+        }
+        let workers = if local.is_some() { load_cpus.len().max(1) } else { available_cpus().len() }.min(WORKERS_MAX);
+        let bodies = RequestBodies::encode(self.plan);
+        let job = Arc::new(Job {
+            requests: WireRequests::build(&self.plan.target, &url, &bodies),
+            bodies,
+            checker: Checker::new(&self.plan.target),
+            plan: Arc::new(self.plan.clone()),
+            resolved,
+            tls: session,
+            late_limit_ns: engine::late_limit(self.plan).as_nanos() as u64,
+        });
+        surroundings::raise_file_limit();
+        let clock = Clock::starting_in(LEAD + prepare_time(self.plan));
+        let faults = match self.prepare_faults(clock, local) {
+            Ok(faults) => faults,
+            Err(why) => return measured.not_started(why),
+        };
+        if let Some(local) = local {
+            local.set_clock(clock);
+        }
+        measured.clock = clock;
+        measured.workers = workers;
+        let shared = Arc::new(Shared::new(self.plan, workers));
+        // Only on a platform of ours are CPUs set apart; elsewhere the system knows better.
+        let pinned = if local.is_some() && self.plan_has_own_cpus(load_cpus) { load_cpus } else { &[] };
+        let load = Engine::start(job, shared.clone(), clock, pinned, self.dir.join("slots.tmp"));
+        self.observer.armed(&clock);
+        let ran = self.run_together(clock, &shared, load, faults, local, &prober);
+        measured.ending = ran.ending;
+        measured.why.extend(ran.why);
+        measured.faults = ran.faults;
+        measured.load_end = shared.load_end();
+        measured.in_flight_max = shared.in_flight_max();
+        measured.connections = shared.connections();
+        match ran.load {
+            Ok(load) => measured.load = Some(load),
+            Err(e) => measured.not_started(format!("records could not be kept: {e}")),
+        }
+        self.ask_after(&prober, &clock);
+        measured.probes = prober.logs();
+    }
+
+    fn plan_has_own_cpus(&self, load_cpus: &[usize]) -> bool {
+        load_cpus.len() < available_cpus().len()
+    }
+
+    fn prepare_faults(&self, clock: Clock, local: Option<&Arc<Local>>) -> Result<PreparedFaults, String> {
+        let cx = InjectorContext {
+            seed: self.plan.seed,
+            clock,
+            replicas: local.map(|l| l.clone() as Arc<dyn Replicas>),
+            stop: self.options.stop.clone(),
+            ledger: self.begun.journal.clone(),
+            dir: self.plan.source.dir.clone(),
+        };
+        fault::prepare(self.plan, &cx)
+    }
+
+    /// Load, faults, probes and the watch over them, until all have ended.
+    fn run_together(
+        &self,
+        clock: Clock,
+        shared: &Shared,
+        load: Engine,
+        prepared: PreparedFaults,
+        local: Option<&Arc<Local>>,
+        prober: &Prober<'_>,
+    ) -> Ran {
+        let stop = &self.options.stop;
+        let observer = Watch { plan: self.plan, shared, observer: self.observer };
+        let unsteady = AtomicBool::new(false);
+        let cx = FaultContext {
+            plan: self.plan,
+            clock,
+            replicas: local.map(|l| l.clone() as Arc<dyn Replicas>),
+            journal: &self.begun.journal,
+            stop,
+            observer: &observer,
+            check_probe: &|name| prober.passes(name),
+            before_first: &|| {
+                prober.steady(When::BeforeFault, &clock).inspect_err(|_| unsteady.store(true, Ordering::Release))
+            },
+        };
+        std::thread::scope(|scope| {
+            // Should this thread panic, the others must end, or the scope would wait for ever.
+            let _end = guard::OnDrop(|| {
+                stop_if_panicking(stop);
+            });
+            let faults = scope.spawn(|| run_faults(&cx, prepared));
+            for (index, probe) in self.plan.probes.iter().enumerate() {
+                if let Some(every) = probe.during {
+                    scope.spawn(move || self.ask_during(prober, index, every, clock, shared));
+                }
+            }
+            let mut watch = guard::SafetyWatch::new(&self.plan.safety);
+            let mut ending = Ending::Completed;
+            let mut why = Vec::new();
+            while !load.is_over() || !faults.is_finished() {
+                let (live, latency) = load.live();
+                let now = clock.now();
+                self.observer.progress(&Progress { now, live, latency });
+                if let Some(reason) = (ending == Ending::Completed).then(|| watch.look(now, &live)).flatten() {
+                    ending = Ending::SafetyStop;
+                    self.observer.event(now, &reason);
+                    why.push(reason);
+                    stop.stop();
+                }
+                if stop.stopped() && !shared.stopped() && !load.is_over() {
+                    if ending == Ending::Completed {
+                        ending = Ending::Interrupted;
+                        why.push("stopped by a signal".to_owned());
+                    }
+                    shared.stop_load(now);
+                }
+                if unsteady.load(Ordering::Acquire) {
+                    shared.stop_load(now);
+                }
+                clock::sleep(LOOK);
+            }
+            let outcome = faults.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if let Some(lost) = outcome.steady_state_lost {
+                ending = Ending::NotStarted;
+                why.push(lost);
+            }
+            Ran { ending, why, faults: outcome.records, load: load.finish() }
+        })
+    }
+
+    fn ask_during(&self, prober: &Prober<'_>, index: usize, every: Duration, clock: Clock, shared: &Shared) {
+        let mut next = Offset::ZERO + every;
+        while next < shared.load_end() {
+            if self.options.stop.wait_until(&clock, next) || shared.stopped() {
+                return;
+            }
+            let asked = prober.ask(index, When::During, &clock);
+            if !asked.ok {
+                self.observer
+                    .event(clock.now(), &format!("probe {} fails: {}", self.plan.probes[index].name, asked.detail));
+            }
+            // From the grid, and never two at once after a slow answer.
+            let behind = clock.now().since(next).as_nanos() / every.as_nanos().max(1);
+            next = next + every * (behind as u32 + 1);
+        }
+    }
+
+    fn ask_after(&self, prober: &Prober<'_>, clock: &Clock) {
+        if self.options.stop.stopped() {
+            return;
+        }
+        for (index, _) in self.plan.probes.iter().enumerate().filter(|(_, p)| p.after) {
+            prober.ask(index, When::After, clock);
+        }
+    }
+}
+
+struct Ran {
+    ending: Ending,
+    why: Vec<String>,
+    faults: Vec<FaultRecord>,
+    load: std::io::Result<LoadResult>,
+}
+
+fn stop_if_panicking(stop: &StopSignal) {
+    if std::thread::panicking() {
+        stop.stop();
+    }
+}
+
+/// Room for probes that are asked just before a fault that comes early.
+fn prepare_time(plan: &Plan) -> Duration {
+    let early = plan
+        .faults
+        .iter()
+        .any(|f| f.at < Offset::from(Duration::from_secs(1)) && matches!(f.kind, FaultKind::Command { .. }));
+    if early { Duration::from_secs(1) } else { Duration::ZERO }
+}
+
+fn mount_view(volume: &Path, on: &Path) -> Result<MountedVolume, String> {
+    let view = VolumeView::mount(volume, on)?;
+    Ok(MountedVolume { control: view.control(), unmount: Box::new(move || view.unmount()) })
+}
+
+/// Cuts slots where faults begin and end, and tells the user.
+struct Watch<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    observer: &'a dyn Observer,
+}
+
+impl FaultObserver for Watch<'_> {
+    fn applied(&self, fault: usize, at: Offset, targets: &[TargetRef]) {
+        self.shared.cuts.add(at);
+        let fault = &self.plan.faults[fault];
+        let hit: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        self.observer.event(at, &format!("fault {} ({}) is on: {}", fault.name, fault.kind.word(), hit.join(", ")));
+    }
+
+    fn reverted(&self, fault: usize, at: Offset) {
+        self.shared.cuts.add(at);
+        self.observer.event(at, &format!("fault {} is off", self.plan.faults[fault].name));
+    }
+
+    fn not_applied(&self, fault: usize, reason: &str) {
+        let name = &self.plan.faults[fault].name;
+        self.observer.event(self.plan.faults[fault].at, &format!("fault {name} was not applied: {reason}"));
+    }
+}
