@@ -680,8 +680,11 @@ impl Pipe {
                 self.done = true;
                 match end {
                     SourceEnd::Rst => Err(Broken::Source),
-                    // Not connected any more: then the other direction tells.
-                    SourceEnd::Fin => Ok(drop(Pin::new(sink).poll_shutdown(cx))),
+                    SourceEnd::Fin => {
+                        // It fails when the sink is not connected any more: then the other direction tells.
+                        let _ = Pin::new(sink).poll_shutdown(cx);
+                        Ok(())
+                    }
                 }
             }
             _ => Ok(()),

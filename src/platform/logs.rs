@@ -18,6 +18,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::process::pin_thread;
+
 /// Largest size of one log file, in bytes.
 pub const FILE_LIMIT: u64 = 1024 * 1024;
 /// What is kept in memory of each log, in bytes.
@@ -41,16 +43,20 @@ struct Shared {
 }
 
 impl Logs {
-    /// Makes the folder and starts the thread.
+    /// Makes the folder and starts the thread, on these CPUs (none means all).
     ///
     /// # Errors
     /// When the folder cannot be made, or the system gives no thread.
-    pub fn start(dir: &Path) -> Result<Logs, String> {
+    pub fn start(dir: &Path, cpus: &[usize]) -> Result<Logs, String> {
         fs::create_dir_all(dir).map_err(|e| format!("folder for logs {}: {e}", dir.display()))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| format!("eventfd: {e}"))?;
         let shared = Arc::new(Shared { logs: Mutex::default(), wake, stop: AtomicBool::new(false) });
-        let of_thread = shared.clone();
-        let thread = thread::Builder::new().name("logs".into()).spawn(move || of_thread.carry());
+        let (of_thread, cpus) = (shared.clone(), cpus.to_vec());
+        let carry = move || {
+            pin_thread(&cpus);
+            of_thread.carry();
+        };
+        let thread = thread::Builder::new().name("logs".into()).spawn(carry);
         let thread = thread.map_err(|e| format!("thread for logs: {e}"))?;
         Ok(Logs { dir: dir.to_owned(), shared, thread: Some(thread) })
     }
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn keeps_the_end_of_an_endless_log_in_bounded_files() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::start(dir.path()).unwrap();
+        let logs = Logs::start(dir.path(), &[]).unwrap();
         let log = logs.open("replica-0").unwrap();
         let mut writer = File::from(log.writer().unwrap());
         for n in 0..400_000u32 {

@@ -72,7 +72,8 @@ pub trait Replicas: Send + Sync {
 
     /// Kills the process group: SIGTERM and up to `grace` first when there is one, then SIGKILL, and waits
     /// (at most 5 s) until the process is gone. The supervisor restarts it by its back-off. Returns the
-    /// victim and the moment at which the kill signal had been sent.
+    /// victim and the moment at which the first signal had been sent; with a grace that is SIGTERM, and the replica
+    /// leaves the rotation then.
     ///
     /// # Errors
     /// When the replica is not running, or the signal could not be sent.
@@ -126,7 +127,7 @@ pub enum LinkEffect {
     /// accepted by the link and go nowhere (never refused). When it ends, held connections are reset, as a
     /// healed partition finds its peers gone.
     Blackhole,
-    /// Reset (RST) open connections at once and new ones as they come.
+    /// Reset (RST) open connections at once and new ones as they come. Both sides, whatever the direction says.
     Reset,
 }
 

@@ -41,7 +41,7 @@ impl Ports {
     ///
     /// # Errors
     /// When no port could be found, or the machine has no loopback network.
-    pub fn next(&mut self) -> Result<SocketAddr, String> {
+    pub fn find(&mut self) -> Result<SocketAddr, String> {
         self.given = self.given.checked_add(1).filter(|n| *n < 255).ok_or("more than 254 local processes")?;
         let host = Ipv4Addr::new(127, self.net[0], self.net[1], self.given);
         free_port(host, self.first)
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn every_address_is_another_one() {
         let (mut one, mut two) = (Ports::new(), Ports::new());
-        let mut all: Vec<SocketAddr> = (0..5).flat_map(|_| [one.next().unwrap(), two.next().unwrap()]).collect();
+        let mut all: Vec<SocketAddr> = (0..5).flat_map(|_| [one.find().unwrap(), two.find().unwrap()]).collect();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 10);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn passes_by_a_port_that_somebody_listens_on() {
-        let address = Ports::new().next().unwrap();
+        let address = Ports::new().find().unwrap();
         assert_eq!(taken(address), None);
         // On every address of the machine, as a careless program does.
         let _other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).unwrap();

@@ -68,7 +68,7 @@ fn silent(stream: &mut TcpStream) -> bool {
 #[test]
 fn spreads_connections_over_those_in_rotation_only() {
     let (link, addresses) = echo(3);
-    let mut ask_once = || ask(&mut connect(&link), "hello").unwrap();
+    let ask_once = || ask(&mut connect(&link), "hello").unwrap();
     let mut seen: Vec<String> = (0..60).map(|_| ask_once()).collect();
     seen.sort();
     seen.dedup();

@@ -190,8 +190,8 @@ impl Local {
     fn prepare(options: &LocalOptions<'_>) -> Result<Local, String> {
         raise_file_limit();
         let plan = options.plan;
-        let logs = Logs::start(&options.run_dir.join("logs"))?;
         let (seed, cpus) = (options.seed, &options.replica_cpus);
+        let logs = Logs::start(&options.run_dir.join("logs"), cpus)?;
         let service = Link::start("service", seed, cpus)?;
         let links = plan.dependencies.iter().map(|d| Link::start(&d.name, seed, cpus));
         let links: Vec<Link> = links.collect::<Result<_, _>>()?;
@@ -208,9 +208,13 @@ impl Local {
         let units = units.make()?;
         let (d, r) = (plan.dependencies.len(), plan.replicas as usize);
         let core = Arc::new(Core::new(units, options.clock, options.ledger.clone())?);
-        let pollers = Pollers::start(core.clone())?;
-        let of_thread = core.clone();
-        let supervisor = thread::Builder::new().name("supervisor".into()).spawn(move || of_thread.supervise());
+        let pollers = Pollers::start(core.clone(), cpus)?;
+        let (of_thread, of_cpus) = (core.clone(), cpus.clone());
+        let supervise = move || {
+            process::pin_thread(&of_cpus);
+            of_thread.supervise();
+        };
+        let supervisor = thread::Builder::new().name("supervisor".into()).spawn(supervise);
         let supervisor = supervisor.map_err(|e| format!("thread for the supervisor: {e}"))?;
         let names = plan.dependencies.iter().map(|d| Some(d.name.clone()));
         let controls = names.zip(links.iter().map(Link::control)).chain([(None, service.control())]).collect();
@@ -469,7 +473,7 @@ impl Units<'_> {
         let linked: BTreeMap<String, SocketAddr> = names.zip(self.links.iter().map(Link::address)).collect();
         let mut units = Vec::new();
         for (d, link) in plan.dependencies.iter().zip(self.links) {
-            let address = ports.next()?;
+            let address = ports.find()?;
             let words = Words { address, replica: None, volume: None, dependencies: &linked };
             let unit = self.unit(&format!("dependency {}", d.name), &d.command, &d.env, &words)?;
             units.push(Unit { ready: Some(d.ready.clone()), rotation: Some(link.rotation()), ..unit });
@@ -480,7 +484,7 @@ impl Units<'_> {
             units.push(self.unit(&format!("init of {}", d.name), &d.init, &d.env, &words)?);
         }
         for replica in 0..plan.replicas {
-            let address = ports.next()?;
+            let address = ports.find()?;
             let view = self.views.map(|dir| view_of(dir, replica));
             let volume = view.as_ref().or(plan.volume.as_ref()).map(|path| path.to_string_lossy());
             let words = Words { address, replica: Some(replica), volume: volume.as_deref(), dependencies: &linked };

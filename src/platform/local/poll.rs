@@ -15,6 +15,7 @@ use super::supervisor::Core;
 use crate::clock::monotonic_nanos;
 use crate::plan::Ready;
 use crate::platform::get::{get, get_once};
+use crate::platform::process::pin_thread;
 
 /// Limit on one poll: the default `timeoutSeconds` of Kubernetes probes.
 const POLL_LIMIT: Duration = Duration::from_secs(1);
@@ -32,12 +33,13 @@ pub(super) struct Pollers {
 }
 
 impl Pollers {
-    pub(super) fn start(core: Arc<Core>) -> Result<Pollers, String> {
+    pub(super) fn start(core: Arc<Core>, cpus: &[usize]) -> Result<Pollers, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("readiness polls: {e}"))?;
         let stop = Arc::new(Notify::new());
-        let of_thread = stop.clone();
+        let (of_thread, cpus) = (stop.clone(), cpus.to_vec());
         let work = move || {
+            pin_thread(&cpus);
             runtime.block_on(async {
                 for (unit, it) in core.units.iter().enumerate() {
                     if let Some(ready) = it.ready.clone() {

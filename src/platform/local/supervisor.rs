@@ -32,6 +32,7 @@ use crate::units::Offset;
 /// Longest restart delay, and the time up after which the delay is forgotten: those of Kubernetes' CrashLoopBackOff.
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 /// Between SIGTERM and SIGKILL at the end.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// A kill must have worked by then.
@@ -471,7 +472,8 @@ impl Status {
         if now.saturating_sub(self.started_at) >= FORGIVEN_AFTER.as_nanos() as u64 && self.starts > 0 {
             self.delay = unit.restart_delay;
         }
-        self.start_at = Some(now + self.delay.as_nanos() as u64);
+        // Without any delay a program that is missing would be looked for without end.
+        self.start_at = Some(now + self.delay.max(SHORTEST_DELAY).as_nanos() as u64);
         self.delay = (self.delay * 2).min(LONGEST_DELAY.max(unit.restart_delay));
     }
 }
@@ -493,7 +495,7 @@ mod tests {
     #[test]
     fn the_delay_doubles_up_to_five_minutes_and_is_forgotten_after_ten_up() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs::start(dir.path()).unwrap();
+        let logs = Logs::start(dir.path(), &[]).unwrap();
         let unit = Unit {
             name: "replica 0".into(),
             replica: Some(0),
