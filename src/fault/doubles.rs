@@ -38,6 +38,7 @@ pub(super) fn plan(faults: Vec<FaultPlan>, end_ms: u64) -> Plan {
     let target = Target {
         protocol: Protocol::Http,
         url: None,
+        path: "/".into(),
         headers: vec![],
         ca: None,
         method: "GET".into(),

@@ -155,8 +155,13 @@ mod tests {
         let head =
             Head { tool_version: "0.1.0", scenario: "pod-kill", run: "a\nb", started_at: "2026-11-22T07:17:49.123Z" };
         let intervals = parts.iter().enumerate();
-        let intervals =
-            intervals.map(|(n, (ok, failed))| Interval { start_s: n as f64, len_s: 1.0, phase, ok, failed });
+        let intervals = intervals.map(|(n, (ok, failed))| Interval {
+            start_s: n as f64,
+            len_s: 1.0,
+            phase,
+            ok: ok.clone(),
+            failed: failed.clone(),
+        });
         let mut out = vec![];
         write(&mut out, &head, intervals).map(|()| out)
     }

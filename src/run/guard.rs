@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::units::Ratio;
 
-    fn watch() -> SafetyWatch {
+    fn watch_of_five() -> SafetyWatch {
         SafetyWatch::new(&Safety {
             max_targets: 1,
             abort_below: Ratio::new(0.5).unwrap(),
@@ -84,7 +84,7 @@ mod tests {
 
     /// Feeds ten looks a second; `good` says how many of 100 arrivals a second are good.
     fn stops_after(good: impl Fn(u64) -> u64, seconds: u64) -> Option<u64> {
-        let mut watch = watch();
+        let mut watch = watch_of_five();
         let mut live = Live::default();
         for tick in 0..seconds * 10 {
             live.planned += 10;
@@ -108,14 +108,14 @@ mod tests {
 
     #[test]
     fn silence_is_bad_and_emptiness_is_nothing() {
-        let mut watch = watch();
+        let mut watch = watch_of_five();
         let mut live = Live::default();
         let silent = (0..100u64).find(|tick| {
             live.planned += 10;
             watch.look(Offset::from(Duration::from_millis(tick * 100)), &live).is_some()
         });
         assert!(silent.is_some(), "a service that answers nothing is stopped");
-        let mut idle = super::tests::watch();
+        let mut idle = watch_of_five();
         assert!(
             (0..200u64).all(|t| idle.look(Offset::from(Duration::from_millis(t * 100)), &Live::default()).is_none())
         );
