@@ -1,0 +1,187 @@
+//! `windows.csv` and `phases.csv`: one row per second and phase, and per phase or span.
+//!
+//! Columns of windows begin with `due_` or `done_` by which time they count. An infinite percentile is `inf`, a
+//! missing one is empty. Text that a spreadsheet would run as a formula is defused with a leading `'`.
+
+use std::collections::BTreeSet;
+
+use crate::outcome::ErrorClass;
+use crate::report::model::{Percentiles, Report, SpanReport, WindowReport};
+
+/// One row per second and phase.
+pub(super) fn windows(report: &Report) -> Vec<u8> {
+    let classes = classes(report.windows.iter().flat_map(|w| w.due_errors.keys()));
+    let mut table = Table::new();
+    let head = "start_at_s duration_s phase due_planned due_ok due_good due_failed due_shed due_p50_us due_p95_us \
+                due_p99_us due_max_ok_us due_lag_p99_us done_ok done_failed in_flight_max replicas_ready";
+    table.row(head.split(' ').map(str::to_owned).chain(classes.iter().map(|c| format!("due_errors_{}", text(c)))));
+    for w in &report.windows {
+        table.row(window(w).into_iter().chain(errors(&classes, &w.due_errors)));
+    }
+    table.finish()
+}
+
+/// One row per phase, then one per span.
+pub(super) fn phases(report: &Report) -> Vec<u8> {
+    let all = || report.phases.iter().chain(&report.spans);
+    let classes = classes(all().flat_map(|s| s.errors.keys()));
+    let mut table = Table::new();
+    let head = "name start_at_s duration_s measured closed_loop planned sent ok shed altered offered_rps throughput_rps \
+                error_rate kept_up accuracy fallback_rate";
+    let times = ["latency", "latency_ok", "service", "connect", "lag"];
+    let columns = ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us"];
+    let times = times.iter().flat_map(|t| columns.iter().map(move |c| format!("{t}_{c}")));
+    let errors_head = classes.iter().map(|c| format!("errors_{}", text(c)));
+    table.row(head.split(' ').map(str::to_owned).chain(times).chain(errors_head));
+    for span in all() {
+        table.row(phase(span).into_iter().chain(errors(&classes, &span.errors)));
+    }
+    table.finish()
+}
+
+fn window(w: &WindowReport) -> Vec<String> {
+    let endless = |us: Option<f64>| if w.due_planned > 0 { infinite(us) } else { maybe(us) };
+    vec![
+        number(w.start_at_s),
+        number(w.duration_s),
+        text(&w.phase),
+        w.due_planned.to_string(),
+        w.due_ok.to_string(),
+        w.due_good.to_string(),
+        w.due_failed.to_string(),
+        w.due_shed.to_string(),
+        endless(w.due_p50_us),
+        endless(w.due_p95_us),
+        endless(w.due_p99_us),
+        maybe(w.due_max_ok_us),
+        maybe(w.due_lag_p99_us),
+        w.done_ok.to_string(),
+        w.done_failed.to_string(),
+        w.in_flight_max.to_string(),
+        w.replicas_ready.map(|n| n.to_string()).unwrap_or_default(),
+    ]
+}
+
+fn phase(s: &SpanReport) -> Vec<String> {
+    let mut row = vec![
+        text(&s.name),
+        number(s.start_at_s),
+        number(s.duration_s),
+        s.measured.to_string(),
+        s.closed_loop.to_string(),
+        s.planned.to_string(),
+        s.sent.to_string(),
+        s.ok.to_string(),
+        s.shed.to_string(),
+        s.altered.to_string(),
+        number(s.offered_rps),
+        number(s.throughput_rps),
+        maybe(s.error_rate),
+        s.kept_up.to_string(),
+        maybe(s.quality.accuracy),
+        maybe(s.quality.fallback_rate),
+    ];
+    row.extend(percentiles(&s.latency_us, s.planned > 0));
+    for finite in [&s.latency_ok_us, &s.service_us, &s.connect_us, &s.lag_us] {
+        row.extend(percentiles(finite, false));
+    }
+    row
+}
+
+fn percentiles(p: &Percentiles, endless: bool) -> Vec<String> {
+    let quantile = |us| if endless { infinite(us) } else { maybe(us) };
+    vec![
+        p.n.to_string(),
+        quantile(p.p50),
+        quantile(p.p90),
+        quantile(p.p95),
+        quantile(p.p99),
+        quantile(p.p99_9),
+        quantile(p.max),
+        // The mean is of finite values only, so that it is missing rather than infinite.
+        maybe(p.mean),
+    ]
+}
+
+/// Error classes as columns: the known ones in the order of reports, then whatever else occurred.
+fn classes<'a>(seen: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let known: Vec<String> = ErrorClass::ALL.iter().map(|c| c.word().to_owned()).collect();
+    let others: BTreeSet<&String> = seen.filter(|c| !known.contains(c)).collect();
+    let others: Vec<String> = others.into_iter().cloned().collect();
+    [known, others].concat()
+}
+
+fn errors<'a>(
+    classes: &'a [String],
+    counts: &'a std::collections::BTreeMap<String, u64>,
+) -> impl Iterator<Item = String> + 'a {
+    classes.iter().map(|c| counts.get(c).copied().unwrap_or(0).to_string())
+}
+
+fn number(x: f64) -> String {
+    // Adding zero turns −0 into 0; the shortest digits that read back to the same value are Rust's own.
+    format!("{}", x + 0.0)
+}
+
+fn maybe(x: Option<f64>) -> String {
+    x.map(number).unwrap_or_default()
+}
+
+fn infinite(x: Option<f64>) -> String {
+    x.map_or("inf".into(), number)
+}
+
+/// A text cell that no spreadsheet takes for a formula.
+fn text(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell.to_owned() }
+}
+
+/// The csv crate, writing to memory.
+struct Table(csv::Writer<Vec<u8>>);
+
+impl Table {
+    fn new() -> Table {
+        Table(csv::Writer::from_writer(vec![]))
+    }
+
+    fn row(&mut self, cells: impl Iterator<Item = String>) {
+        self.0.write_record(cells).expect("every row has the columns of its head, and memory takes it");
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.0.into_inner().expect("flushing to memory cannot fail")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_those_of_the_model() {
+        let report = Report { windows: vec![WindowReport::default()], ..Report::default() };
+        let bytes = windows(&report);
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        let json = serde_json::to_value(WindowReport::default()).unwrap();
+        for key in json.as_object().unwrap().keys().filter(|k| *k != "due_errors") {
+            assert!(head.contains(key), "{key} is missing in {head:?}");
+        }
+        assert_eq!(reader.records().count(), 1);
+    }
+
+    #[test]
+    fn infinite_and_missing_are_told_apart() {
+        let w = |due_planned| WindowReport { due_planned, ..WindowReport::default() };
+        assert_eq!(window(&w(1))[8], "inf");
+        assert_eq!(window(&w(0))[8], "");
+    }
+
+    #[test]
+    fn formulas_are_defused() {
+        for evil in ["=1+1", "+1", "-1", "@a", "\t=1"] {
+            assert_eq!(text(evil), format!("'{evil}"));
+        }
+        assert_eq!(text("baseline"), "baseline");
+    }
+}

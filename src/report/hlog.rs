@@ -1,0 +1,199 @@
+//! `latency.hlog`: HdrHistogram's interval log, one line per interval and tag, readable by the Java, Python and Rust tools.
+//!
+//! Values are nanoseconds, maxima are printed in milliseconds. Each interval has an untagged total line, then
+//! `phase:NAME.ok` and `phase:NAME.failed` where there is something to say. Shed requests have no latency and
+//! are not in it.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+};
+use jiff::Timestamp;
+
+use crate::hist::{DIGITS, HIGHEST_NS, Hist, LOWEST_NS};
+
+/// What stands in the head of the log.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// Version of the tool.
+    pub tool_version: &'a str,
+    /// Name of the scenario.
+    pub scenario: &'a str,
+    /// Id of the run.
+    pub run: &'a str,
+    /// Wall-clock time at offset zero, RFC 3339.
+    pub started_at: &'a str,
+}
+
+/// One interval of one phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval<'a> {
+    /// First instant, seconds since the start of the run.
+    pub start_s: f64,
+    /// Length, seconds.
+    pub len_s: f64,
+    /// Name of the phase; names hold no comma, space or newline.
+    pub phase: &'a str,
+    /// Latency of good answers.
+    pub ok: &'a Hist,
+    /// Latency of failed requests.
+    pub failed: &'a Hist,
+}
+
+/// Writes a whole log.
+///
+/// # Errors
+/// `InvalidInput` when `started_at` is no RFC 3339 time or a phase name cannot be a tag; else what `out` says.
+pub fn write<'a>(
+    out: &mut impl Write,
+    head: &Head<'_>,
+    intervals: impl Iterator<Item = Interval<'a>>,
+) -> io::Result<()> {
+    let started = started(head.started_at)?;
+    // The crate writes neither version nor legend nor human time, and its own head would come after the legend's
+    // place; so the head is ours, and the lines are its own.
+    let seconds = started.as_millisecond() as f64 / 1e3;
+    writeln!(out, "#{}", banner(head))?;
+    writeln!(out, "#[Histogram log format version 1.3]")?;
+    writeln!(
+        out,
+        "#[StartTime: {seconds:.3} (seconds since epoch), {}]",
+        started.strftime("%a %b %d %H:%M:%S UTC %Y")
+    )?;
+    writeln!(out, "#[BaseTime: {seconds:.3} (seconds since epoch)]")?;
+    writeln!(out, "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"")?;
+    let mut serializer = V2DeflateSerializer::new();
+    let mut log = IntervalLogWriterBuilder::new().with_max_value_divisor(1e6).begin_log_with(out, &mut serializer)?;
+    let mut scratch = fixed();
+    for interval in intervals {
+        one(&mut log, &mut scratch, &interval)?;
+    }
+    Ok(())
+}
+
+fn one<W: Write>(
+    log: &mut IntervalLogWriter<'_, '_, W, V2DeflateSerializer>,
+    scratch: &mut Histogram<u64>,
+    interval: &Interval<'_>,
+) -> io::Result<()> {
+    let length = |s: f64| Duration::try_from_secs_f64(s).map_err(|e| invalid(format!("interval at {s} s: {e}")));
+    let (start, len) = (length(interval.start_s)?, length(interval.len_s)?);
+    let names = ["ok", "failed"].map(|outcome| format!("phase:{}.{outcome}", interval.phase));
+    let [ok, failed] = [(&names[0], interval.ok), (&names[1], interval.failed)];
+    let total: [(Option<&String>, &[&Hist]); 3] =
+        [(None, &[ok.1, failed.1]), (Some(ok.0), &[ok.1]), (Some(failed.0), &[failed.1])];
+    for (name, parts) in total {
+        if name.is_some() && parts.iter().all(|h| h.count() == 0) {
+            continue;
+        }
+        let tag = match name {
+            None => None,
+            Some(name) => Some(Tag::new(name).ok_or_else(|| invalid(format!("phase name `{name}` cannot be a tag")))?),
+        };
+        scratch.reset();
+        parts.iter().try_for_each(|h| scratch.add(h.inner())).map_err(|e| invalid(e.to_string()))?;
+        log.write_histogram(&*scratch, start, len, tag).map_err(|e| match e {
+            IntervalLogWriterError::IoError(e) => e,
+            IntervalLogWriterError::SerializeError(e) => invalid(format!("histogram: {e}")),
+        })?;
+    }
+    Ok(())
+}
+
+/// The bounds that every line of the log has, so that readers may add any two: 1 µs to 1 h, three digits.
+fn fixed() -> Histogram<u64> {
+    Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("constant bounds are valid")
+}
+
+fn started(text: &str) -> io::Result<Timestamp> {
+    text.parse().map_err(|e| invalid(format!("start of the run `{text}`: {e}")))
+}
+
+fn banner(head: &Head<'_>) -> String {
+    let clean = super::format::clean;
+    format!("[resbench {} scenario={} run={}]", clean(head.tool_version), clean(head.scenario), clean(head.run))
+}
+
+fn invalid(words: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base64::Engine as _;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+
+    /// Tag → everything under it; untagged lines have the key "".
+    fn read(log: &[u8]) -> BTreeMap<String, Histogram<u64>> {
+        let mut merged: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
+        for entry in IntervalLogIterator::new(log) {
+            let LogEntry::Interval(line) = entry.expect("a line of the format") else { continue };
+            let tag = line.tag().map(|t| t.as_str().to_owned()).unwrap_or_default();
+            let bytes = base64::engine::general_purpose::STANDARD.decode(line.encoded_histogram()).unwrap();
+            let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            merged.entry(tag).or_insert_with(fixed).add(&histogram).unwrap();
+        }
+        merged
+    }
+
+    fn hist(values: impl IntoIterator<Item = u64>) -> Hist {
+        let mut hist = Hist::new();
+        values.into_iter().for_each(|v| hist.record(v));
+        hist
+    }
+
+    fn log(phase: &str, parts: &[(Hist, Hist)]) -> io::Result<Vec<u8>> {
+        let head =
+            Head { tool_version: "0.1.0", scenario: "pod-kill", run: "a\nb", started_at: "2026-11-22T07:17:49.123Z" };
+        let intervals = parts.iter().enumerate();
+        let intervals =
+            intervals.map(|(n, (ok, failed))| Interval { start_s: n as f64, len_s: 1.0, phase, ok, failed });
+        let mut out = vec![];
+        write(&mut out, &head, intervals).map(|()| out)
+    }
+
+    #[test]
+    fn the_head_is_that_of_the_java_writer() {
+        let text = String::from_utf8(log("fault", &[]).unwrap()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "#[resbench 0.1.0 scenario=pod-kill run=a b]");
+        assert_eq!(lines[1], "#[Histogram log format version 1.3]");
+        assert_eq!(lines[2], "#[StartTime: 1795331869.123 (seconds since epoch), Sun Nov 22 07:17:49 UTC 2026]");
+        assert_eq!(lines[3], "#[BaseTime: 1795331869.123 (seconds since epoch)]");
+        assert!(lines[4].starts_with("\"StartTimestamp\","));
+        assert_eq!(lines[5], "#[MaxValueDivisor: 1000000.000]");
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_totals_are_sums() {
+        let parts = [
+            (hist((1..=500).map(|n| n * 20_000)), hist([])),
+            (hist((1..=400).map(|n| n * 30_000)), hist((1..=90).map(|_| 1_000_000_000))),
+        ];
+        let bytes = log("fault", &parts).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains("\nTag=phase:fault.ok,1.000,1.000,12.") && text.contains(",HISTFAAA"), "{text}");
+        assert_eq!(text.matches("phase:fault.failed").count(), 1, "an empty one is left out");
+        let read = read(&bytes);
+        let counts: Vec<(&str, u64)> = read.iter().map(|(tag, h)| (tag.as_str(), h.len())).collect();
+        assert_eq!(counts, [("", 990), ("phase:fault.failed", 90), ("phase:fault.ok", 900)]);
+        let mut whole = parts[0].0.clone();
+        whole.merge(&parts[1].0);
+        assert_eq!(read["phase:fault.ok"].value_at_quantile(0.99), whole.inner().value_at_quantile(0.99));
+    }
+
+    #[test]
+    fn names_that_would_break_a_line_are_refused() {
+        let error = log("two words", &[(hist([1_000]), hist([]))]).unwrap_err();
+        assert!(error.to_string().contains("cannot be a tag"), "{error}");
+    }
+}

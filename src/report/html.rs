@@ -1,0 +1,600 @@
+//! `report.html`: one file that opens from disk, without network, readable without scripts and on paper.
+//!
+//! The words come from `story.rs`, the pictures from `charts/`; this file puts numbers into tables and the template
+//! (`templates/`) around them. askama escapes everything that is not marked safe; safe are only our own style sheet, our
+//! script, the SVG of `charts/` (which escapes its words itself) and JSON without `<`.
+
+use askama::Template;
+use serde_json::json;
+
+use super::charts::columns::{Column, end_s, join, width_s};
+use super::charts::ink::{Ink, dark_rules};
+use super::charts::{Chart, escape, timeline};
+use super::format::{
+    NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_percent, maybe_s, maybe_us, objective_bound,
+    objective_place, objective_value, percent, rate, short, time_s, time_us,
+};
+use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
+use super::story::tell;
+
+/// Rows of a table; the rest is counted.
+const ROWS: usize = 200;
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page {
+    word: &'static str,
+    verdict: &'static str,
+    icon: &'static str,
+    name: String,
+    lesson: String,
+    meta: Vec<String>,
+    headline: String,
+    facts: Vec<(&'static str, Vec<String>)>,
+    reproduce: String,
+    tiles: Vec<Tile>,
+    first: Vec<Table>,
+    charts: Vec<Inline>,
+    rest: Vec<Table>,
+    version: String,
+    css: &'static str,
+    dark: String,
+    js: &'static str,
+    data: String,
+}
+
+/// One of the big numbers.
+struct Tile {
+    what: &'static str,
+    value: String,
+    note: String,
+}
+
+/// A chart inside the page.
+struct Inline {
+    name: &'static str,
+    title: &'static str,
+    svg: String,
+}
+
+struct Row {
+    class: &'static str,
+    cells: Vec<String>,
+}
+
+struct Table {
+    id: &'static str,
+    title: &'static str,
+    lead: String,
+    caption: String,
+    class: &'static str,
+    /// Heading, and whether the column holds numbers.
+    head: Vec<(&'static str, bool)>,
+    rows: Vec<Row>,
+    left_out: usize,
+}
+
+impl Table {
+    /// `head`: names, those of numbers with a `#` before them.
+    fn new(id: &'static str, title: &'static str, caption: impl Into<String>, head: &[&'static str]) -> Table {
+        let head = head.iter().map(|h| h.strip_prefix('#').map_or((*h, false), |h| (h, true))).collect();
+        Table { id, title, lead: String::new(), caption: caption.into(), class: "", head, rows: vec![], left_out: 0 }
+    }
+
+    fn fill<T>(mut self, items: &[T], row: impl Fn(&T) -> Row) -> Table {
+        self.rows = items.iter().take(ROWS).map(row).collect();
+        self.left_out = items.len().saturating_sub(ROWS);
+        self
+    }
+
+    fn right(&self, index: &usize) -> bool {
+        self.head.get(*index).is_some_and(|(_, number)| *number)
+    }
+}
+
+/// The page.
+pub(super) fn html(report: &Report, charts: &[Chart]) -> String {
+    let story = tell(report);
+    let page = Page {
+        word: report.verdict.word(),
+        verdict: match report.verdict {
+            VerdictWord::Met => "Met",
+            VerdictWord::Violated => "Violated",
+            VerdictWord::Inconclusive => "Inconclusive",
+        },
+        icon: icon(report.verdict),
+        name: clean(&report.scenario.name),
+        lesson: short(&report.scenario.lesson, 300),
+        meta: meta(report),
+        headline: story.headline,
+        facts: story.facts,
+        reproduce: short(&report.reproduce, 500),
+        tiles: tiles(report),
+        first: if report.objectives.is_empty() { vec![] } else { vec![objectives(report)] },
+        charts: charts.iter().map(inline).collect(),
+        rest: tables(report),
+        version: clean(&report.tool_version),
+        css: include_str!("../../templates/report.css"),
+        dark: format!("@media screen and (prefers-color-scheme: dark){{{}}}", dark_rules()),
+        js: include_str!("../../templates/report.js"),
+        data: data(report, charts),
+    };
+    let mut page = page.render().expect("writing to a string cannot fail");
+    page.push('\n');
+    page
+}
+
+/// A chart as a file of its own: on white, with a font stack, whole without any style sheet.
+pub(super) fn svg_file(chart: &Chart) -> String {
+    let (width, height) = chart.picture.size();
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif\" role=\"img\">\n\
+         <title>{}</title>\n<desc>{}</desc>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n{}</svg>\n",
+        escape(chart.title),
+        escape(&clean(&chart.description)),
+        Ink::Paper.hex(),
+        chart.picture.svg_body()
+    )
+}
+
+fn inline(chart: &Chart) -> Inline {
+    let (width, height) = chart.picture.size();
+    let name = chart.name;
+    let svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"t-{name} d-{name}\">\n\
+         <title id=\"t-{name}\">{}</title>\n<desc id=\"d-{name}\">{}</desc>\n{}</svg>",
+        escape(chart.title),
+        escape(&clean(&chart.description)),
+        chart.picture.svg_body()
+    );
+    Inline { name, title: chart.title, svg }
+}
+
+/// A shape of its own for each verdict, beside the colour and the word.
+fn icon(verdict: VerdictWord) -> &'static str {
+    match verdict {
+        VerdictWord::Met => {
+            "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.8\" \
+             stroke-linecap=\"round\" stroke-linejoin=\"round\"><circle cx=\"12\" cy=\"12\" r=\"10\"/>\
+             <path d=\"M7 12.5l3.4 3.5L17 9\"/></svg>"
+        }
+        VerdictWord::Violated => {
+            "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.8\" \
+             stroke-linecap=\"round\" stroke-linejoin=\"round\"><path d=\"M8 2h8l6 6v8l-6 6H8l-6-6V8z\"/>\
+             <path d=\"M8.5 8.5l7 7m0-7l-7 7\"/></svg>"
+        }
+        VerdictWord::Inconclusive => {
+            "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.8\" \
+             stroke-linecap=\"round\" stroke-linejoin=\"round\"><path d=\"M12 1.5L22.5 12 12 22.5 1.5 12z\"/>\
+             <path d=\"M9.3 9.3a2.7 2.7 0 1 1 4 2.4c-.9.5-1.3 1-1.3 2\"/><path d=\"M12 16.6v.1\"/></svg>"
+        }
+    }
+}
+
+fn meta(report: &Report) -> Vec<String> {
+    let clean_word = if report.clean { "clean" } else { "NOT CLEAN" };
+    vec![
+        clean(&report.started_at),
+        format!("{} planned", time_s(report.plan.duration_s)),
+        format!("{}, {clean_word}, exit code {}", report.ending.word().replace('_', " "), report.exit_code),
+        format!("seed {}", report.seed),
+        format!("run {}", short(&report.id, 60)),
+    ]
+}
+
+fn tiles(report: &Report) -> Vec<Tile> {
+    let measured: Vec<&SpanReport> = report.phases.iter().filter(|p| p.measured).collect();
+    let planned: u64 = measured.iter().map(|p| p.planned).sum();
+    if planned == 0 {
+        return vec![];
+    }
+    let ok: u64 = measured.iter().map(|p| p.ok).sum();
+    let mut tiles = vec![
+        Tile {
+            what: "Planned requests",
+            value: count(planned),
+            note: format!("in {} measured phases", measured.len()),
+        },
+        Tile {
+            what: "Answered well",
+            value: percent(ok as f64 / planned as f64),
+            note: format!("{} were not", count(planned - ok)),
+        },
+    ];
+    // An infinite percentile is the worst there is.
+    let p99 = |p: &&SpanReport| p.latency_us.p99.unwrap_or(f64::INFINITY);
+    if let Some(worst) = measured.iter().copied().filter(|p| p.planned > 0).max_by(|a, b| p99(a).total_cmp(&p99(b))) {
+        let value = latency_us(worst.latency_us.p99, worst.planned);
+        tiles.push(Tile { what: "Worst p99 latency", value, note: format!("in {}", clean(&worst.name)) });
+    }
+    if let Some(tile) = recovery(report) {
+        tiles.push(tile);
+        let lost: f64 = report.faults.iter().map(|f| f.impact.lost_requests.max(0.0)).sum();
+        let outage = report.faults.iter().map(|f| f.impact.longest_outage_s).fold(0.0, f64::max);
+        let note = format!("longest outage {}", time_s(outage));
+        tiles.push(Tile { what: "Good answers lost", value: count(lost.round() as u64), note });
+    }
+    tiles
+}
+
+/// The slowest recovery; one that never came, or is not known, is the slowest.
+fn recovery(report: &Report) -> Option<Tile> {
+    let weight = |i: &ImpactReport| match (i.state.as_str(), i.recovery_s) {
+        ("none", _) => 0.0,
+        ("recovered", Some(s)) => s,
+        ("not_recovered", _) => f64::MAX,
+        _ => f64::INFINITY,
+    };
+    let slowest = report.faults.iter().max_by(|a, b| weight(&a.impact).total_cmp(&weight(&b.impact)))?;
+    let value = match slowest.impact.state.as_str() {
+        "none" => "0 s".to_owned(),
+        "recovered" => maybe_s(slowest.impact.recovery_s),
+        "not_recovered" => "never".to_owned(),
+        _ => "unknown".to_owned(),
+    };
+    let of = if report.faults.len() > 1 { "slowest, " } else { "" };
+    Some(Tile { what: "Recovery time", value, note: format!("{of}from {}", clean(&slowest.name)) })
+}
+
+fn objectives(report: &Report) -> Table {
+    let caption = "Measured in this run against the bound, judged only with enough samples. Requests are not independent: \
+                   “close” marks a bound inside the within-run 95 % interval, which is a floor.";
+    let head = ["verdict", "objective", "where", "#measured", "#promised", "#n", "#needed", "why"];
+    Table::new("objectives", "Objectives", caption, &head).fill(&report.objectives, objective)
+}
+
+fn objective(o: &ObjectiveReport) -> Row {
+    let (class, word) = match o.verdict {
+        VerdictWord::Met => ("met", "✓ met"),
+        VerdictWord::Violated => ("violated", "✗ violated"),
+        VerdictWord::Inconclusive => ("inconclusive", "? inconclusive"),
+    };
+    let close = if o.close { " (close)" } else { "" };
+    let cells = vec![
+        format!("{word}{close}"),
+        short(&o.metric, 80),
+        objective_place(o),
+        objective_value(o),
+        objective_bound(o),
+        count(o.n),
+        count(o.needed),
+        short(&o.reason, 300),
+    ];
+    Row { class, cells }
+}
+
+/// Everything below the charts.
+fn tables(report: &Report) -> Vec<Table> {
+    let mut tables = vec![];
+    let mut keep = |table: Table| {
+        if !table.rows.is_empty() {
+            tables.push(table);
+        }
+    };
+    keep(faults(report));
+    keep(phases(report));
+    keep(times(report));
+    keep(errors(report));
+    keep(quality(report));
+    keep(probes(report));
+    keep(events(report));
+    keep(generator(report));
+    keep(environment(report));
+    keep(warnings(report));
+    tables
+}
+
+fn faults(report: &Report) -> Table {
+    let head = [
+        "fault",
+        "kind",
+        "hit",
+        "#planned",
+        "#applied",
+        "#reverted",
+        "#hurt after",
+        "#recovered after",
+        "#outage",
+        "#lost",
+        "proof",
+    ];
+    let caption = "Recovery counts from applied for one-shot faults and from reverted for lasting ones. Only the levels effect \
+                   and trusted prove a fault; an unproven one makes the run inconclusive.";
+    Table::new("faults", "Faults and their proof", caption, &head).fill(&report.faults, fault)
+}
+
+fn fault(f: &FaultReport) -> Row {
+    let i = &f.impact;
+    let (class, word) = if f.proof.proven { ("", "✓ proven") } else { ("inconclusive", "? NOT PROVEN") };
+    let recovered = match i.state.as_str() {
+        "none" => "not hurt".to_owned(),
+        "recovered" => maybe_s(i.recovery_s),
+        "not_recovered" => "never".to_owned(),
+        _ => "unknown".to_owned(),
+    };
+    let trouble: String = f.errors.iter().take(3).map(|e| format!(" · trouble: {}", short(e, 200))).collect();
+    let proof = format!(
+        "{word} ({}, {} touched): {}{trouble} · {}",
+        short(&f.proof.level, 20),
+        count(f.proof.touched),
+        short(&f.proof.evidence, 300),
+        short(&f.mechanism, 200)
+    );
+    let cells = vec![
+        clean(&f.name),
+        format!("{} via {}", clean(&f.kind), clean(&f.via)),
+        short(&f.targets.join(", "), 200),
+        planned(f),
+        maybe_at_s(f.applied_at_s),
+        maybe_at_s(f.reverted_at_s),
+        maybe_s(i.onset_s),
+        recovered,
+        time_s(i.longest_outage_s),
+        count(i.lost_requests.max(0.0).round() as u64),
+        proof,
+    ];
+    Row { class, cells }
+}
+
+fn planned(f: &FaultReport) -> String {
+    match f.planned_end_at_s {
+        Some(end) => format!("{} – {}", at_s(f.planned_at_s), at_s(end)),
+        None => at_s(f.planned_at_s),
+    }
+}
+
+fn spans(report: &Report) -> Vec<&SpanReport> {
+    report.phases.iter().chain(&report.spans).collect()
+}
+
+fn span_row(s: &SpanReport, cells: Vec<String>) -> Row {
+    let note = match (s.measured, s.closed_loop) {
+        (false, _) => " (not measured)",
+        (true, true) => " (closed loop)",
+        _ => "",
+    };
+    let cells = std::iter::once(format!("{}{note}", clean(&s.name))).chain(cells).collect();
+    Row { class: if s.measured { "" } else { "quiet" }, cells }
+}
+
+fn phases(report: &Report) -> Table {
+    let head = [
+        "phase or span",
+        "#offered",
+        "#good",
+        "#planned",
+        "#ok",
+        "#failed",
+        "#shed",
+        "#errors",
+        "#p50",
+        "#p90",
+        "#p95",
+        "#p99",
+        "#p99.9",
+        "#max",
+    ];
+    let caption = "Latency is done − due over every planned request: failed and shed ones are infinite (∞).";
+    let mut table = Table::new("phases", "Phases and spans", caption, &head).fill(&spans(report), |s| {
+        let l = &s.latency_us;
+        let latency = [l.p50, l.p90, l.p95, l.p99, l.p99_9, l.max].map(|us| latency_us(us, s.planned));
+        let counts = [s.planned, s.ok, s.errors.values().sum(), s.shed].map(count);
+        let rates = [rate(s.offered_rps), rate(s.throughput_rps)];
+        span_row(s, rates.into_iter().chain(counts).chain([maybe_percent(s.error_rate)]).chain(latency).collect())
+    });
+    if report.phases.iter().any(|p| p.closed_loop) {
+        table.lead =
+            "Closed loop: the next request waits for the last, so latency is not counted from a plan and hides what a \
+                      stalled service would have made others wait."
+                .into();
+    }
+    table
+}
+
+fn times(report: &Report) -> Table {
+    let head = [
+        "phase or span",
+        "#good: p50",
+        "#p99",
+        "#service: p50",
+        "#p99",
+        "#connect: n",
+        "#p99",
+        "#lag: p50",
+        "#p99",
+        "#max",
+        "#altered",
+    ];
+    let caption = "Good answers only: latency (done − due) and service time (done − sent). Connecting, where a request waited \
+                   for it. Lag (sent − due) is the generator’s own.";
+    Table::new("times", "Where the time went", caption, &head).fill(&spans(report), |s| {
+        let (ok, service, connect, lag) = (&s.latency_ok_us, &s.service_us, &s.connect_us, &s.lag_us);
+        let cells = vec![
+            maybe_us(ok.p50),
+            maybe_us(ok.p99),
+            maybe_us(service.p50),
+            maybe_us(service.p99),
+            count(connect.n),
+            maybe_us(connect.p99),
+            maybe_us(lag.p50),
+            maybe_us(lag.p99),
+            maybe_us(lag.max),
+            count(s.altered),
+        ];
+        span_row(s, cells)
+    })
+}
+
+fn errors(report: &Report) -> Table {
+    let head = ["class", "meaning", "#count", "#first", "#last", "one of them"];
+    let caption = "Warm-up included. Times are those of being due. The sample is what the target or the system said.";
+    Table::new("errors", "Errors", caption, &head).fill(&report.error_samples, |e| {
+        let cells = vec![
+            clean(&e.class),
+            clean(&e.meaning),
+            count(e.count),
+            at_s(e.first_at_s),
+            at_s(e.last_at_s),
+            short(&e.sample, 300),
+        ];
+        Row { class: "", cells }
+    })
+}
+
+fn quality(report: &Report) -> Table {
+    let said: Vec<&SpanReport> = spans(report)
+        .into_iter()
+        .filter(|s| {
+            let q = &s.quality;
+            q.accuracy.is_some() || q.fallback_rate.is_some() || !q.versions.is_empty()
+        })
+        .collect();
+    let head = ["phase or span", "#accuracy", "#fallback", "versions"];
+    let caption = "Accuracy against labels, share of answers from a fallback, answers by model version.";
+    Table::new("quality", "What the answers said", caption, &head).fill(&said, |s| {
+        let q = &s.quality;
+        let versions: Vec<String> =
+            q.versions.iter().map(|(v, n)| format!("{} × {}", short(v, 40), count(*n))).collect();
+        span_row(s, vec![maybe_percent(q.accuracy), maybe_percent(q.fallback_rate), versions.join(", ")])
+    })
+}
+
+fn probes(report: &Report) -> Table {
+    let head = ["probe", "kind", "#asked", "#failed", "#first failure", "what it saw"];
+    let caption =
+        "The steady-state hypothesis. The last column is the first failure, or the last answer when none failed.";
+    Table::new("probes", "Probes", caption, &head).fill(&report.probes, probe)
+}
+
+fn probe(p: &ProbeReport) -> Row {
+    let failure = p.results.iter().find(|r| !r.ok);
+    let shown = failure.or(p.results.last());
+    let sign = if p.failed == 0 { "✓" } else { "✗" };
+    let cells = vec![
+        format!("{sign} {}", clean(&p.name)),
+        clean(&p.kind),
+        count(p.asked),
+        count(p.failed),
+        failure.map_or(NOTHING.into(), |r| at_s(r.at_s)),
+        shown.map_or(NOTHING.into(), |r| format!("{}: {}", clean(&r.when), short(&r.detail, 300))),
+    ];
+    Row { class: if p.failed == 0 { "met" } else { "violated" }, cells }
+}
+
+fn events(report: &Report) -> Table {
+    let head = ["at", "replica", "event", "in words"];
+    Table::new("events", "Platform events", "On the clock of the load.", &head).fill(&report.platform_events, |e| {
+        let replica = e.replica.map_or(NOTHING.into(), |r| r.to_string());
+        Row { class: "", cells: vec![at_s(e.at_s), replica, clean(&e.kind).replace('_', " "), short(&e.text, 300)] }
+    })
+}
+
+/// A table of names and values.
+fn pairs(id: &'static str, title: &'static str, caption: &str, pairs: Vec<(&str, String)>) -> Table {
+    let rows = pairs.into_iter().map(|(name, value)| Row { class: "", cells: vec![name.to_owned(), value] }).collect();
+    Table { class: "pairs", rows, ..Table::new(id, title, caption, &[]) }
+}
+
+fn generator(report: &Report) -> Table {
+    let g = &report.generator;
+    let kept = if g.kept_up { "yes".to_owned() } else { format!("NO: {}", short(&g.note, 300)) };
+    let lag = [g.lag_us.p50, g.lag_us.p99, g.lag_us.max].map(maybe_us);
+    let rows = vec![
+        ("kept up", kept),
+        ("lag (sent − due)", format!("p50 {}, p99 {}, max {}", lag[0], lag[1], lag[2])),
+        ("counts as late beyond", time_us(g.late_limit_us)),
+        ("CPU time of the workers", format!("{}, {} workers", time_s(g.cpu_s), g.workers)),
+        ("largest resident set", bytes(g.max_rss_bytes)),
+        ("most in flight", format!("{} of {}", count(g.max_in_flight), count(report.plan.max_in_flight))),
+        ("connections opened", count(g.connections)),
+        ("arrivals", clean(&report.plan.arrivals)),
+        ("timeout", time_us(report.plan.timeout_ms * 1e3)),
+    ];
+    let caption = "A generator that falls behind would pass for a slow service: it kept up when 99 % of requests were sent in time.";
+    pairs("generator", "Load generator", caption, rows)
+}
+
+fn environment(report: &Report) -> Table {
+    let e = &report.environment;
+    let mut rows = vec![
+        ("target", clean(&e.target)),
+        ("protocol", clean(&e.protocol)),
+        ("platform", format!("{}, {} replicas at the start", clean(&e.platform), e.replicas)),
+        ("host", format!("{}, {}", clean(&e.host), clean(&e.kernel))),
+        ("CPU", format!("{} × {}", e.cpus, clean(&e.cpu))),
+        ("memory", bytes(e.memory_bytes)),
+        ("load average at the start", format!("{:.2}", e.load_average)),
+        ("scenario", format!("{} (SHA-256 {})", clean(&report.scenario.path), short(&report.scenario.sha256, 64))),
+        ("resbench", clean(&report.tool_version)),
+    ];
+    if let Some(link) = &e.link_us {
+        let added = format!("p50 {}, p99 {}", time_us(link.p50), time_us(link.p99));
+        rows.insert(3, ("the link itself adds", added));
+    }
+    pairs("environment", "Environment", "Where it ran. Secrets are masked.", rows)
+}
+
+fn warnings(report: &Report) -> Table {
+    let all: Vec<String> = report.reasons.iter().chain(&report.warnings).map(|w| short(w, 500)).collect();
+    let kind = |n: usize| if n < report.reasons.len() { "reason" } else { "warning" };
+    let rows = all.into_iter().enumerate().take(ROWS);
+    let rows = rows.map(|(n, text)| Row { class: "", cells: vec![kind(n).to_owned(), text] }).collect();
+    let caption = "Why the verdict is what it is, and what the plan was warned of.";
+    Table { class: "pairs", rows, ..Table::new("warnings", "Reasons and warnings", caption, &[]) }
+}
+
+/// What the cross-hair shows: the columns of the time-line, in words.
+fn data(report: &Report, charts: &[Chart]) -> String {
+    let Some(chart) = charts.iter().find(|c| c.name == timeline::NAME) else { return "{\"rows\":[]}".into() };
+    let step = width_s(report, timeline::COLUMNS);
+    let rows: Vec<_> = join(report, step).iter().map(|c| json!([c.middle_s(), label(c), numbers(c)])).collect();
+    let (width, height) = chart.picture.size();
+    let (left, right) = timeline::EDGES;
+    let names = [
+        "offered",
+        "good",
+        "good but slow",
+        "failed",
+        "shed",
+        "p50",
+        "p99",
+        "max",
+        "lag p99",
+        "in flight",
+        "replicas ready",
+    ];
+    let data = json!({
+        "left": left, "right": right, "top": timeline::top(report), "bottom": height - 42, "width": width,
+        "height": height, "end": end_s(report), "step": step, "names": names, "rows": rows,
+    });
+    // Nothing inside may end the script element.
+    data.to_string().replace('<', "\\u003c")
+}
+
+fn label(c: &Column) -> String {
+    format!("{} – {} · {}", at_s(c.start_s), at_s(c.end_s), clean(&c.phase))
+}
+
+fn numbers(c: &Column) -> Vec<String> {
+    let per_second = |n: u64| if n == 0 { String::new() } else { rate(c.rate(n)) };
+    let worst = |range: Option<super::charts::columns::Range>, infinite| match range {
+        _ if infinite => super::format::INFINITE.to_owned(),
+        Some(range) if range.high > range.low => format!("{} – {}", time_us(range.low), time_us(range.high)),
+        Some(range) => time_us(range.high),
+        None => String::new(),
+    };
+    vec![
+        rate(c.rate(c.planned)),
+        rate(c.rate(c.good)),
+        per_second(c.slow),
+        per_second(c.failed),
+        per_second(c.shed),
+        worst(c.p50_us, c.p50_infinite),
+        worst(c.p99_us, c.p99_infinite),
+        worst(c.max_us, false),
+        worst(c.lag_us, false),
+        count(c.in_flight),
+        c.replicas.map(|n| n.to_string()).unwrap_or_default(),
+    ]
+}

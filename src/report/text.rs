@@ -1,0 +1,295 @@
+//! The summary for the terminal: the verdict in one line, objectives, phases, faults with their proof.
+//!
+//! Colour is a help and never the only sign. Strings from outside are cleaned of everything that drives a terminal.
+
+use std::fmt::Write as _;
+
+use super::format::{
+    at_s, count, latency_us, maybe_percent, maybe_us, objective_bound, objective_place, objective_value, percent, rate,
+    short, time_s,
+};
+use super::model::{Ending, FaultReport, ObjectiveReport, Report, SpanReport, VerdictWord};
+use super::story::headline;
+
+/// Rows of a table shown; the rest is in the report.
+const ROWS: usize = 40;
+
+/// What a person reads after a run. `width` in characters (at least 60 are used); `color` writes ANSI colours.
+pub fn summary(report: &Report, width: usize, color: bool) -> String {
+    let width = width.clamp(60, 200);
+    let paint = Paint(color);
+    let mut out = String::new();
+    head(&mut out, report, width, paint);
+    objectives(&mut out, report, width, paint);
+    phases(&mut out, report, width, paint);
+    faults(&mut out, report, width, paint);
+    foot(&mut out, report, width, paint);
+    out
+}
+
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn verdict(self, verdict: VerdictWord, text: &str) -> String {
+        let code = match verdict {
+            VerdictWord::Met => "1;32",
+            VerdictWord::Violated => "1;31",
+            VerdictWord::Inconclusive => "1;33",
+        };
+        self.with(code, text)
+    }
+
+    fn strong(self, text: &str) -> String {
+        self.with("1", text)
+    }
+}
+
+fn mark(verdict: VerdictWord) -> &'static str {
+    match verdict {
+        VerdictWord::Met => "✓",
+        VerdictWord::Violated => "✗",
+        VerdictWord::Inconclusive => "?",
+    }
+}
+
+fn head(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    let word = report.verdict.word().to_uppercase();
+    let verdict = paint.verdict(report.verdict, &format!("{} {word}", mark(report.verdict)));
+    let _ = writeln!(out, "{verdict}  {}", paint.strong(&short(&report.scenario.name, 64)));
+    wrapped(out, &headline(report), width, "  ");
+    match report.ending {
+        Ending::Completed | Ending::NotStarted => {}
+        Ending::Interrupted => {
+            wrapped(out, "The run was interrupted; what follows is what was measured until then.", width, "  ")
+        }
+        Ending::SafetyStop => {
+            wrapped(out, "The safety stop ended the run; what follows is what was measured until then.", width, "  ")
+        }
+    }
+    if !report.clean {
+        let _ = writeln!(
+            out,
+            "\n{}",
+            paint.with("1;31", "NOT CLEAN: something was left broken. Put it back with: resbench revert")
+        );
+        report.residue.iter().take(ROWS).for_each(|r| wrapped(out, &short(r, 400), width, "  "));
+    }
+}
+
+fn objectives(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    if report.objectives.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["", "objective", "where", "measured", "promised", "n"], "lllrrr");
+    for o in report.objectives.iter().take(ROWS) {
+        let row = [
+            mark(o.verdict).to_owned(),
+            short(&o.metric, 28),
+            short(&objective_place(o), 34),
+            objective_value(o),
+            objective_bound(o),
+            count(o.n),
+        ];
+        table.row(row, note(o), Some(o.verdict));
+    }
+    out.push('\n');
+    table.write(out, width, paint);
+    more(out, report.objectives.len());
+}
+
+/// The reason, where there is something to explain.
+fn note(o: &ObjectiveReport) -> String {
+    match (o.verdict, o.close) {
+        (VerdictWord::Met, false) => String::new(),
+        (VerdictWord::Met, true) => "close: the bound lies inside the within-run interval".into(),
+        _ => short(&o.reason, 300),
+    }
+}
+
+fn phases(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    if report.phases.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["phase", "offered", "good", "errors", "p50", "p99", "max", "lag p99"], "lrrrrrrr");
+    for s in report.phases.iter().take(ROWS) {
+        table.row(phase(s), String::new(), None);
+    }
+    out.push('\n');
+    table.write(out, width, paint);
+    more(out, report.phases.len());
+}
+
+fn phase(s: &SpanReport) -> [String; 8] {
+    let name = match (s.measured, s.closed_loop) {
+        (false, _) => format!("{} (not measured)", short(&s.name, 30)),
+        (true, true) => format!("{} (closed loop)", short(&s.name, 30)),
+        _ => short(&s.name, 40),
+    };
+    [
+        name,
+        rate(s.offered_rps),
+        rate(s.throughput_rps),
+        maybe_percent(s.error_rate),
+        latency_us(s.latency_us.p50, s.planned),
+        latency_us(s.latency_us.p99, s.planned),
+        latency_us(s.latency_us.max, s.planned),
+        maybe_us(s.lag_us.p99),
+    ]
+}
+
+fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    if report.faults.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.strong("faults"));
+    for f in report.faults.iter().take(ROWS) {
+        let (sign, verdict) =
+            if f.proof.proven { ("✓ proven", VerdictWord::Met) } else { ("? NOT PROVEN", VerdictWord::Inconclusive) };
+        let on = if f.targets.is_empty() { String::new() } else { format!(" on {}", short(&f.targets.join(", "), 60)) };
+        let _ = writeln!(
+            out,
+            "  {} ({}){on}  {}",
+            paint.strong(&short(&f.name, 64)),
+            short(&f.kind, 32),
+            paint.verdict(verdict, sign)
+        );
+        wrapped(out, &format!("{}{}", when(f), impact(f)), width, "    ");
+        wrapped(
+            out,
+            &format!("proof ({}): {}", short(&f.proof.level, 20), short(&f.proof.evidence, 300)),
+            width,
+            "    ",
+        );
+        f.errors.iter().take(3).for_each(|e| wrapped(out, &format!("trouble: {}", short(e, 300)), width, "    "));
+    }
+    more(out, report.faults.len());
+}
+
+fn when(f: &FaultReport) -> String {
+    match (f.applied_at_s, f.reverted_at_s) {
+        (None, _) => format!("planned at {}, never applied", at_s(f.planned_at_s)),
+        (Some(a), None) => format!("applied at {}", at_s(a)),
+        (Some(a), Some(r)) => format!("applied at {}, reverted at {}", at_s(a), at_s(r)),
+    }
+}
+
+fn impact(f: &FaultReport) -> String {
+    let i = &f.impact;
+    let worst = i.worst_good_ratio.map(|w| format!(", worst second {} good", percent(w))).unwrap_or_default();
+    let lost = format!(
+        ", {} good answers lost, longest outage {}",
+        count(i.lost_requests.max(0.0).round() as u64),
+        time_s(i.longest_outage_s)
+    );
+    match (i.state.as_str(), i.recovery_s) {
+        ("none", _) => "; the requests did not feel it".into(),
+        ("recovered", Some(s)) => format!("; recovered after {}{worst}{lost}", time_s(s)),
+        ("not_recovered", _) => format!("; NOT recovered{worst}{lost}"),
+        _ => format!("; recovery unknown: {}", short(&i.reason, 200)),
+    }
+}
+
+fn foot(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    out.push('\n');
+    if !report.generator.kept_up && !report.phases.is_empty() {
+        let note = format!("The load generator fell behind: {}", short(&report.generator.note, 200));
+        wrapped(out, &paint.verdict(VerdictWord::Inconclusive, &note), width, "");
+    }
+    for w in report.warnings.iter().take(ROWS) {
+        wrapped(out, &format!("warning: {}", short(w, 400)), width, "");
+    }
+    if !report.reproduce.is_empty() {
+        let _ = writeln!(out, "reproduce: {}", short(&report.reproduce, 400));
+    }
+}
+
+fn more(out: &mut String, rows: usize) {
+    if rows > ROWS {
+        let _ = writeln!(out, "  … and {} more, in the report", rows - ROWS);
+    }
+}
+
+/// Words in lines of at most `width`, each after `indent`.
+fn wrapped(out: &mut String, text: &str, width: usize, indent: &str) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > width {
+            let _ = writeln!(out, "{indent}{line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        let _ = writeln!(out, "{indent}{line}");
+    }
+}
+
+/// Columns as wide as their widest cell; a note stands under its row.
+struct Table<const N: usize> {
+    head: [String; N],
+    align: [u8; N],
+    rows: Vec<([String; N], String, Option<VerdictWord>)>,
+}
+
+impl<const N: usize> Table<N> {
+    /// `align` has an `l` or `r` per column.
+    fn new(head: &[&str; N], align: &str) -> Table<N> {
+        let mut sides = [b'l'; N];
+        sides.iter_mut().zip(align.bytes()).for_each(|(side, a)| *side = a);
+        Table { head: head.map(str::to_owned), align: sides, rows: vec![] }
+    }
+
+    fn row(&mut self, cells: [String; N], note: String, verdict: Option<VerdictWord>) {
+        self.rows.push((cells, note, verdict));
+    }
+
+    fn write(&self, out: &mut String, width: usize, paint: Paint) {
+        let cells = || std::iter::once(&self.head).chain(self.rows.iter().map(|(cells, ..)| cells));
+        let widths: Vec<usize> = (0..N).map(|i| cells().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+        let _ = writeln!(out, "{}", paint.with("2", &self.line(&self.head, &widths)));
+        for (row, note, verdict) in &self.rows {
+            let line = self.line(row, &widths);
+            let _ = match verdict {
+                Some(VerdictWord::Met) | None => writeln!(out, "{line}"),
+                Some(verdict) => writeln!(out, "{}", paint.verdict(*verdict, &line)),
+            };
+            wrapped(out, note, width, "      ");
+        }
+    }
+
+    fn line(&self, cells: &[String; N], widths: &[usize]) -> String {
+        let mut line = String::from(" ");
+        for ((cell, width), align) in cells.iter().zip(widths).zip(self.align) {
+            let pad = " ".repeat(width - cell.chars().count());
+            let _ = if align == b'r' { write!(line, " {pad}{cell} ") } else { write!(line, " {cell}{pad} ") };
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_wrap_between_words() {
+        let mut out = String::new();
+        wrapped(&mut out, "one two three", 9, "  ");
+        assert_eq!(out, "  one two\n  three\n");
+    }
+
+    #[test]
+    fn without_colour_there_is_no_escape() {
+        let report = Report { verdict: VerdictWord::Violated, ..Report::default() };
+        assert!(!summary(&report, 80, false).contains('\x1b'));
+        assert!(summary(&report, 80, true).contains("\x1b[1;31m✗ VIOLATED\x1b[0m"));
+    }
+}
