@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
-use super::charts::{Chart, escape, timeline};
+use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_percent, maybe_s, maybe_us, objective_bound,
     objective_place, objective_value, percent, rate, short, time_s, time_us,
@@ -130,10 +130,11 @@ pub(super) fn svg_file(chart: &Chart) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif\" role=\"img\">\n\
-         <title>{}</title>\n<desc>{}</desc>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n{}</svg>\n",
+         <title>{}</title>\n<desc>{}</desc>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n{}{}</svg>\n",
         escape(chart.title),
         escape(&clean(&chart.description)),
         Ink::Paper.hex(),
+        chart.picture.svg_title(),
         chart.picture.svg_body()
     )
 }
@@ -142,8 +143,9 @@ fn inline(chart: &Chart) -> Inline {
     let (width, height) = chart.picture.size();
     let name = chart.name;
     let svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"t-{name} d-{name}\">\n\
+        "<svg class=\"chart\" viewBox=\"0 {TITLE} {width} {}\" role=\"img\" aria-labelledby=\"t-{name} d-{name}\">\n\
          <title id=\"t-{name}\">{}</title>\n<desc id=\"d-{name}\">{}</desc>\n{}</svg>",
+        height - TITLE,
         escape(chart.title),
         escape(&clean(&chart.description)),
         chart.picture.svg_body()
@@ -364,7 +366,6 @@ fn phases(report: &Report) -> Table {
         "#offered",
         "#good",
         "#planned",
-        "#ok",
         "#failed",
         "#shed",
         "#errors",
@@ -379,7 +380,7 @@ fn phases(report: &Report) -> Table {
     let mut table = Table::new("phases", "Phases and spans", caption, &head).fill(&spans(report), |s| {
         let l = &s.latency_us;
         let latency = [l.p50, l.p90, l.p95, l.p99, l.p99_9, l.max].map(|us| latency_us(us, s.planned));
-        let counts = [s.planned, s.ok, s.errors.values().sum(), s.shed].map(count);
+        let counts = [s.planned, s.errors.values().sum(), s.shed].map(count);
         let rates = [rate(s.offered_rps), rate(s.throughput_rps)];
         span_row(s, rates.into_iter().chain(counts).chain([maybe_percent(s.error_rate)]).chain(latency).collect())
     });
@@ -566,10 +567,10 @@ fn data(report: &Report, charts: &[Chart]) -> String {
     ];
     let data = json!({
         "left": left, "right": right, "top": timeline::top(report), "bottom": height - 42, "width": width,
-        "height": height, "end": end_s(report), "step": step, "names": names, "rows": rows,
+        "height": height, "above": TITLE, "end": end_s(report), "step": step, "names": names, "rows": rows,
     });
     // Nothing inside may end the script element.
-    data.to_string().replace('<', "\\u003c")
+    data.to_string().replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
 fn label(c: &Column) -> String {

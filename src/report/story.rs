@@ -34,7 +34,9 @@ pub(super) fn tell(report: &Report) -> Story {
     fact("What broke", told(&report.faults, what_broke));
     fact("How bad", told(&report.faults, how_bad));
     fact("Back when", told(&report.faults, back_when));
-    fact("Promises broken", told_of(report, VerdictWord::Violated, by_how_much));
+    // One alone stands in the headline already.
+    let broken = told_of(report, VerdictWord::Violated, by_how_much);
+    fact("Promises broken", if broken.len() > 1 { broken } else { vec![] });
     fact("Not decided", undecided(report));
     Story { headline: headline(report), facts }
 }

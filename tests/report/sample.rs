@@ -30,12 +30,12 @@ const PHASES: [Phase; 4] = [
 ];
 
 /// The run.
-pub fn pod_kill() -> Report {
+pub(crate) fn pod_kill() -> Report {
     stretched(1.0)
 }
 
 /// The same with every phase this many times as long; the fault stays as short as it is.
-pub fn stretched(times: f64) -> Report {
+pub(crate) fn stretched(times: f64) -> Report {
     let phases: Vec<Phase> =
         PHASES.iter().map(|(name, at, long, rate, m)| (*name, at * times, long * times, *rate, *m)).collect();
     let killed = 2.004 + phases[2].1;

@@ -8,7 +8,7 @@ use super::frame::{SMALL, Scale, WIDTH, heading, tick_us, width_of};
 use super::ink::{Ink, SERIES};
 use super::picture::{Align, Picture, Point};
 use crate::report::format::{count, short};
-use crate::report::model::{NinesCurve, Report};
+use crate::report::model::{NinesCurve, ObjectiveReport, Report};
 
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 800.0;
@@ -24,8 +24,13 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     let left_out = report.nines.len() - curves.len();
     let mut p = Picture::new(WIDTH, 452);
     let axis = Nines::of(&curves);
-    let latencies =
-        || curves.iter().flat_map(|c| c.points.iter().map(|(_, us)| *us)).chain(report.plan.latency_bound_us);
+    let latencies = || {
+        curves
+            .iter()
+            .flat_map(|c| c.points.iter().map(|(_, us)| *us))
+            .chain(report.plan.latency_bound_us)
+            .chain(promised(report).map(|(o, _)| o.bound * 1e6))
+    };
     let (low, high) = (latencies().fold(f64::INFINITY, f64::min), latencies().fold(0.0, f64::max));
     let scale = Scale::log((low * 0.9, high * 1.1), PANEL);
     heading(
@@ -103,7 +108,7 @@ fn draw_curve(p: &mut Picture, axis: &Nines, scale: &Scale, curve: &NinesCurve, 
     let place = |(q, us): &(f64, f64)| (axis.x(*q), scale.y(*us));
     let firm: Vec<Point> = curve.points.iter().filter(|(q, _)| *q <= curve.supported).map(place).collect();
     let mut loose: Vec<Point> = firm.last().copied().into_iter().collect();
-    loose.extend(curve.points.iter().filter(|(q, _)| *q > curve.supported).map(place));
+    loose.extend(curve.points.iter().filter(|(q, _)| *q > curve.supported && *q < 1.0).map(place));
     stroke(p, &firm, n, 2.2);
     p.faint_line(loose.clone(), Ink::Series(n), 1.0, 0.55);
     if let Some(end) = firm.last() {
@@ -120,6 +125,13 @@ fn draw_curve(p: &mut Picture, axis: &Nines, scale: &Scale, curve: &NinesCurve, 
     }
 }
 
+/// Objectives on percentiles of latency, with their quantile.
+fn promised(report: &Report) -> impl Iterator<Item = (&ObjectiveReport, f64)> {
+    let quantile = |o: &ObjectiveReport| o.metric.strip_prefix("latency.p").and_then(|p| p.parse::<f64>().ok());
+    let latencies = report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max");
+    latencies.filter_map(move |o| quantile(o).map(|q| (o, q / 100.0)))
+}
+
 /// Objectives on percentiles as points on this plane, the tightest bound as a line.
 fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
     if let Some(bound) = report.plan.latency_bound_us {
@@ -128,9 +140,8 @@ fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
         p.bold((LEFT + 8.0, y - 6.0), &format!("objective {}", tick_us(bound)), SMALL, Align::Left, Ink::Bound);
     }
     let mut seen: Vec<(f64, f64)> = vec![];
-    for o in report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max") {
-        let Some(q) = o.metric.strip_prefix("latency.p").and_then(|p| p.parse::<f64>().ok()) else { continue };
-        let point = (axis.x(q / 100.0), scale.y(o.bound * 1e6));
+    for (o, q) in promised(report) {
+        let point = (axis.x(q), scale.y(o.bound * 1e6));
         if seen.contains(&point) || seen.len() >= 20 {
             continue;
         }
