@@ -167,7 +167,7 @@ mod tests {
                 value: Some(value),
                 ..ObjectiveReport::default()
             };
-            super::objective(&Report::default(), &o).name
+            objective(&Report::default(), &o).name
         };
         assert_eq!(of(0.02), of(0.09));
         assert_eq!(of(0.02).as_str(), "latency.p99 <= 100 ms");

@@ -70,7 +70,7 @@ def check_without_scripts(binary, page, problems):
         copy.write_text(html, encoding="utf-8")
         dom, _ = chromium(binary, copy, "--dump-dom")
     text = words(dom)
-    wanted = ["Objectives", "Faults and their proof", "Phases and spans", "Load generator", "Environment"]
+    wanted = ["Objectives", "Proof of the faults", "Phases and spans", "Load generator", "Environment"]
     wanted += ["Requests and latency over time", "Share of good requests", "Latency by nines", "Latency heat map"]
     wanted += ["per second, by due", "time since the start", "p99.9"]
     for want in wanted:

@@ -55,6 +55,13 @@ fn the_words_of_the_sample() {
 #[test]
 fn the_shipped_schema_accepts_the_sample_and_refuses_another() {
     let schema = report::schema();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/run.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&shipped, &text).unwrap();
+    }
+    let same = std::fs::read_to_string(&shipped).unwrap() == text;
+    assert!(same, "the model and run.schema.json differ: if that is meant, run this test with UPDATE_SCHEMA=1");
     let valid = jsonschema::validator_for(&schema).unwrap();
     let mut json = serde_json::to_value(sample::pod_kill()).unwrap();
     assert!(valid.is_valid(&json), "{:?}", valid.iter_errors(&json).map(|e| e.to_string()).collect::<Vec<_>>());
@@ -156,14 +163,15 @@ fn xml_is_well_formed_whatever_it_holds() {
 
 #[test]
 fn cells_of_csv_start_no_formula_and_rows_keep_their_columns() {
-    for evil in ["=1+1", "+1", "-1", "@x"] {
-        let mut report = sample::pod_kill();
-        report.phases[0].name = evil.into();
-        report.windows[0].phase = evil.into();
-        for name in ["phases.csv", "windows.csv"] {
-            let text = text_of(&files(&report), name);
-            assert!(text.contains(&format!("'{evil}")), "{name}");
-        }
+    let evils = ["=1+1", "+1", "-1", "@x"];
+    let mut report = sample::pod_kill();
+    for (n, evil) in evils.iter().enumerate() {
+        report.phases[n].name = evil.to_string();
+        report.windows[n].phase = evil.to_string();
+    }
+    let of_formulas = files(&report);
+    for (evil, name) in evils.iter().flat_map(|e| [(e, "phases.csv"), (e, "windows.csv")]) {
+        assert!(text_of(&of_formulas, name).contains(&format!("'{evil}")), "{name}");
     }
     let report = nasty(EVIL);
     let files = files(&report);
@@ -172,7 +180,7 @@ fn cells_of_csv_start_no_formula_and_rows_keep_their_columns() {
     {
         // The reader refuses rows of unequal length.
         let mut reader = csv::Reader::from_reader(&files[name][..]);
-        assert_eq!(reader.records().map(|r| r.unwrap()).count(), rows, "{name}");
+        assert_eq!(reader.records().collect::<Result<Vec<_>, _>>().unwrap().len(), rows, "{name}");
     }
 }
 
@@ -185,6 +193,19 @@ fn a_run_that_measured_nothing_still_has_a_report() {
     assert!(text::summary(&report, 80, false).starts_with("? INCONCLUSIVE"));
     assert!(text_of(&files, "junit.xml").contains("not_started"));
     assert_eq!(files.len(), 6, "no charts without data");
+}
+
+#[test]
+fn a_troubled_run_says_so_first() {
+    let report = sample::troubled();
+    store::save(&sample_dir().with_file_name("report-troubled"), &report).unwrap();
+    let files = files(&report);
+    let html = text_of(&files, "report.html");
+    for words in ["Still broken", "NOT CLEAN", "NOT PROVEN", "safety stop", "never applied", "fell behind"] {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(text_of(&files, "summary.md").lines().next().unwrap().contains("**NOT CLEAN**"));
+    insta::assert_snapshot!("troubled", text::summary(&report, 80, false));
 }
 
 #[test]
@@ -207,6 +228,7 @@ fn an_hour_stays_small() {
     report.heatmap.failed = vec![7; 600];
     report.heatmap.column_s = report.plan.duration_s / 600.0;
     assert!(report.windows.len() >= 3_600);
+    store::save(&sample_dir().with_file_name("report-hour"), &report).unwrap();
     let files = files(&report);
     assert!(files["report.html"].len() < 3 << 20, "{} bytes", files["report.html"].len());
     assert!(files["summary.md"].len() <= 200 << 10);

@@ -126,6 +126,87 @@ pub(crate) fn stretched(times: f64) -> Report {
     report
 }
 
+/// Everything that can go wrong at once: lasting and repeated faults, one unproven, one never applied, shed requests, a generator
+/// that fell behind, a safety stop, and something left broken.
+pub(crate) fn troubled() -> Report {
+    let mut report = pod_kill();
+    let lasting = |name: &str, kind: &str, from: f64, to: f64| FaultReport {
+        name: name.into(),
+        kind: kind.into(),
+        via: "local".into(),
+        mechanism: "the link in front of the replica holds bytes back".into(),
+        planned_at_s: from,
+        planned_end_at_s: Some(to),
+        applied_at_s: Some(from + 0.3),
+        reverted_at_s: Some(to + 0.3),
+        targets: vec!["replica 2".into()],
+        proof: ProofReport {
+            level: "effect".into(),
+            proven: true,
+            touched: 912,
+            evidence: "the link held 912 answers back by 80 ms each".into(),
+        },
+        impact: ImpactReport { state: "none".into(), ..ImpactReport::default() },
+        ..FaultReport::default()
+    };
+    report.faults.push(lasting("slow-1", "network-delay", 12.0, 16.0));
+    let hurt = ImpactReport {
+        state: "not_recovered".into(),
+        onset_s: Some(1.2),
+        onset_at_s: Some(49.5),
+        longest_outage_s: 1.7,
+        lost_requests: 3_120.0,
+        baseline_good_ratio: Some(0.9998),
+        worst_good_ratio: Some(0.12),
+        reason: "the run ended first".into(),
+        ..ImpactReport::default()
+    };
+    report.faults.push(FaultReport {
+        impact: hurt,
+        reverted_at_s: None,
+        errors: vec!["undo: no such process".into()],
+        ..lasting("stuck", "pod-pause", 48.0, 55.0)
+    });
+    report.faults.push(FaultReport {
+        proof: ProofReport {
+            level: "none".into(),
+            evidence: "no byte passed the delayed link".into(),
+            ..ProofReport::default()
+        },
+        impact: ImpactReport {
+            state: "unknown".into(),
+            reason: "the fault is not proven".into(),
+            ..ImpactReport::default()
+        },
+        ..lasting("slow-2", "network-delay", 13.0, 17.0)
+    });
+    report.faults.push(FaultReport {
+        applied_at_s: None,
+        reverted_at_s: None,
+        proof: ProofReport {
+            level: "none".into(),
+            evidence: "the run was stopped before".into(),
+            ..ProofReport::default()
+        },
+        impact: ImpactReport { state: "unknown".into(), reason: "never applied".into(), ..ImpactReport::default() },
+        ..lasting("too-late", "disk-full", 60.0, 63.0)
+    });
+    for w in report.windows.iter_mut().filter(|w| w.start_at_s >= 49.5) {
+        w.due_shed = w.due_ok / 3;
+        w.due_ok -= w.due_shed;
+        w.due_good = w.due_ok / 4;
+        (w.due_p50_us, w.due_p95_us, w.due_p99_us) = (Some(180_000.0), None, None);
+    }
+    report.ending = Ending::SafetyStop;
+    report.clean = false;
+    report.exit_code = 4;
+    report.residue = vec!["stuck: process 41903 is still stopped: kill -CONT 41903".into()];
+    report.reasons.insert(0, "good answers stayed below 10 % for 30 s: the safety stop ended the run at 58.0 s".into());
+    report.generator.kept_up = false;
+    report.generator.note = "4.1 % were sent later than 5 ms".into();
+    report
+}
+
 fn requests(phases: &[Phase], killed: f64, back: f64) -> Vec<Request> {
     let mut rng = rng::stream(Seed(42), "sample");
     let mut requests = vec![];

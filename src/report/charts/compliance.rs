@@ -1,7 +1,7 @@
 //! How much of each second was good, against what was promised: the missing part hangs from 100 %.
 //!
 //! Bars hang because the axis is zoomed: their length is the share that was missing, whatever the axis
-//! begins with.
+//! begins with. Where seconds are joined, the worst of them is drawn.
 
 use super::Chart;
 use super::columns::{Column, join, width_s};
@@ -18,7 +18,7 @@ const TITLE: &str = "Share of good requests over time";
 /// Draws it; none for a run without arrivals.
 pub(super) fn draw(report: &Report) -> Option<Chart> {
     let columns = join(report, width_s(report, COLUMNS));
-    let worst = columns.iter().filter_map(Column::good_share).reduce(f64::min)?;
+    let worst = columns.iter().filter_map(|c| c.worst_share).reduce(f64::min)?;
     let axis = TimeAxis::of(report);
     let top = lanes(&mut Picture::new(WIDTH, 1), report, axis, 54.0) + 6.0;
     let panel = (top, top + 200.0);
@@ -47,7 +47,7 @@ fn describe(report: &Report, worst: f64) -> String {
     let phases: Vec<String> = phases.take(20).collect();
     format!(
         "For each second the share of planned requests that were answered well in time; the missing share hangs from \
-         100 %. By phase: {}. The worst column: {}.",
+         100 %. By phase: {}. The worst second: {}.",
         phases.join(", "),
         percent(worst)
     )
@@ -61,7 +61,7 @@ fn floor_of(worst: f64) -> f64 {
 fn missing(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale, columns: &[Column]) {
     let below = |share: f64| report.plan.good_target.is_some_and(|target| share < target);
     for (under, ink) in [(false, Ink::Slow), (true, Ink::Bad)] {
-        let bars = columns.iter().filter_map(|c| c.good_share().map(|share| (c, share)));
+        let bars = columns.iter().filter_map(|c| c.worst_share.map(|share| (c, share)));
         let bars = bars.filter(|(_, share)| below(*share) == under);
         let corners = bars.map(|(c, share)| ((axis.x(c.start_s), scale.y(1.0)), (axis.x(c.end_s), scale.y(share))));
         let corners: Vec<_> = corners.collect();
@@ -85,11 +85,11 @@ fn phase_shares(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale)
             p.bold(((x0 + x1) / 2.0, scale.y(0.0) - 9.0), &words, 13.0, Align::Center, Ink::Text);
         }
     }
-    let words = "line and number at the foot: share over the phase · bar: missing in that second, hatched where below the objective";
+    let words = "line and number at the foot: share over the phase · bar: missing in the worst second, hatched where below the objective";
     let words = if report.plan.good_target.is_some() {
         words
     } else {
-        "line and number at the foot: share over the phase · bar: missing in that second"
+        "line and number at the foot: share over the phase · bar: missing in the worst second"
     };
     p.text((LEFT, scale.y(0.0) + 33.0), words, SMALL, Align::Left, Ink::Muted);
 }
