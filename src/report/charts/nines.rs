@@ -147,9 +147,13 @@ fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
         }
         seen.push(point);
         let (x, y) = point;
-        p.area(vec![(x - 6.0, y), (x, y - 6.0), (x + 6.0, y), (x, y + 6.0)], Ink::Bound, 1.0);
+        diamond(p, point);
         p.text((x + 9.0, y - 5.0), &short(&o.metric, 20), SMALL, Align::Left, Ink::Bound);
     }
+}
+
+fn diamond(p: &mut Picture, (x, y): Point) {
+    p.area(vec![(x - 6.0, y), (x, y - 6.0), (x + 6.0, y), (x, y + 6.0)], Ink::Bound, 1.0);
 }
 
 fn legend(p: &mut Picture, curves: &[&NinesCurve], left_out: usize) {
@@ -165,8 +169,13 @@ fn legend(p: &mut Picture, curves: &[&NinesCurve], left_out: usize) {
     if left_out > 0 {
         p.text((x, y + 4.0), &format!("{left_out} more not drawn"), SMALL, Align::Left, Ink::Muted);
     }
-    let notes = ["● last quantile the sample supports", "thin: fewer than five values beyond", "◆ objective"];
+    // Signs are drawn, not written: fonts lack them.
+    let y = PANEL.1 - 32.0;
+    p.dot((x + 6.0, y - 4.0), 3.2, Ink::Muted);
+    p.faint_line(vec![(x, y + 12.0), (x + 12.0, y + 12.0)], Ink::Muted, 1.0, 0.55);
+    diamond(p, (x + 6.0, y + 28.0));
+    let notes = ["last quantile the sample supports", "fewer than five values beyond", "objective"];
     for (n, note) in notes.iter().enumerate() {
-        p.text((x, PANEL.1 - 32.0 + 16.0 * n as f64), note, SMALL, Align::Left, Ink::Muted);
+        p.text((x + 18.0, y + 16.0 * n as f64), note, SMALL, Align::Left, Ink::Muted);
     }
 }
