@@ -96,6 +96,12 @@ impl Conn {
         matches!(self.state, State::Connecting | State::Handshaking)
     }
 
+    /// It carried a request before, and nothing of an answer to the current one has come: when it fails now, it may have been
+    /// dead already when the request was put on it. Whether it was, the time since then tells; see `engine`.
+    pub fn is_reused_and_silent(&self) -> bool {
+        self.used_before && self.filled == 0
+    }
+
     /// Bytes wait for the socket to take them.
     pub fn wants_write(&self) -> bool {
         !self.unsent.is_empty() || self.tls.as_ref().is_some_and(|t| t.wants_write())
@@ -237,9 +243,6 @@ impl Conn {
                     self.state = State::Answered { used, reusable: reusable && got > 0 && !hung_up };
                     return Event::Answered;
                 }
-                Progress::Failed(ErrorClass::Closed, _) if self.died_idle() => {
-                    return Event::Failed(ErrorClass::IdleClosed, "closed while idle, found on reuse".into());
-                }
                 Progress::Failed(class, why) => return Event::Failed(class, why.into()),
                 // A short read has drained the socket: the next byte or close makes a new event. After a hang-up none would come.
                 Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up => return Event::Pending,
@@ -296,13 +299,8 @@ impl Conn {
         }
     }
 
-    fn died_idle(&self) -> bool {
-        self.used_before && self.filled == 0
-    }
-
     fn failure(&self, e: &io::Error) -> (ErrorClass, String) {
         let class = match e.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if self.died_idle() => ErrorClass::IdleClosed,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 ErrorClass::Reset
             }
