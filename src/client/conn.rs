@@ -171,6 +171,10 @@ impl Conn {
                 Event::Pending
             };
         }
+        // A dead port of this machine's ephemeral range may connect to itself (TCP simultaneous open).
+        if self.stream.local_addr().ok() == self.stream.peer_addr().ok() {
+            return Event::Failed(ErrorClass::Refused, "nobody listens: the connection came back to itself".into());
+        }
         if self.tls.is_none() {
             self.state = State::Idle;
             return Event::Connected;
@@ -219,17 +223,18 @@ impl Conn {
     }
 
     fn exchange(&mut self, hung_up: bool) -> Event {
-        if let Err(e) = self.write_rest() {
-            let (class, why) = self.failure(&e);
-            return Event::Failed(class, why);
+        // A peer may answer and close before it has read the whole request (413): its answer counts, not our failed write.
+        let unwritable = self.write_rest().err();
+        if unwritable.is_some() {
+            self.unsent.clear();
         }
         loop {
             let room = self.received.len();
-            let got = match self.receive() {
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
-                Err(e) => {
-                    let (class, why) = self.failure(&e);
+            let got = match (self.receive(), &unwritable) {
+                (Ok(n), _) => n,
+                (Err(e), None) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
+                (Err(last), first) => {
+                    let (class, why) = self.failure(first.as_ref().unwrap_or(&last));
                     return Event::Failed(class, why);
                 }
             };
@@ -240,12 +245,15 @@ impl Conn {
             };
             match progress {
                 Progress::Complete { used, reusable } => {
-                    self.state = State::Answered { used, reusable: reusable && got > 0 && !hung_up };
+                    self.state =
+                        State::Answered { used, reusable: reusable && got > 0 && !hung_up && unwritable.is_none() };
                     return Event::Answered;
                 }
                 Progress::Failed(class, why) => return Event::Failed(class, why.into()),
                 // A short read has drained the socket: the next byte or close makes a new event. After a hang-up none would come.
-                Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up => return Event::Pending,
+                Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up && unwritable.is_none() => {
+                    return Event::Pending;
+                }
                 Progress::Partial => {}
             }
         }

@@ -165,6 +165,10 @@ impl Worker<'_> {
                     wake = wake.min(at);
                 }
             }
+            // After a stall of our own, answers may be waiting that came in time: they are taken before their deadlines are.
+            while self.deadlines.front().is_some_and(|(deadline, ..)| *deadline <= now)
+                && self.take_events(&mut events, 0)
+            {}
             self.expire(now);
             if let Some((deadline, ..)) = self.deadlines.front() {
                 wake = wake.min(*deadline);
@@ -387,7 +391,8 @@ impl Worker<'_> {
         }
     }
 
-    fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) {
+    /// Waits, then handles what came; true when there may be more at once.
+    fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) -> bool {
         events.clear();
         let wait = |ns: u64, events: &mut Vec<epoll::Event>| {
             epoll::wait(&self.poller, spare_capacity(events), Some(&clock::timespec(ns)))
@@ -397,7 +402,7 @@ impl Worker<'_> {
             // No `epoll_pwait2` here (Linux before 5.11, some sandboxes): whole milliseconds go by the older call, the
             // rest is spent looking, since late is worse than busy.
             Err(Errno::NOSYS | Errno::PERM) if wait(wait_ns / 1_000_000 * 1_000_000, events).is_ok() => {}
-            Err(_) => return,
+            Err(_) => return false,
         }
         for event in events.iter() {
             let data = event.data.u64();
@@ -409,6 +414,7 @@ impl Worker<'_> {
             let event = line.conn.on_ready(hung_up);
             self.handle(index, event);
         }
+        events.len() == EVENTS
     }
 
     fn handle(&mut self, index: u32, event: Event) {
