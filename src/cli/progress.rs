@@ -57,6 +57,7 @@ impl<'a> Show<'a> {
         if self.quiet {
             return;
         }
+        let text = out::safe(text);
         match &self.bar {
             Some(bar) => bar.println(text),
             None => out::talk(&format!("{text}\n")),
