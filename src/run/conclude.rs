@@ -250,7 +250,7 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
         .iter()
         .zip(&summary.phases)
         .filter(|(p, s)| p.measured && !s.kept_up())
-        .map(|(p, s)| format!("{}: {} of {} arrivals were sent late", p.name, s.late, s.planned))
+        .map(|(p, s)| format!("{}: {} of {} arrivals were not sent in time", p.name, s.late, s.planned))
         .collect();
     GeneratorReport {
         lag_us: LagReport {
