@@ -408,7 +408,7 @@ fn doubt(facts: &Facts, span: &SpanRef, stats: &SpanStats, verdict: Verdict) -> 
 fn behind(stats: &SpanStats) -> String {
     let share = |part: u64| trimmed(100.0 * part as f64 / stats.planned.max(1) as f64, 2);
     format!(
-        "the generator did not keep up: {} % of requests sent late, {} % failed on our own side",
+        "the generator did not keep up: {} % of requests not sent in time, {} % failed on our own side",
         share(stats.late),
         share(stats.errors[ErrorClass::Client as usize])
     )

@@ -42,7 +42,7 @@ pub struct SpanStats {
     pub lag: Hist,
     /// Good answers *done* in this stretch, whenever they were due.
     pub done_ok: u64,
-    /// Sent later than the lag limit (DESIGN 5.8).
+    /// Sent later than the lag limit, or not sent by then (DESIGN 5.8).
     pub late: u64,
     /// What answers said.
     pub quality: Quality,

@@ -17,7 +17,12 @@ pub(super) fn talk(text: &str) {
 
 /// Prints an error, its first line marked.
 pub(super) fn error(text: &str) {
-    talk(&format!("resbench: {text}\n"));
+    talk(&format!("resbench: {}\n", safe(text)));
+}
+
+/// Words that may hold what a target or a command said: its lines stay, whatever would drive the terminal goes.
+pub(super) fn safe(text: &str) -> String {
+    text.lines().map(crate::report::format::clean).collect::<Vec<_>>().join("\n")
 }
 
 /// Colour is wanted on stdout (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and pipes respected).
@@ -56,7 +61,7 @@ fn width(fd: rustix::fd::BorrowedFd<'_>) -> usize {
 
 /// Asks a yes-or-no question; only a typed `yes` is one.
 pub(super) fn ask(question: &str) -> bool {
-    talk(&format!("{question} Type yes to go on: "));
+    talk(&format!("{} Type yes to go on: ", safe(question)));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }

@@ -30,7 +30,9 @@ pub(super) struct Show<'a> {
 struct State {
     looks: std::collections::VecDeque<(Offset, Live)>,
     next_line_s: f64,
-    phase: Option<u16>,
+    /// The phase of the last line, and when it may have its first.
+    phase: Option<(u16, f64)>,
+    said: Option<u16>,
 }
 
 impl<'a> Show<'a> {
@@ -57,6 +59,7 @@ impl<'a> Show<'a> {
         if self.quiet {
             return;
         }
+        let text = out::safe(text);
         match &self.bar {
             Some(bar) => bar.println(text),
             None => out::talk(&format!("{text}\n")),
@@ -111,8 +114,13 @@ impl Observer for Show<'_> {
         }
         let phase = self.plan.phase_at(p.now).0;
         let now = p.now.as_secs_f64();
-        if p.live.planned > 0 && (state.phase != Some(phase) || now >= state.next_line_s) {
-            state.phase = Some(phase);
+        // Rates look back one second: before that they would speak of the phase before, or of next to nothing.
+        if state.phase.is_none_or(|(last, _)| last != phase) {
+            state.phase = Some((phase, now + RATE_OVER_S));
+        }
+        let begun = state.phase.is_some_and(|(_, from)| now >= from);
+        if begun && (state.said != Some(phase) || now >= state.next_line_s) {
+            state.said = Some(phase);
             state.next_line_s = now + LINE_EVERY_S;
             drop(state);
             self.line(&format!("{now:7.1} s  {status}"));

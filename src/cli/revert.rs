@@ -46,8 +46,8 @@ fn one(open: OpenJournal, yes: bool) -> bool {
     out::result(&format!("{}\n", open.path.display()));
     let mut ask = |question: &str| yes || (out::stdin_is_terminal() && out::ask(question));
     let outcome = revert_journal(open, &mut ask);
-    outcome.done.iter().for_each(|done| out::result(&format!("  done: {done}\n")));
-    outcome.left.iter().for_each(|left| out::result(&format!("  LEFT: {left}\n")));
+    outcome.done.iter().for_each(|done| out::result(&format!("  done: {}\n", out::safe(done))));
+    outcome.left.iter().for_each(|left| out::result(&format!("  LEFT: {}\n", out::safe(left))));
     if outcome.left.is_empty() {
         out::result("  nothing is left\n");
     }

@@ -9,6 +9,7 @@ use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
 use crate::report;
+use crate::report::model::Ending;
 use crate::run::{RunOptions, run as run_plan};
 
 #[derive(Args)]
@@ -62,6 +63,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
                 Output::Json => std::fs::read_to_string(done.dir.join("run.json")).unwrap_or_default(),
             };
             out::result(&text);
+            // The summary has room for a line of each; a replica's last words are the ones that help.
+            if done.report.ending == Ending::NotStarted {
+                done.report.reasons.iter().for_each(|why| out::error(why));
+            }
             done.report.exit_code
         }
         Err(error) => {

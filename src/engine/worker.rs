@@ -199,7 +199,7 @@ impl Worker<'_> {
                 }
                 Step::Shed(a) => {
                     let slot = self.plan_one(a.due.0);
-                    self.shard.shed(slot);
+                    self.shard.shed(slot, a.due.0, now);
                     add(&self.counters.shed);
                 }
                 Step::Wait(at) => return Due::At(at.0),
@@ -518,6 +518,7 @@ impl Worker<'_> {
             add(&self.counters.planned);
             add(&self.counters.failed);
             let slot = self.shard.planned(arrival.due.0);
+            self.shard.unsent(slot, arrival.due.0, now);
             let outcome = Err((ErrorClass::Unfinished, "still unsent when the run ended"));
             self.shard.done(slot, &Sample { due: arrival.due.0, sent: now, done: now, outcome });
         }

@@ -94,7 +94,7 @@ pub struct Part {
     pub sent: u64,
     /// Of those, shed.
     pub shed: u64,
-    /// Of those, sent later than the lag limit.
+    /// Sent later than the lag limit, or not sent by then.
     pub late: u64,
     /// Of those, not good, by class.
     pub errors: [u64; ErrorClass::ALL.len()],

@@ -159,10 +159,17 @@ impl Shard {
         key
     }
 
-    /// It was not sent: the in-flight limit was reached.
-    pub fn shed(&mut self, key: SlotKey) {
+    /// It was not sent: the in-flight limit was reached when its turn came, at `now`. A generator that comes too late
+    /// sheds what it should have sent one by one, so this may be late as a sent one may.
+    pub fn shed(&mut self, key: SlotKey, due: u64, now: u64) {
+        self.note_late(key, due, now);
         self.slots[key.0 as usize].part.shed += 1;
         self.ended(key);
+    }
+
+    /// Its turn had not come when the run ended, at `now`. `done` follows.
+    pub fn unsent(&mut self, key: SlotKey, due: u64, now: u64) {
+        self.note_late(key, due, now);
     }
 
     /// It was sent.
@@ -170,10 +177,14 @@ impl Shard {
         let lag = sent.saturating_sub(due);
         let slot = &mut self.slots[key.0 as usize];
         slot.part.sent += 1;
-        slot.part.late += u64::from(lag > self.late_limit);
         slot.part.in_flight_max = slot.part.in_flight_max.max(in_flight);
         slot.lag.push(bucket_of(lag));
         note(&mut slot.part.lag, lag);
+        self.note_late(key, due, sent);
+    }
+
+    fn note_late(&mut self, key: SlotKey, due: u64, now: u64) {
+        self.slots[key.0 as usize].part.late += u64::from(now.saturating_sub(due) > self.late_limit);
     }
 
     /// It had to wait for a connection, this long.
@@ -391,7 +402,7 @@ mod tests {
         open.reverse();
         for (i, (key, due)) in open.into_iter().enumerate() {
             if i % 10 == 0 {
-                shard.shed(key);
+                shard.shed(key, due, due + 2 * MS);
                 continue;
             }
             shard.sent(key, due, due + 2 * MS, 1);
@@ -409,7 +420,7 @@ mod tests {
         assert_eq!(sum(|p| p.errors.iter().sum()), 50);
         assert_eq!(sum(Part::ok), 401);
         assert_eq!(sum(|p| p.sent), 451);
-        assert_eq!(sum(|p| p.late), 451);
+        assert_eq!(sum(|p| p.late), 501, "shed late is late too");
         assert_eq!(report.errors[ErrorClass::Timeout as usize].count, 50);
         assert_eq!(parts.iter().map(|p| p.latency_ok.max_ns).max(), Some(900 * MS));
     }

@@ -286,7 +286,7 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
         .map(|(p, s)| {
             let client = s.errors[crate::outcome::ErrorClass::Client as usize];
             let failed = if client > 0 { format!(", {client} failed on our own side") } else { String::new() };
-            format!("{}: {} of {} arrivals were sent late{failed}", p.name, s.late, s.planned)
+            format!("{}: {} of {} arrivals were not sent in time{failed}", p.name, s.late, s.planned)
         })
         .collect();
     GeneratorReport {
