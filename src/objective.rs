@@ -449,7 +449,11 @@ fn fault_verdict(facts: &Facts, objective: &Objective, fault: usize) -> (Option<
         return inconclusive(behind(stats));
     }
     let times: Vec<FaultTimes> = facts.faults.iter().map(|f| f.times).collect();
-    let within = objective.within.or_else(|| facts.plan.tightest_latency_bound());
+    // Outage and loss have no `within` of their own: they are those of the report's impact.
+    let within = match objective.metric {
+        Metric::RecoveryTime => objective.within.or_else(|| facts.plan.tightest_latency_bound()),
+        _ => impact::planned_within(facts.plan, fault),
+    };
     let impact = impact::measure(&facts.summary.slots, &times, fault, within);
     match objective.metric {
         Metric::RecoveryTime => match impact.state {

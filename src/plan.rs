@@ -217,7 +217,8 @@ pub struct Traffic {
     pub timeout: Duration,
     /// Over all workers; beyond it an arrival is shed.
     pub max_in_flight: usize,
-    /// At most this many connections over all workers; none: as many as are in flight.
+    /// Kept open over all workers and used in turn, so that load spreads; more are opened when all are busy. None: opened as
+    /// needed.
     pub connections: Option<usize>,
     /// A connection older than this is closed after its current answer.
     pub connection_max_age: Option<Duration>,

@@ -149,7 +149,7 @@ pub struct Slot {
     pub phase: PhaseId,
     /// Its phase is measured.
     pub measured: bool,
-    /// Arrivals due.
+    /// Arrivals due, without those that the end of the run left unfinished.
     pub planned: u64,
     /// Good answers.
     pub ok: u64,

@@ -36,7 +36,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  resbench init my-bench                       a working scenario, its data and a model, to start from
+  resbench init my-bench                       a working scenario, its data and a model
   resbench check scenarios/pod-kill.toml       every problem at once
   resbench plan scenarios/pod-kill.toml        what would happen, to whom, and how it is undone
   resbench run scenarios/pod-kill.toml         do it; the report is in reports/

@@ -109,18 +109,16 @@ impl Conn {
         debug_assert!(self.is_idle(), "one request at a time");
         self.state = State::Busy;
         self.reader.reset();
+        self.unsent.clear();
         let written = match &mut self.tls {
-            None => write_some(&mut self.stream, request),
-            Some(tls) => tls.writer().write(request).and_then(|n| flush_tls(tls, &mut self.stream).map(|()| n)),
-        };
-        match written {
-            Ok(n) => {
-                self.unsent.clear();
-                self.unsent.extend_from_slice(&request[n..]);
-                Ok(())
+            None => write_some(&mut self.stream, request).map(|n| self.unsent.extend_from_slice(&request[n..])),
+            // TLS takes 64 KiB at a time: go on until the socket is full, or no readiness would ever come for the rest.
+            Some(_) => {
+                self.unsent.extend_from_slice(request);
+                self.write_rest()
             }
-            Err(e) => Err(self.failure(&e)),
-        }
+        };
+        written.map_err(|e| self.failure(&e))
     }
 
     /// Goes on as far as the socket allows.
@@ -357,4 +355,82 @@ fn flush_tls(tls: &mut rustls::ClientConnection, stream: &mut TcpStream) -> io::
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+
+    use super::*;
+
+    /// Answers one request, whose length it knows, over TLS.
+    fn serve(listener: TcpListener, config: Arc<rustls::ServerConfig>, length: usize) {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut session = rustls::ServerConnection::new(config).unwrap();
+        let mut stream = rustls::Stream::new(&mut session, &mut socket);
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+    }
+
+    /// Server and client that trust each other for `localhost`.
+    fn configs() -> (Arc<rustls::ServerConfig>, Tls) {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = || Arc::new(rustls::crypto::ring::default_provider());
+        let mut server = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        // A ticket would be an event, and events are what the request must not need.
+        server.send_tls13_tickets = 0;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(own.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (Arc::new(server), Tls { config: Arc::new(client), name: ServerName::try_from("localhost").unwrap() })
+    }
+
+    #[test]
+    fn a_request_larger_than_a_tls_buffer_is_sent_to_its_end_by_edges_alone() {
+        let (server, tls) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let request = vec![b'x'; 200_000];
+        let server = std::thread::spawn(move || serve(listener, server, 200_000));
+        let mut conn = Conn::open(address, Some(&tls), 1 << 20, false).unwrap();
+        let poller = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&poller, conn.fd(), EventData::new_u64(0), edges).unwrap();
+        let happens = |within_ms: u64| {
+            let mut events = Vec::with_capacity(1);
+            let limit = crate::clock::timespec(within_ms * 1_000_000);
+            epoll::wait(&poller, rustix::buffer::spare_capacity(&mut events), Some(&limit)).unwrap() > 0
+        };
+        loop {
+            assert!(happens(10_000), "nothing happens any more");
+            match conn.on_ready(false) {
+                Event::Pending => {}
+                Event::Connected => {
+                    // The request meets a connection that has come to rest.
+                    while happens(50) {
+                        assert_eq!(conn.on_ready(false), Event::Pending);
+                    }
+                    conn.send(&request).unwrap();
+                }
+                Event::Answered => break,
+                failed => panic!("{failed:?}"),
+            }
+        }
+        conn.with_answer(|answer| assert_eq!((answer.status, answer.body), (200, &b"ok"[..])));
+        server.join().unwrap();
+    }
 }

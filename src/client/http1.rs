@@ -1,7 +1,7 @@
 //! HTTP/1.1 answers, read as they trickle in: a state machine over the bytes received so far.
 //!
-//! Bounded: at most [`HEAD_MAX`] bytes of head and `max_answer` bytes of body are kept, whatever the peer
-//! promises or sends.
+//! Bounded: at most [`HEAD_MAX`] bytes of head, `max_answer` bytes of body, and [`FRAMING_MAX`] times that of chunks
+//! are kept, whatever the peer promises or sends.
 
 use crate::outcome::ErrorClass;
 use crate::target::Answer;
@@ -12,6 +12,9 @@ pub const HEAD_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 128;
 /// Longest line that opens a chunk, extensions included.
 const CHUNK_LINE_MAX: usize = 4 << 10;
+
+/// Bytes of chunks on the wire per byte of `max_answer`; chunks of one byte take six.
+const FRAMING_MAX: usize = 8;
 
 /// What the bytes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +185,9 @@ impl AnswerReader {
     }
 
     fn read_chunk_line(&mut self, bytes: &[u8], at: usize, max_body: usize) -> Step {
+        if at - self.head_end > FRAMING_MAX * max_body + CHUNK_LINE_MAX {
+            return Err((ErrorClass::TooLarge, "the answer is larger than max_answer, most of it chunk lines"));
+        }
         match httparse::parse_chunk_size(&bytes[at..]) {
             Ok(httparse::Status::Complete((line, 0))) => self.state = State::Trailers { at: at + line },
             Ok(httparse::Status::Complete((line, size))) => {
@@ -300,7 +306,12 @@ mod tests {
         let endless_head = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(HEAD_MAX + 1));
         let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(200));
         let big_chunks = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n", MAX + 1);
-        let cases: [(&str, ErrorClass); 12] = [
+        let chunk_lines = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}",
+            format!("1;{}\r\na\r\n", "x".repeat(4000)).repeat(9 * MAX / 4000)
+        );
+        let cases: [(&str, ErrorClass); 13] = [
+            (&chunk_lines, ErrorClass::TooLarge),
             ("", ErrorClass::Closed),
             ("HTTP/1.1 200 OK\r\ncontent-le", ErrorClass::Closed),
             ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", ErrorClass::Closed),

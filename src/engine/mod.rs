@@ -215,3 +215,48 @@ fn closed_phase(phases: &[Phase], at: u64) -> Option<&Phase> {
     let phase = phases.iter().find(|p| p.start.0 <= at && at < p.end().0)?;
     matches!(phase.load, crate::plan::Load::Closed { .. }).then_some(phase)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::ErrorClass;
+    use crate::plan::{Load, Url};
+    use crate::record::assemble::{assemble, tests_support};
+
+    #[test]
+    fn a_closed_loop_whose_requests_cannot_even_begin_ends_in_time() {
+        let phase = Phase {
+            name: "closed".into(),
+            start: Offset::ZERO,
+            duration: Duration::from_millis(300),
+            load: Load::Closed { concurrency: 4, max_rate: None },
+            measured: true,
+        };
+        let plan = Arc::new(tests_support::plan(vec![phase]));
+        // No TCP connection leads to a broadcast address, which the system says at once.
+        let url = Url { tls: false, host: "255.255.255.255".into(), port: 80, path: "/".into() };
+        let bodies = RequestBodies::encode(&plan);
+        let job = Arc::new(Job {
+            requests: WireRequests::build(&plan.target, &url, &bodies),
+            bodies,
+            checker: Checker::new(&plan.target),
+            resolved: Resolved::new(&url.host, url.port).unwrap(),
+            tls: None,
+            late_limit_ns: 1_000_000,
+            plan: plan.clone(),
+        });
+        let shared = Arc::new(Shared::new(&plan, 1));
+        let clock = Clock::starting_in(Duration::ZERO);
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::start(job, shared, clock, &[], dir.path().join("slots.tmp"));
+        while !engine.is_over() {
+            assert!(clock.now() < Offset::from(Duration::from_secs(20)), "the load has not ended");
+            crate::clock::sleep(Duration::from_millis(10));
+        }
+        let mut load = engine.finish().unwrap();
+        let stats = assemble(&plan, &mut load.collected, plan.end()).unwrap().phases.remove(0);
+        assert!(stats.planned > 0);
+        assert_eq!(stats.planned, stats.errors[ErrorClass::Refused as usize]);
+        assert!(stats.planned <= 4 * 32 * 301, "users rest for a millisecond after a refusal: {}", stats.planned);
+    }
+}

@@ -100,9 +100,21 @@ pub enum Undo {
         /// Its leader.
         process: ProcessId,
     },
-    /// Unmount a view of ours.
+    /// End every process that was started with `KEY=VALUE` in its environment.
+    EndMarked {
+        /// The variable.
+        key: String,
+        /// Its value, which no other run has.
+        value: String,
+    },
+    /// Unmount a view of ours, and remove the empty folder that it stood on.
     Unmount {
         /// Where it is mounted.
+        path: PathBuf,
+    },
+    /// Remove an empty folder of ours.
+    RemoveFolder {
+        /// Where it is.
         path: PathBuf,
     },
     /// Run the author's undo command.

@@ -367,6 +367,23 @@ impl Ledger for Journal {
     fn mount_gone(&self, path: &Path) {
         self.end(|undo| matches!(undo, Undo::Unmount { path: p } if p == path));
     }
+
+    fn folder_planned(&self, path: &Path) {
+        self.start(&format!("folder {}", path.display()), Undo::RemoveFolder { path: path.to_owned() });
+    }
+
+    fn folder_gone(&self, path: &Path) {
+        self.end(|undo| matches!(undo, Undo::RemoveFolder { path: p } if p == path));
+    }
+
+    fn mark_planned(&self, key: &str, value: &str) {
+        let undo = Undo::EndMarked { key: key.to_owned(), value: value.to_owned() };
+        self.start("whatever replicas started", undo);
+    }
+
+    fn mark_gone(&self, key: &str, value: &str) {
+        self.end(|undo| matches!(undo, Undo::EndMarked { key: k, value: v } if k == key && v == value));
+    }
 }
 
 impl Writer {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::exec;
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
-use crate::platform::process::{ProcessId, Signal};
+use crate::clock;
+use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::volume::unmount_path;
 
 /// How a step came out.
@@ -38,7 +39,9 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         _ if place == Place::Rebooted => Ok(UndoDone::GoneAlready),
         Undo::EndProcess { process, what } => end(process, what),
         Undo::Resume { process } => resume(process),
-        Undo::Unmount { path } => unmount_path(path).map(|()| UndoDone::Done),
+        Undo::EndMarked { key, value } => end_marked(key, value),
+        Undo::Unmount { path } => unmount_path(path).and_then(|()| remove_folder(path)).map(|_| UndoDone::Done),
+        Undo::RemoveFolder { path } => remove_folder(path),
     }
 }
 
@@ -101,7 +104,9 @@ fn describe_deed(undo: &Undo) -> String {
     match undo {
         Undo::EndProcess { process, what } => format!("ending {what} (pid {})", process.pid),
         Undo::Resume { process } => format!("resuming pid {}", process.pid),
+        Undo::EndMarked { key, value } => format!("ending what runs with {key}={value}"),
         Undo::Unmount { path } => format!("unmounting {}", path.display()),
+        Undo::RemoveFolder { path } => format!("removing the empty folder {}", path.display()),
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::InProcess { what } => what.clone(),
     }
@@ -124,6 +129,35 @@ fn end(process: &ProcessId, what: &str) -> Result<UndoDone, String> {
         return Ok(UndoDone::GoneAlready);
     }
     process.end(END_TIMEOUT).map(|()| UndoDone::Done).map_err(|e| format!("{what}: {e}"))
+}
+
+fn end_marked(key: &str, value: &str) -> Result<UndoDone, String> {
+    let until = clock::monotonic_nanos() + END_TIMEOUT.as_nanos() as u64;
+    let mut done = UndoDone::GoneAlready;
+    loop {
+        let left = process::with_environment(key, value);
+        if left.is_empty() {
+            return Ok(done);
+        }
+        if clock::monotonic_nanos() >= until {
+            let pids: Vec<String> = left.iter().map(|p| p.pid.to_string()).collect();
+            return Err(format!("still running after SIGKILL: pid {0}; end by hand: kill -9 {0}", pids.join(" ")));
+        }
+        done = UndoDone::Done;
+        for process in &left {
+            process.signal(Signal::KILL);
+        }
+        clock::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Never with what is in it: that would not be ours.
+fn remove_folder(path: &Path) -> Result<UndoDone, String> {
+    match std::fs::remove_dir(path) {
+        Ok(()) => Ok(UndoDone::Done),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(UndoDone::GoneAlready),
+        Err(e) => Err(format!("the folder {}: {e}; look what is in it and remove it by hand", path.display())),
+    }
 }
 
 fn resume(process: &ProcessId) -> Result<UndoDone, String> {
@@ -181,10 +215,10 @@ mod tests {
     }
 
     fn until(what: impl Fn() -> bool) {
-        let give_up = crate::clock::monotonic_nanos() + 20_000_000_000;
+        let give_up = clock::monotonic_nanos() + 20_000_000_000;
         while !what() {
-            assert!(crate::clock::monotonic_nanos() < give_up, "did not come true within 20 s");
-            crate::clock::sleep(Duration::from_millis(5));
+            assert!(clock::monotonic_nanos() < give_up, "did not come true within 20 s");
+            clock::sleep(Duration::from_millis(5));
         }
     }
 
@@ -242,6 +276,33 @@ mod tests {
         assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
         process.end(Duration::from_secs(5)).unwrap();
         leader.wait().unwrap();
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+    }
+
+    #[test]
+    fn what_left_its_group_is_found_by_its_mark() {
+        let value = format!("test.{}", std::process::id());
+        let run = "RESBENCH_TEST_MARK=$0 setsid sleep 1000 & wait";
+        let mut shell = std::process::Command::new("sh").args(["-c", run, &value]).spawn().unwrap();
+        let marked = || process::with_environment("RESBENCH_TEST_MARK", &value);
+        until(|| !marked().is_empty());
+        let undo = Undo::EndMarked { key: "RESBENCH_TEST_MARK".into(), value: value.clone() };
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::Done));
+        assert!(marked().is_empty());
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn only_an_empty_folder_is_removed() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("ours");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("theirs"), "").unwrap();
+        let undo = Undo::RemoveFolder { path: path.clone() };
+        assert!(perform(&undo, Place::Here).unwrap_err().contains("by hand"));
+        std::fs::remove_file(path.join("theirs")).unwrap();
+        assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::Done));
         assert_eq!(perform(&undo, Place::Here), Ok(UndoDone::GoneAlready));
     }
 

@@ -229,8 +229,20 @@ pub trait Ledger: Send + Sync {
     /// A mount is about to be made here.
     fn mount_planned(&self, path: &Path);
 
-    /// It is gone, checked.
+    /// It is gone, checked, and its folder with it.
     fn mount_gone(&self, path: &Path);
+
+    /// An empty folder is about to be made here.
+    fn folder_planned(&self, path: &Path);
+
+    /// It is gone, checked.
+    fn folder_gone(&self, path: &Path);
+
+    /// Processes are about to be started with `KEY=VALUE` in their environment; it finds those that left their group.
+    fn mark_planned(&self, key: &str, value: &str);
+
+    /// None of them runs any more.
+    fn mark_gone(&self, key: &str, value: &str);
 }
 
 /// What a started platform tells the rest of the run.

@@ -59,7 +59,7 @@ pub struct Asked {
 /// Every asking of one probe.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeLog {
-    /// The first [`KEPT_MAX`] and every failure up to as many again.
+    /// The first `KEPT_MAX` and every failure up to as many again.
     pub kept: Vec<Asked>,
     /// All.
     pub asked: u64,

@@ -7,6 +7,7 @@ use crate::outcome::ErrorClass;
 use crate::plan::{Plan, SpanRef};
 use crate::record::collector::Collected;
 use crate::record::part::{Part, Times, merge_buckets};
+use crate::record::shard::VERSIONS_MAX;
 use crate::summary::{SecondStats, Slot, SpanStats};
 use crate::units::{Offset, PhaseId};
 
@@ -62,12 +63,15 @@ pub fn assemble(plan: &Plan, collected: &mut Collected, load_end: Offset) -> io:
     };
     let mut all = Assembled { phases: plan.phases.iter().map(phase).collect(), ..Assembled::default() };
     let mut slots: BTreeMap<(Offset, Offset), Slot> = BTreeMap::new();
-    let mut windows: BTreeMap<(u64, PhaseId), Window> = BTreeMap::new();
+    let mut windows = empty_windows(plan, load_end);
     collected.for_each(|part| {
         add_to_span(&mut all.phases[part.phase.0 as usize], &part);
         let measured = plan.phases[part.phase.0 as usize].measured;
         add_to_slot(slots.entry((part.start, part.end)).or_default(), &part, measured);
-        add_to_window(windows.entry((part.start.0 / SECOND_NS, part.phase)).or_default(), &part, load_end);
+        // One is missing for what came due while a stop made its way to the workers.
+        let late = || Window { start: part.start, end: part.end, phase: part.phase, ..Window::default() };
+        let window = windows.entry((part.start.0 / SECOND_NS, part.phase)).or_insert_with(late);
+        add_to_window(window, &part);
     })?;
     all.slots = slots.into_values().collect();
     all.windows = windows.into_values().collect();
@@ -114,7 +118,10 @@ fn add_to_span(span: &mut SpanStats, part: &Part) {
     span.quality.fallback_known += part.fallback_known;
     span.quality.fallback += part.fallback;
     for (name, n) in &part.versions {
-        *span.quality.versions.entry(name.clone()).or_default() += n;
+        // Each worker keeps so many names of its own.
+        let versions = &mut span.quality.versions;
+        let name = if versions.len() < VERSIONS_MAX || versions.contains_key(name) { name } else { "other" };
+        *versions.entry(name.to_owned()).or_default() += n;
     }
     let second = part.start.0 / SECOND_NS;
     if span.seconds.last().is_none_or(|s| s.start.0 / SECOND_NS != second) {
@@ -128,16 +135,29 @@ fn add_to_span(span: &mut SpanStats, part: &Part) {
 
 fn add_to_slot(slot: &mut Slot, part: &Part, measured: bool) {
     (slot.start, slot.end, slot.phase, slot.measured) = (part.start, part.end, part.phase, measured);
-    slot.planned += part.planned;
+    // What a stop cut off says nothing about the service.
+    slot.planned += part.planned - part.errors[ErrorClass::Unfinished as usize];
     slot.ok += part.ok();
     slot.latency_ok = merge_buckets(&slot.latency_ok, &part.latency_ok.buckets);
 }
 
-fn add_to_window(window: &mut Window, part: &Part, load_end: Offset) {
-    if window.end == Offset::ZERO {
-        (window.start, window.phase) = (part.start, part.phase);
+/// One for every second of every phase until load stopped, so that a second in which nothing was due is seen as one.
+fn empty_windows(plan: &Plan, load_end: Offset) -> BTreeMap<(u64, PhaseId), Window> {
+    let mut windows = BTreeMap::new();
+    for (index, phase) in plan.phases.iter().enumerate() {
+        let (start, end, id) = (phase.start.0, phase.end().min(load_end).0, PhaseId(index as u16));
+        for second in start / SECOND_NS..end.div_ceil(SECOND_NS) {
+            let edges = (second * SECOND_NS).max(start)..((second + 1) * SECOND_NS).min(end);
+            let window = Window { start: Offset(edges.start), end: Offset(edges.end), phase: id, ..Window::default() };
+            if !edges.is_empty() {
+                windows.insert((second, id), window);
+            }
+        }
     }
-    window.end = window.end.max(part.end.min(load_end));
+    windows
+}
+
+fn add_to_window(window: &mut Window, part: &Part) {
     window.planned += part.planned;
     window.shed += part.shed;
     window.errors.iter_mut().zip(part.errors).for_each(|(sum, n)| *sum += n);
@@ -147,6 +167,71 @@ fn add_to_window(window: &mut Window, part: &Part, load_end: Offset) {
     window.done_ok += part.done_ok;
     window.done_failed += part.done_failed;
     window.in_flight_max = window.in_flight_max.max(part.in_flight_max);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::{Load, Phase, Shape};
+    use crate::record::collector::Collector;
+    use crate::units::Rate;
+
+    const MS: u64 = 1_000_000;
+
+    fn collected(parts: Vec<Part>) -> Collected {
+        let dir = tempfile::tempdir().unwrap();
+        let collector = Collector::start(dir.path().join("slots.tmp"));
+        parts.into_iter().for_each(|part| collector.sender().send(part).unwrap());
+        collector.finish().unwrap()
+    }
+
+    fn one_phase(ms: u64) -> Plan {
+        let load = Load::Open(Shape::Constant(Rate::per_second(1.0).unwrap()));
+        let duration = Duration::from_millis(ms);
+        tests_support::plan(vec![Phase { name: "only".into(), start: Offset::ZERO, duration, load, measured: true }])
+    }
+
+    fn part(start_ms: u64, planned: u64) -> Part {
+        let (start, end) = (Offset(start_ms * MS), Offset((start_ms + 100) * MS));
+        let mut part = Part { start, end, planned, sent: planned, ..Part::default() };
+        part.errors[ErrorClass::Timeout as usize] = planned;
+        part
+    }
+
+    #[test]
+    fn a_window_is_its_whole_second_however_little_was_due() {
+        let mut all = collected(vec![part(400, 1), part(2300, 1)]);
+        let windows = assemble(&one_phase(2500), &mut all, Offset(2500 * MS)).unwrap().windows;
+        let seen: Vec<_> = windows.iter().map(|w| (w.start.0 / MS, w.end.0 / MS, w.planned)).collect();
+        assert_eq!(seen, [(0, 1000, 1), (1000, 2000, 0), (2000, 2500, 1)]);
+    }
+
+    #[test]
+    fn what_a_stop_cut_off_is_counted_but_says_nothing_of_the_service() {
+        let mut last = part(1000, 10);
+        last.errors[ErrorClass::Timeout as usize] = 0;
+        last.errors[ErrorClass::Unfinished as usize] = 10;
+        let mut all = collected(vec![part(0, 5), last]);
+        let assembled = assemble(&one_phase(9000), &mut all, Offset(1050 * MS)).unwrap();
+        assert_eq!(assembled.phases[0].planned, 15);
+        assert_eq!(assembled.slots.iter().map(|s| s.planned).collect::<Vec<_>>(), [5, 0]);
+        assert_eq!(assembled.windows.iter().map(|w| w.planned).sum::<u64>(), 15);
+    }
+
+    #[test]
+    fn version_names_are_bounded_over_all_workers() {
+        let named = |worker: u64| {
+            let versions = (0..32).map(|v| (format!("{worker}-{v}"), 1)).collect();
+            Part { versions, ..part(0, 0) }
+        };
+        let mut all = collected((0..4).map(named).collect());
+        let versions =
+            assemble(&one_phase(1000), &mut all, Offset(1000 * MS)).unwrap().phases.remove(0).quality.versions;
+        assert_eq!(versions.len(), 33);
+        assert_eq!((versions["other"], versions.values().sum::<u64>()), (96, 128));
+    }
 }
 
 #[cfg(test)]

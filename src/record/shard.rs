@@ -21,7 +21,7 @@ use crate::units::{Offset, PhaseId};
 pub struct SlotKey(u32);
 
 /// Model versions kept by name; further ones are counted as `other`.
-const VERSIONS_MAX: usize = 32;
+pub(super) const VERSIONS_MAX: usize = 32;
 /// Characters kept of such a name.
 const VERSION_CHARS_MAX: usize = 64;
 

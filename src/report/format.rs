@@ -132,7 +132,7 @@ pub fn bytes(n: u64) -> String {
 /// Three significant digits, for 0 ≤ x < 1000; exact zero stays `0`.
 fn digits(x: f64) -> String {
     match x {
-        x if x == 0.0 => "0".into(),
+        0.0 => "0".into(),
         x if x < 0.095 => format!("{x:.3}"),
         x if x < 9.995 => format!("{x:.2}"),
         x if x < 99.95 => format!("{x:.1}"),

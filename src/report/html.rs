@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
-use super::charts::{Chart, escape, timeline};
+use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_percent, maybe_s, maybe_us, objective_bound,
     objective_place, objective_value, percent, rate, short, time_s, time_us,
@@ -130,10 +130,11 @@ pub(super) fn svg_file(chart: &Chart) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif\" role=\"img\">\n\
-         <title>{}</title>\n<desc>{}</desc>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n{}</svg>\n",
+         <title>{}</title>\n<desc>{}</desc>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n{}{}</svg>\n",
         escape(chart.title),
         escape(&clean(&chart.description)),
         Ink::Paper.hex(),
+        chart.picture.svg_title(),
         chart.picture.svg_body()
     )
 }
@@ -142,8 +143,9 @@ fn inline(chart: &Chart) -> Inline {
     let (width, height) = chart.picture.size();
     let name = chart.name;
     let svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"t-{name} d-{name}\">\n\
+        "<svg class=\"chart\" viewBox=\"0 {TITLE} {width} {}\" role=\"img\" aria-labelledby=\"t-{name} d-{name}\">\n\
          <title id=\"t-{name}\">{}</title>\n<desc id=\"d-{name}\">{}</desc>\n{}</svg>",
+        height - TITLE,
         escape(chart.title),
         escape(&clean(&chart.description)),
         chart.picture.svg_body()
@@ -218,15 +220,16 @@ fn tiles(report: &Report) -> Vec<Tile> {
     tiles
 }
 
-/// The slowest recovery; one that never came, or is not known, is the slowest.
+/// The slowest recovery of the faults that were applied; one that never came is the slowest, then one not known.
 fn recovery(report: &Report) -> Option<Tile> {
     let weight = |i: &ImpactReport| match (i.state.as_str(), i.recovery_s) {
         ("none", _) => 0.0,
         ("recovered", Some(s)) => s,
-        ("not_recovered", _) => f64::MAX,
-        _ => f64::INFINITY,
+        ("not_recovered", _) => f64::INFINITY,
+        _ => f64::MAX,
     };
-    let slowest = report.faults.iter().max_by(|a, b| weight(&a.impact).total_cmp(&weight(&b.impact)))?;
+    let applied = report.faults.iter().filter(|f| f.applied_at_s.is_some());
+    let slowest = applied.max_by(|a, b| weight(&a.impact).total_cmp(&weight(&b.impact)))?;
     let value = match slowest.impact.state.as_str() {
         "none" => "0 s".to_owned(),
         "recovered" => maybe_s(slowest.impact.recovery_s),
@@ -273,6 +276,7 @@ fn tables(report: &Report) -> Vec<Table> {
         }
     };
     keep(faults(report));
+    keep(proofs(report));
     keep(phases(report));
     keep(times(report));
     keep(errors(report));
@@ -297,30 +301,20 @@ fn faults(report: &Report) -> Table {
         "#recovered after",
         "#outage",
         "#lost",
-        "proof",
     ];
-    let caption = "Recovery counts from applied for one-shot faults and from reverted for lasting ones. Only the levels effect \
-                   and trusted prove a fault; an unproven one makes the run inconclusive.";
-    Table::new("faults", "Faults and their proof", caption, &head).fill(&report.faults, fault)
+    let caption = "Recovery counts from applied for one-shot faults and from reverted for lasting ones. Lost: good answers missing \
+                   against the baseline.";
+    Table::new("faults", "Faults", caption, &head).fill(&report.faults, fault)
 }
 
 fn fault(f: &FaultReport) -> Row {
     let i = &f.impact;
-    let (class, word) = if f.proof.proven { ("", "✓ proven") } else { ("inconclusive", "? NOT PROVEN") };
     let recovered = match i.state.as_str() {
         "none" => "not hurt".to_owned(),
         "recovered" => maybe_s(i.recovery_s),
         "not_recovered" => "never".to_owned(),
         _ => "unknown".to_owned(),
     };
-    let trouble: String = f.errors.iter().take(3).map(|e| format!(" · trouble: {}", short(e, 200))).collect();
-    let proof = format!(
-        "{word} ({}, {} touched): {}{trouble} · {}",
-        short(&f.proof.level, 20),
-        count(f.proof.touched),
-        short(&f.proof.evidence, 300),
-        short(&f.mechanism, 200)
-    );
     let cells = vec![
         clean(&f.name),
         format!("{} via {}", clean(&f.kind), clean(&f.via)),
@@ -332,9 +326,28 @@ fn fault(f: &FaultReport) -> Row {
         recovered,
         time_s(i.longest_outage_s),
         count(i.lost_requests.max(0.0).round() as u64),
-        proof,
     ];
-    Row { class, cells }
+    Row { class: "", cells }
+}
+
+fn proofs(report: &Report) -> Table {
+    let head = ["fault", "proof", "level", "#touched", "evidence", "mechanism", "trouble"];
+    let caption = "Only the levels effect and trusted prove a fault; an unproven one makes the run inconclusive, because a pass \
+                   without a fault says nothing.";
+    Table::new("proofs", "Proof of the faults", caption, &head).fill(&report.faults, |f| {
+        let (class, word) = if f.proof.proven { ("met", "✓ proven") } else { ("inconclusive", "? NOT PROVEN") };
+        let trouble: Vec<String> = f.errors.iter().take(3).map(|e| short(e, 200)).collect();
+        let cells = vec![
+            clean(&f.name),
+            word.to_owned(),
+            short(&f.proof.level, 20),
+            count(f.proof.touched),
+            short(&f.proof.evidence, 300),
+            short(&f.mechanism, 200),
+            if trouble.is_empty() { NOTHING.into() } else { trouble.join(" · ") },
+        ];
+        Row { class, cells }
+    })
 }
 
 fn planned(f: &FaultReport) -> String {
@@ -364,7 +377,6 @@ fn phases(report: &Report) -> Table {
         "#offered",
         "#good",
         "#planned",
-        "#ok",
         "#failed",
         "#shed",
         "#errors",
@@ -379,7 +391,7 @@ fn phases(report: &Report) -> Table {
     let mut table = Table::new("phases", "Phases and spans", caption, &head).fill(&spans(report), |s| {
         let l = &s.latency_us;
         let latency = [l.p50, l.p90, l.p95, l.p99, l.p99_9, l.max].map(|us| latency_us(us, s.planned));
-        let counts = [s.planned, s.ok, s.errors.values().sum(), s.shed].map(count);
+        let counts = [s.planned, s.errors.values().sum(), s.shed].map(count);
         let rates = [rate(s.offered_rps), rate(s.throughput_rps)];
         span_row(s, rates.into_iter().chain(counts).chain([maybe_percent(s.error_rate)]).chain(latency).collect())
     });
@@ -566,10 +578,10 @@ fn data(report: &Report, charts: &[Chart]) -> String {
     ];
     let data = json!({
         "left": left, "right": right, "top": timeline::top(report), "bottom": height - 42, "width": width,
-        "height": height, "end": end_s(report), "step": step, "names": names, "rows": rows,
+        "height": height, "above": TITLE, "end": end_s(report), "step": step, "names": names, "rows": rows,
     });
     // Nothing inside may end the script element.
-    data.to_string().replace('<', "\\u003c")
+    data.to_string().replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
 fn label(c: &Column) -> String {

@@ -69,11 +69,11 @@ fn speak(report: &Report, mut status: TestCaseStatus, kind: &str, message: &str)
 }
 
 fn objective(report: &Report, o: &ObjectiveReport) -> TestCase {
-    let message = if o.reason.is_empty() {
-        format!("{} was {}, promised {}, n = {}", o.metric, objective_value(o), objective_bound(o), o.n)
-    } else {
-        o.reason.clone()
+    let measured = match o.op.as_str() {
+        "holds" => format!("{} did not hold", o.metric),
+        _ => format!("{} was {}, promised {}, n = {}", o.metric, objective_value(o), objective_bound(o), o.n),
     };
+    let message = if o.reason.is_empty() { measured } else { format!("{measured}: {}", o.reason) };
     let status = match o.verdict {
         VerdictWord::Met => TestCaseStatus::success(),
         VerdictWord::Violated => {

@@ -109,18 +109,22 @@ fn sparkline(out: &mut String, report: &Report) {
     let (line, marks) = sparks(report, &columns, width);
     let _ = writeln!(out, "Share of good requests ({}), {} a sign:\n", cell(&promise(report)), time_s(width));
     let _ = writeln!(out, "```text\n{line}\n{marks}\n```\n");
-    let _ = writeln!(out, "`█` all · `▁` none · `!` fault applied · `=` in force · `^` recovered\n");
+    let _ = writeln!(
+        out,
+        "`█` all · `▇` 99 % · `▅` 90 % · `▃` 50 % · `▁` below 10 % · `!` fault applied · `=` in force · `^` recovered\n"
+    );
 }
 
 fn sparks(report: &Report, columns: &[Column], width: f64) -> (String, String) {
-    let signs = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    // Finer near the top, where promises are made.
+    let steps = [(0.99, '▇'), (0.95, '▆'), (0.9, '▅'), (0.75, '▄'), (0.5, '▃'), (0.1, '▂')];
+    let sign = |share: f64| steps.iter().find(|(least, _)| share >= *least).map_or('▁', |(_, sign)| *sign);
     let place = |s: f64| (s / width).max(0.0) as usize;
     let length = columns.last().map_or(0, |c| place(c.start_s) + 1);
     let mut line = vec![' '; length];
     for c in columns {
         if let Some(share) = c.good_share() {
-            // A full block means every one: 99.9 % is one step lower.
-            line[place(c.start_s)] = if c.good == c.planned { '█' } else { signs[((share * 7.0) as usize).min(6)] };
+            line[place(c.start_s)] = if c.good == c.planned { '█' } else { sign(share) };
         }
     }
     let mut marks = vec![' '; length];
@@ -200,7 +204,7 @@ fn facts(out: &mut String, report: &Report) {
     let lag = g.lag_us.p99.map_or("–".into(), time_us);
     let _ = writeln!(out, "- reproduce: {}", cell(&report.reproduce));
     let _ = writeln!(out, "- run {}, started {}, seed {}", cell(&report.id), cell(&report.started_at), report.seed);
-    let _ = writeln!(out, "- load generator {kept}, lag p99 {lag}, {} workers", g.workers);
+    let _ = writeln!(out, "- load generator {kept}, lag p99 {lag}, workers: {}", g.workers);
     let e = &report.environment;
     let _ = writeln!(out, "- {} on {}, {} × {}", cell(&e.platform), cell(&e.host), e.cpus, cell(&e.cpu));
     let _ = writeln!(out, "- resbench {}, exit code {}", cell(&report.tool_version), report.exit_code);

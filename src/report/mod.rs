@@ -42,7 +42,7 @@ pub fn render(report: &Report) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// JSON Schema (draft 2020-12) of `run.json`, made from the types.
+/// JSON Schema (draft 2020-12) of `run.json`, made from the types; `run.schema.json` beside this file is its text.
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(Report).to_value();
     schema["$id"] = model::SCHEMA.into();

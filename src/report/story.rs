@@ -34,7 +34,9 @@ pub(super) fn tell(report: &Report) -> Story {
     fact("What broke", told(&report.faults, what_broke));
     fact("How bad", told(&report.faults, how_bad));
     fact("Back when", told(&report.faults, back_when));
-    fact("Promises broken", told_of(report, VerdictWord::Violated, by_how_much));
+    // One alone stands in the headline already, unless the ending does.
+    let broken = told_of(report, VerdictWord::Violated, by_how_much);
+    fact("Promises broken", if broken.len() > 1 || report.ending == Ending::SafetyStop { broken } else { vec![] });
     fact("Not decided", undecided(report));
     Story { headline: headline(report), facts }
 }
@@ -47,6 +49,9 @@ pub(super) fn headline(report: &Report) -> String {
     match (report.ending, report.verdict) {
         (Ending::NotStarted, _) => {
             format!("The run did not start: {}", sentence(reason.unwrap_or("no reason is recorded".into())))
+        }
+        (Ending::SafetyStop, _) => {
+            format!("The safety stop ended the run: {}", sentence(reason.unwrap_or("no reason is recorded".into())))
         }
         (_, VerdictWord::Violated) => {
             let broken: Vec<_> = first(VerdictWord::Violated).collect();
@@ -129,7 +134,7 @@ fn back_when(f: &FaultReport) -> String {
             format!("{name}: {} after it was {from}{at}.", time_s(s))
         }
         ("not_recovered", _) => {
-            format!("{name}: not recovered by the end of the watch. {}", sentence(clean(&i.reason)))
+            format!("{name}: not recovered: {}", sentence(clean(&i.reason)))
         }
         _ => format!("{name}: unknown."),
     }

@@ -33,7 +33,12 @@ pub(super) fn conclude(
     if measured.faults.len() < plan.faults.len() {
         measured.faults = plan.faults.iter().map(never).collect();
     }
-    let kept = |e: std::io::Error| RunError::Usage(format!("{}: {e}", dir.display()));
+    // What is still broken must be told even when the report cannot be.
+    let broken = left.join("\n");
+    let kept = |e: std::io::Error| match broken.as_str() {
+        "" => RunError::Usage(format!("{}: {e}", dir.display())),
+        broken => RunError::NotClean(format!("{broken}\n{}: {e}", dir.display())),
+    };
     let numbers = numbers(plan, &mut measured).map_err(kept)?;
     let impacts = impacts(plan, &numbers.assembled, &measured);
     let summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
@@ -187,15 +192,24 @@ fn with_spans(plan: &Plan, numbers: Numbers, impacts: &[Impact], measured: &mut 
 
 /// applied → the platform took a target out of rotation, seconds.
 fn detections(measured: &Measured) -> Vec<Option<f64>> {
+    let hits = |record: &FaultRecord, replica: u16| {
+        record.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if *index == replica))
+    };
     let of = |record: &FaultRecord| {
         let applied = record.applied_at?;
-        let hit = |replica: u16| {
-            record.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if *index == replica))
-        };
         let out = |kind| matches!(kind, PlatformEventKind::NotReady | PlatformEventKind::Exited);
         // A kill is seen by the supervisor before its caller has noted that it was done.
         let from = Offset(applied.0.saturating_sub(50_000_000));
-        let event = measured.events.iter().find(|e| e.at >= from && out(e.kind) && e.replica.is_some_and(hit))?;
+        // What happens to a replica after the next fault on it is that one's doing; after the load, our own stopping.
+        let until = |replica: u16| {
+            let later = measured.faults.iter().filter(|f| hits(f, replica)).filter_map(|f| f.applied_at);
+            later.filter(|at| *at > applied).min().map_or(measured.load_end, |at| at.min(measured.load_end))
+        };
+        let mine = |replica: u16, at: Offset| hits(record, replica) && at < until(replica);
+        let event = measured
+            .events
+            .iter()
+            .find(|e| e.at >= from && out(e.kind) && e.replica.is_some_and(|replica| mine(replica, e.at)))?;
         Some(event.at.since(applied).as_secs_f64())
     };
     measured.faults.iter().map(of).collect()
@@ -250,7 +264,11 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
         .iter()
         .zip(&summary.phases)
         .filter(|(p, s)| p.measured && !s.kept_up())
-        .map(|(p, s)| format!("{}: {} of {} arrivals were sent late", p.name, s.late, s.planned))
+        .map(|(p, s)| {
+            let client = s.errors[crate::outcome::ErrorClass::Client as usize];
+            let failed = if client > 0 { format!(", {client} failed on our own side") } else { String::new() };
+            format!("{}: {} of {} arrivals were sent late{failed}", p.name, s.late, s.planned)
+        })
         .collect();
     GeneratorReport {
         lag_us: LagReport {
@@ -298,24 +316,50 @@ fn mask(report: &mut Report, secrets: &[String]) {
     if secrets.is_empty() {
         return;
     }
+    // Longest first: a short secret must not cut a longer one in two and leave its end.
+    let mut longest_first: Vec<&str> = secrets.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+    longest_first.sort_by_key(|s| std::cmp::Reverse(s.len()));
     let mut value = serde_json::to_value(&*report).expect("the model is JSON");
-    mask_value(&mut value, secrets);
-    *report = serde_json::from_value(value).expect("masking changes text only");
+    mask_value(&mut value, &longest_first);
+    *report = serde_json::from_value(value).expect("masking changes free text only");
 }
 
-fn mask_value(value: &mut serde_json::Value, secrets: &[String]) {
+/// Keys whose values are words of ours and mean something to programs: a `${VAR}` that happens to be `met` hides nothing.
+const OUR_WORDS: [&str; 12] = [
+    "schema",
+    "verdict",
+    "ending",
+    "tool_version",
+    "started_at",
+    "sha256",
+    "kind",
+    "op",
+    "unit",
+    "level",
+    "state",
+    "class",
+];
+
+fn mask_value(value: &mut serde_json::Value, secrets: &[&str]) {
     match value {
-        serde_json::Value::String(text) => {
-            for secret in secrets {
-                if text.contains(secret.as_str()) {
-                    *text = text.replace(secret.as_str(), "***");
-                }
-            }
-        }
+        serde_json::Value::String(text) => *text = masked(text, secrets),
         serde_json::Value::Array(list) => list.iter_mut().for_each(|v| mask_value(v, secrets)),
-        serde_json::Value::Object(map) => map.values_mut().for_each(|v| mask_value(v, secrets)),
+        serde_json::Value::Object(map) => {
+            map.iter_mut().filter(|(key, _)| !OUR_WORDS.contains(&key.as_str())).for_each(|(key, v)| match v {
+                // Keys of this map are what answers said; all others are our own.
+                serde_json::Value::Object(versions) if key == "versions" => {
+                    let whole = std::mem::take(versions);
+                    versions.extend(whole.into_iter().map(|(name, n)| (masked(&name, secrets), n)));
+                }
+                _ => mask_value(v, secrets),
+            });
+        }
         _ => {}
     }
+}
+
+fn masked(text: &str, secrets: &[&str]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }
 
 /// A number that does not add up would be our bug, and must not be published.
@@ -348,4 +392,60 @@ fn write_hlog(dir: &Path, plan: &Plan, summary: &Summed, measured: &Measured) ->
     let mut out = Vec::new();
     hlog::write(&mut out, &head, intervals)?;
     std::fs::write(dir.join("latency.hlog"), out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::injector::Proof;
+    use crate::platform::PlatformEvent;
+    use crate::record::assemble::tests_support::plan;
+
+    fn at(seconds: f64) -> Offset {
+        Offset::from_secs_f64(seconds)
+    }
+
+    fn on_replica(index: u16, applied: f64) -> FaultRecord {
+        FaultRecord {
+            name: "fault".into(),
+            kind: "network-delay",
+            via: "local",
+            mechanism: String::new(),
+            planned_at: at(applied),
+            applied_at: Some(at(applied)),
+            reverted_at: None,
+            targets: vec![TargetRef::Replica { index, process: None }],
+            proof: Proof::none(""),
+            errors: Vec::new(),
+            residue: Vec::new(),
+            not_applied: None,
+        }
+    }
+
+    fn out(replica: u16, seconds: f64) -> PlatformEvent {
+        PlatformEvent { at: at(seconds), replica: Some(replica), kind: PlatformEventKind::Exited, text: String::new() }
+    }
+
+    #[test]
+    fn a_detection_is_of_its_own_fault_and_never_our_stopping() {
+        let mut measured = Measured::nothing(&plan(Vec::new()));
+        measured.load_end = at(60.0);
+        measured.faults = vec![on_replica(0, 10.0), on_replica(1, 20.0), on_replica(0, 30.0)];
+        measured.events = vec![out(0, 30.0), out(0, 60.1), out(1, 60.1)];
+        assert_eq!(detections(&measured), [None, None, Some(0.0)]);
+        measured.events.insert(0, out(0, 12.0));
+        assert_eq!(detections(&measured), [Some(2.0), None, Some(0.0)]);
+    }
+
+    #[test]
+    fn secrets_are_masked_whole_and_our_own_words_stay() {
+        let mut report = Report { verdict: VerdictWord::Met, ..Report::default() };
+        report.reasons = vec!["header abcdef, then abc".into()];
+        report.phases.push(crate::report::model::SpanReport::default());
+        report.phases[0].quality.versions.insert("v-abcdef".into(), 3);
+        mask(&mut report, &["abc".into(), "abcdef".into(), "met".into()]);
+        assert_eq!(report.reasons, ["header ***, then ***"]);
+        assert_eq!(report.phases[0].quality.versions.keys().collect::<Vec<_>>(), ["v-***"]);
+        assert_eq!(report.verdict, VerdictWord::Met);
+    }
 }

@@ -384,6 +384,13 @@ impl Stage<'_> {
             Err(e) => measured.not_started(format!("records could not be kept: {e}")),
         }
         self.ask_after(&prober, &clock);
+        if self.options.stop.stopped()
+            && measured.ending == Ending::Completed
+            && self.plan.probes.iter().any(|p| p.after)
+        {
+            measured.ending = Ending::Interrupted;
+            measured.why.push("stopped by a signal before every probe was asked".to_owned());
+        }
         measured.probes = prober.logs();
     }
 
@@ -491,10 +498,10 @@ impl Stage<'_> {
     }
 
     fn ask_after(&self, prober: &Prober<'_>, clock: &Clock) {
-        if self.options.stop.stopped() {
-            return;
-        }
         for (index, _) in self.plan.probes.iter().enumerate().filter(|(_, p)| p.after) {
+            if self.options.stop.stopped() {
+                return;
+            }
             prober.ask(index, When::After, clock);
         }
     }

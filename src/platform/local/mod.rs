@@ -143,6 +143,7 @@ impl Local {
     /// What did not start, with the end of its log; what had been started is ended again.
     pub fn start(options: LocalOptions<'_>) -> Result<Local, StartError> {
         let mut local = Local::prepare(&options)?;
+        local.ledger.mark_planned(MARK, &local.mark);
         match local.bring_up(&options) {
             Ok(()) => Ok(local),
             Err(error) => Err(StartError { left: local.stop(), ..error }),
@@ -170,7 +171,10 @@ impl Local {
         }
         drop(parts.pollers);
         drop(parts.links);
-        left.extend(self.end_stragglers());
+        match self.end_stragglers() {
+            none if none.is_empty() => self.ledger.mark_gone(MARK, &self.mark),
+            some => left.extend(some),
+        }
         drop(parts.logs);
         for Mount { path, unmount } in parts.mounts {
             match unmount() {
@@ -180,8 +184,11 @@ impl Local {
                 Err(e) => left.push(format!("the mount {}: {e}", path.display())),
             }
         }
-        if let Some(temp) = parts.temp.filter(|temp| fs::remove_dir(temp).is_err()) {
-            left.push(format!("the folder {}: remove it by hand", temp.display()));
+        if let Some(temp) = parts.temp {
+            match fs::remove_dir(&temp) {
+                Ok(()) => self.ledger.folder_gone(&temp),
+                Err(_) => left.push(format!("the folder {}: remove it by hand", temp.display())),
+            }
         }
         left
     }
@@ -261,7 +268,11 @@ impl Local {
             return Ok(());
         };
         let temp = private_dir(options.run_id);
-        DirBuilder::new().mode(0o700).create(&temp).map_err(|e| format!("folder {}: {e}", temp.display()))?;
+        self.ledger.folder_planned(&temp);
+        if let Err(e) = DirBuilder::new().mode(0o700).create(&temp) {
+            self.ledger.folder_gone(&temp);
+            return Err(format!("folder {}: {e}", temp.display()));
+        }
         parts.temp = Some(temp.clone());
         for replica in 0..options.plan.replicas {
             let path = view_of(&temp, replica);

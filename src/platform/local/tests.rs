@@ -50,6 +50,18 @@ impl Ledger for Noted {
     fn mount_gone(&self, path: &Path) {
         self.0.lock().unwrap().push(format!("-mount {}", path.display()));
     }
+    fn folder_planned(&self, path: &Path) {
+        self.0.lock().unwrap().push(format!("+folder {}", path.display()));
+    }
+    fn folder_gone(&self, path: &Path) {
+        self.0.lock().unwrap().push(format!("-folder {}", path.display()));
+    }
+    fn mark_planned(&self, key: &str, value: &str) {
+        self.0.lock().unwrap().push(format!("+mark {key}={value}"));
+    }
+    fn mark_gone(&self, key: &str, value: &str) {
+        self.0.lock().unwrap().push(format!("-mark {key}={value}"));
+    }
 }
 
 fn words(command: &[&str]) -> Vec<String> {

@@ -35,6 +35,8 @@ pub(in crate::report) struct Column {
     pub(in crate::report) slow: u64,
     pub(in crate::report) failed: u64,
     pub(in crate::report) shed: u64,
+    /// The lowest share of good requests in any window; a column that is one second wide is one window.
+    pub(in crate::report) worst_share: Option<f64>,
     pub(in crate::report) p50_us: Option<Range>,
     pub(in crate::report) p99_us: Option<Range>,
     pub(in crate::report) max_us: Option<Range>,
@@ -59,6 +61,7 @@ impl Column {
             slow: 0,
             failed: 0,
             shed: 0,
+            worst_share: None,
             p50_us: None,
             p99_us: None,
             max_us: None,
@@ -77,6 +80,8 @@ impl Column {
         self.slow += w.due_ok.saturating_sub(w.due_good);
         self.failed += w.due_failed;
         self.shed += w.due_shed;
+        let share = (w.due_planned > 0).then(|| w.due_good as f64 / w.due_planned as f64);
+        self.worst_share = [self.worst_share, share].into_iter().flatten().reduce(f64::min);
         self.p50_us = Range::join(self.p50_us, w.due_p50_us);
         self.p99_us = Range::join(self.p99_us, w.due_p99_us);
         self.max_us = Range::join(self.max_us, w.due_max_ok_us);
@@ -166,6 +171,7 @@ mod tests {
         assert!(columns[0].p99_infinite && !columns[1].p99_infinite);
         assert_eq!(columns[1].p99_us, Some(Range { low: 2.0, high: 9.0 }));
         assert_eq!(columns[0].rate(columns[0].planned), 7.0);
+        assert_eq!(columns[0].worst_share, Some(1.0));
     }
 
     #[test]

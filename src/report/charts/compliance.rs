@@ -1,7 +1,7 @@
 //! How much of each second was good, against what was promised: the missing part hangs from 100 %.
 //!
 //! Bars hang because the axis is zoomed: their length is the share that was missing, whatever the axis
-//! begins with.
+//! begins with. Where seconds are joined, the worst of them is drawn.
 
 use super::Chart;
 use super::columns::{Column, join, width_s};
@@ -13,16 +13,18 @@ use crate::report::format::{percent, percent_bound, time_us};
 use crate::report::model::Report;
 use crate::report::story::good_share;
 
+const TITLE: &str = "Share of good requests over time";
+
 /// Draws it; none for a run without arrivals.
 pub(super) fn draw(report: &Report) -> Option<Chart> {
     let columns = join(report, width_s(report, COLUMNS));
-    let worst = columns.iter().filter_map(Column::good_share).reduce(f64::min)?;
+    let worst = columns.iter().filter_map(|c| c.worst_share).reduce(f64::min)?;
     let axis = TimeAxis::of(report);
     let top = lanes(&mut Picture::new(WIDTH, 1), report, axis, 54.0) + 6.0;
     let panel = (top, top + 200.0);
     let mut p = Picture::new(WIDTH, (panel.1 + 42.0) as u32);
     let within = format!("within {} ({})", time_us(report.plan.within_ms * 1e3), report.plan.within_source);
-    heading(&mut p, "Share of good requests", &format!("Good {within}; {}, by due", n_planned(report)));
+    heading(&mut p, TITLE, &format!("Good {within}; {}, by due", n_planned(report)));
     lanes(&mut p, report, axis, 54.0);
     ground(&mut p, report, axis, panel);
     let lowest = worst.min(report.plan.good_target.unwrap_or(1.0));
@@ -31,15 +33,10 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     missing(&mut p, report, axis, &scale, &columns);
     marks(&mut p, report, axis, panel);
     let target = report.plan.good_target.map(|t| (scale.y(t), format!("objective {} good", percent_bound(t))));
-    bound_line(&mut p, target);
+    bound_line(&mut p, panel.0, target);
     phase_shares(&mut p, report, axis, &scale);
     axis.draw(&mut p, panel.1);
-    Some(Chart {
-        name: "compliance",
-        title: "Kept promises over time",
-        description: describe(report, worst),
-        picture: p,
-    })
+    Some(Chart { name: "compliance", title: TITLE, description: describe(report, worst), picture: p })
 }
 
 fn describe(report: &Report, worst: f64) -> String {
@@ -50,7 +47,7 @@ fn describe(report: &Report, worst: f64) -> String {
     let phases: Vec<String> = phases.take(20).collect();
     format!(
         "For each second the share of planned requests that were answered well in time; the missing share hangs from \
-         100 %. By phase: {}. The worst column: {}.",
+         100 %. By phase: {}. The worst second: {}.",
         phases.join(", "),
         percent(worst)
     )
@@ -58,13 +55,13 @@ fn describe(report: &Report, worst: f64) -> String {
 
 /// Where the axis begins: close enough to the worst value that small losses show.
 fn floor_of(worst: f64) -> f64 {
-    [0.99, 0.95, 0.9, 0.8, 0.5].into_iter().find(|floor| worst >= floor + (1.0 - floor) * 0.1).unwrap_or(0.0)
+    [0.99, 0.95, 0.9, 0.8, 0.7, 0.5].into_iter().find(|floor| worst >= floor + (1.0 - floor) * 0.1).unwrap_or(0.0)
 }
 
 fn missing(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale, columns: &[Column]) {
     let below = |share: f64| report.plan.good_target.is_some_and(|target| share < target);
     for (under, ink) in [(false, Ink::Slow), (true, Ink::Bad)] {
-        let bars = columns.iter().filter_map(|c| c.good_share().map(|share| (c, share)));
+        let bars = columns.iter().filter_map(|c| c.worst_share.map(|share| (c, share)));
         let bars = bars.filter(|(_, share)| below(*share) == under);
         let corners = bars.map(|(c, share)| ((axis.x(c.start_s), scale.y(1.0)), (axis.x(c.end_s), scale.y(share))));
         let corners: Vec<_> = corners.collect();
@@ -83,19 +80,16 @@ fn phase_shares(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale)
         let y = scale.y(share);
         p.line(vec![(x0, y), (x1, y)], Ink::Text, 2.0);
         let words = percent(share);
-        let wide = width_of(&words, 12.5);
-        if wide + 8.0 < x1 - x0 {
-            let middle = (x0 + x1) / 2.0;
-            p.rect((middle - wide / 2.0 - 4.0, y + 4.0), (middle + wide / 2.0 + 4.0, y + 20.0), Ink::Paper, 0.85);
-            p.bold((middle, y + 16.5), &words, 12.5, Align::Center, Ink::Text);
+        if width_of(&words, 13.0) < x1 - x0 {
+            // At the foot, where neither bars nor the objective are in the way unless nearly nothing was good.
+            p.bold(((x0 + x1) / 2.0, scale.y(0.0) - 9.0), &words, 13.0, Align::Center, Ink::Text);
         }
     }
-    let words =
-        "line and number: share over the phase · bar: missing in that second, hatched where below the objective";
+    let words = "line and number at the foot: share over the phase · bar: missing in the worst second, hatched where below the objective";
     let words = if report.plan.good_target.is_some() {
         words
     } else {
-        "line and number: share over the phase · bar: missing in that second"
+        "line and number at the foot: share over the phase · bar: missing in the worst second"
     };
     p.text((LEFT, scale.y(0.0) + 33.0), words, SMALL, Align::Left, Ink::Muted);
 }

@@ -18,7 +18,7 @@ pub(super) const SMALL: f64 = 11.5;
 
 /// Lanes of faults that fit; the rest is counted in words.
 const LANES: usize = 6;
-const LANE: f64 = 21.0;
+const LANE: f64 = 23.0;
 /// Platform events drawn; more would be a blot.
 const EVENTS: usize = 200;
 
@@ -57,7 +57,8 @@ impl Scale {
     /// Round values, at most about eight.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if !self.log {
-            let step = nice_step((self.high - self.low) / 5.0);
+            let most = ((self.bottom - self.top) / 28.0).clamp(2.0, 5.0);
+            let step = nice_step((self.high - self.low) / most);
             let first = (self.low / step).ceil() as i64;
             let last = (self.high / step + 1e-9).floor() as i64;
             return (first..=last).map(|n| n as f64 * step).collect();
@@ -146,13 +147,22 @@ impl TimeAxis {
 
 /// Title, and under it what is shown, in which unit, of how many.
 pub(super) fn heading(p: &mut Picture, title: &str, below: &str) {
-    p.bold((LEFT - 66.0, 20.0), title, 16.0, Align::Left, Ink::Text);
-    p.text((LEFT - 66.0, 39.0), below, 12.5, Align::Left, Ink::Muted);
+    p.title(title);
+    p.text((8.0, 38.0), below, 12.5, Align::Left, Ink::Muted);
 }
 
 /// How wide words are about to be: good enough to keep labels apart.
 pub(super) fn width_of(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.56
+    let em: f64 = text
+        .chars()
+        .map(|c| match c {
+            'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | ' ' | '.' | ',' | ':' | '(' | ')' | '-' => 0.36,
+            'm' | 'w' | 'M' | 'W' | '%' => 0.9,
+            'A'..='Z' => 0.68,
+            _ => 0.6,
+        })
+        .sum();
+    em * size
 }
 
 /// Phases, faults and platform events above the panels. Returns the height below them.
@@ -176,9 +186,9 @@ fn phase_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
     lane_name(p, y, "phases");
     for phase in &report.phases {
         let (x0, x1) = (axis.x(phase.start_at_s), axis.x(phase.start_at_s + phase.duration_s));
-        p.rect((x0, y), (x1 - 1.0, y + 19.0), Ink::Grid, 1.0);
+        p.rect((x0, y), (x1 - 2.0, y + 19.0), Ink::Grid, 1.0);
         if !phase.measured {
-            p.hatch((x0, y), (x1 - 1.0, y + 19.0), Ink::Paper, 6.0);
+            p.hatch((x0, y), (x1 - 2.0, y + 19.0), Ink::Paper, 6.0);
         }
         let room = x1 - x0 - 8.0;
         let long = if phase.measured { phase.name.clone() } else { format!("{} (not measured)", phase.name) };
@@ -257,7 +267,7 @@ fn fault_lanes(p: &mut Picture, report: &Report, axis: TimeAxis, top: f64) -> f6
 fn fault_band(p: &mut Picture, fault: &FaultReport, axis: TimeAxis, y: f64) {
     let planned = (axis.x(fault.planned_at_s), axis.x(fault.planned_end_at_s.unwrap_or(fault.planned_at_s)));
     let planned = (planned.0, planned.1.max(planned.0 + 6.0));
-    let (top, bottom) = (y + 2.0, y + 17.0);
+    let (top, bottom) = (y + 1.0, y + 14.0);
     p.hatch((planned.0, top), (planned.1, bottom), Ink::Fault, 5.0);
     p.line(rectangle((planned.0, top), (planned.1, bottom)), Ink::Fault, 1.0);
     if let Some((from, to)) = actual(fault, axis.end_s) {
@@ -265,11 +275,11 @@ fn fault_band(p: &mut Picture, fault: &FaultReport, axis: TimeAxis, y: f64) {
         p.rect((x0, top + 3.0), (x1.max(x0 + 3.0), bottom - 3.0), Ink::Fault, 1.0);
     }
     if let Some((from, to)) = hurt(fault, axis.end_s) {
-        let (x0, x1) = (axis.x(from), axis.x(to));
-        p.line(vec![(x0, bottom), (x1.max(x0 + 1.0), bottom)], Ink::Bad, 2.0);
-        p.triangle((x0, bottom + 2.5), 6.5, false, Ink::Bad);
+        let (x0, x1, y) = (axis.x(from), axis.x(to), bottom + 2.0);
+        p.line(vec![(x0, y), (x1.max(x0 + 1.0), y)], Ink::Bad, 2.0);
+        p.triangle((x0, y + 2.0), 6.5, false, Ink::Bad);
         if fault.impact.recovered_at_s.is_some() {
-            p.triangle((x1, bottom - 4.5), 6.5, true, Ink::Back);
+            p.triangle((x1, y - 4.5), 6.5, true, Ink::Back);
         }
     }
 }
@@ -313,6 +323,7 @@ pub(super) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
         };
         word(p, &cross, "replica exited");
         word(p, &|p, x| p.triangle((x + 6.0, y + 4.0), 8.0, false, Ink::Bad), "not ready");
+        word(p, &|p, x| p.line(vec![(x + 6.0, y - 4.0), (x + 6.0, y + 4.0)], Ink::Muted, 1.5), "started");
         word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "ready");
     }
 }
@@ -328,6 +339,9 @@ pub(super) fn ground(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bot
     for fault in &report.faults {
         if let Some((from, to)) = actual(fault, axis.end_s).filter(|(from, to)| to > from) {
             p.rect((axis.x(from), top), (axis.x(to), bottom), Ink::Fault, 0.14);
+        }
+        if let Some((from, to)) = hurt(fault, axis.end_s) {
+            p.rect((axis.x(from), top), (axis.x(to), bottom), Ink::Bad, 0.08);
         }
     }
 }

@@ -44,7 +44,11 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
         failures(&mut p, axis, &failed, (width_s, top));
     }
     marks(&mut p, report, axis, (top, panel.1));
-    bound_line(&mut p, report.plan.latency_bound_us.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))));
+    bound_line(
+        &mut p,
+        panel.0,
+        report.plan.latency_bound_us.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))),
+    );
     axis.draw(&mut p, panel.1);
     key(&mut p, most, panel.1 + 26.0);
     let description = format!(

@@ -13,7 +13,7 @@ mod picture;
 mod svg;
 pub(super) mod timeline;
 
-pub(super) use picture::Picture;
+pub(super) use picture::{Picture, TITLE};
 pub(super) use svg::escape;
 
 use crate::report::model::Report;

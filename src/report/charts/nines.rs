@@ -8,7 +8,7 @@ use super::frame::{SMALL, Scale, WIDTH, heading, tick_us, width_of};
 use super::ink::{Ink, SERIES};
 use super::picture::{Align, Picture, Point};
 use crate::report::format::{count, short};
-use crate::report::model::{NinesCurve, Report};
+use crate::report::model::{NinesCurve, ObjectiveReport, Report};
 
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 800.0;
@@ -24,8 +24,13 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     let left_out = report.nines.len() - curves.len();
     let mut p = Picture::new(WIDTH, 452);
     let axis = Nines::of(&curves);
-    let latencies =
-        || curves.iter().flat_map(|c| c.points.iter().map(|(_, us)| *us)).chain(report.plan.latency_bound_us);
+    let latencies = || {
+        curves
+            .iter()
+            .flat_map(|c| c.points.iter().map(|(_, us)| *us))
+            .chain(report.plan.latency_bound_us)
+            .chain(promised(report).map(|(o, _)| o.bound * 1e6))
+    };
     let (low, high) = (latencies().fold(f64::INFINITY, f64::min), latencies().fold(0.0, f64::max));
     let scale = Scale::log((low * 0.9, high * 1.1), PANEL);
     heading(
@@ -103,7 +108,7 @@ fn draw_curve(p: &mut Picture, axis: &Nines, scale: &Scale, curve: &NinesCurve, 
     let place = |(q, us): &(f64, f64)| (axis.x(*q), scale.y(*us));
     let firm: Vec<Point> = curve.points.iter().filter(|(q, _)| *q <= curve.supported).map(place).collect();
     let mut loose: Vec<Point> = firm.last().copied().into_iter().collect();
-    loose.extend(curve.points.iter().filter(|(q, _)| *q > curve.supported).map(place));
+    loose.extend(curve.points.iter().filter(|(q, _)| *q > curve.supported && *q < 1.0).map(place));
     stroke(p, &firm, n, 2.2);
     p.faint_line(loose.clone(), Ink::Series(n), 1.0, 0.55);
     if let Some(end) = firm.last() {
@@ -120,6 +125,13 @@ fn draw_curve(p: &mut Picture, axis: &Nines, scale: &Scale, curve: &NinesCurve, 
     }
 }
 
+/// Objectives on percentiles of latency, with their quantile.
+fn promised(report: &Report) -> impl Iterator<Item = (&ObjectiveReport, f64)> {
+    let quantile = |o: &ObjectiveReport| o.metric.strip_prefix("latency.p").and_then(|p| p.parse::<f64>().ok());
+    let latencies = report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max");
+    latencies.filter_map(move |o| quantile(o).map(|q| (o, q / 100.0)))
+}
+
 /// Objectives on percentiles as points on this plane, the tightest bound as a line.
 fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
     if let Some(bound) = report.plan.latency_bound_us {
@@ -128,17 +140,20 @@ fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
         p.bold((LEFT + 8.0, y - 6.0), &format!("objective {}", tick_us(bound)), SMALL, Align::Left, Ink::Bound);
     }
     let mut seen: Vec<(f64, f64)> = vec![];
-    for o in report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max") {
-        let Some(q) = o.metric.strip_prefix("latency.p").and_then(|p| p.parse::<f64>().ok()) else { continue };
-        let point = (axis.x(q / 100.0), scale.y(o.bound * 1e6));
+    for (o, q) in promised(report) {
+        let point = (axis.x(q), scale.y(o.bound * 1e6));
         if seen.contains(&point) || seen.len() >= 20 {
             continue;
         }
         seen.push(point);
         let (x, y) = point;
-        p.area(vec![(x - 6.0, y), (x, y - 6.0), (x + 6.0, y), (x, y + 6.0)], Ink::Bound, 1.0);
+        diamond(p, point);
         p.text((x + 9.0, y - 5.0), &short(&o.metric, 20), SMALL, Align::Left, Ink::Bound);
     }
+}
+
+fn diamond(p: &mut Picture, (x, y): Point) {
+    p.area(vec![(x - 6.0, y), (x, y - 6.0), (x + 6.0, y), (x, y + 6.0)], Ink::Bound, 1.0);
 }
 
 fn legend(p: &mut Picture, curves: &[&NinesCurve], left_out: usize) {
@@ -154,8 +169,13 @@ fn legend(p: &mut Picture, curves: &[&NinesCurve], left_out: usize) {
     if left_out > 0 {
         p.text((x, y + 4.0), &format!("{left_out} more not drawn"), SMALL, Align::Left, Ink::Muted);
     }
-    let notes = ["● last quantile the sample supports", "thin: fewer than five values beyond", "◆ objective"];
+    // Signs are drawn, not written: fonts lack them.
+    let y = PANEL.1 - 32.0;
+    p.dot((x + 6.0, y - 4.0), 3.2, Ink::Muted);
+    p.faint_line(vec![(x, y + 12.0), (x + 12.0, y + 12.0)], Ink::Muted, 1.0, 0.55);
+    diamond(p, (x + 6.0, y + 28.0));
+    let notes = ["last quantile the sample supports", "fewer than five values beyond", "objective"];
     for (n, note) in notes.iter().enumerate() {
-        p.text((x, PANEL.1 - 32.0 + 16.0 * n as f64), note, SMALL, Align::Left, Ink::Muted);
+        p.text((x + 18.0, y + 16.0 * n as f64), note, SMALL, Align::Left, Ink::Muted);
     }
 }

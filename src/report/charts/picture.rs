@@ -38,11 +38,17 @@ enum Shape {
 pub(in crate::report) struct Picture {
     width: u32,
     height: u32,
+    title: String,
     shapes: Vec<Shape>,
 }
 
+/// Height of the title, which a page leaves out: it has a heading of its own.
+pub(in crate::report) const TITLE: u32 = 24;
+
 /// Long lines of text would leave the picture; data is cut to this many characters.
 const TEXT_LIMIT: usize = 120;
+/// Width of the lines of a hatch.
+const HATCH: f64 = 0.7;
 /// Backend units per CSS pixel in SVG.
 const SVG_SCALE: f64 = 4.0;
 /// Pixels per CSS pixel in PNG.
@@ -50,7 +56,12 @@ const PNG_SCALE: f64 = 2.0;
 
 impl Picture {
     pub(super) fn new(width: u32, height: u32) -> Picture {
-        Picture { width, height, shapes: vec![] }
+        Picture { width, height, title: String::new(), shapes: vec![] }
+    }
+
+    /// The title, painted in files only, within the uppermost [`TITLE`] pixels.
+    pub(super) fn title(&mut self, title: &str) {
+        self.title = title.to_owned();
     }
 
     /// A filled rectangle; nothing when it is empty.
@@ -95,7 +106,7 @@ impl Picture {
             // The line runs from (foot, bottom) to (foot + height, top), cut at both sides.
             let (left, right) = (foot.max(from.0), (foot + height).min(to.0));
             if right > left {
-                self.line(vec![(left, to.1 - (left - foot)), (right, to.1 - (right - foot))], ink, 0.8);
+                self.line(vec![(left, to.1 - (left - foot)), (right, to.1 - (right - foot))], ink, HATCH);
             }
             foot += spacing;
         }
@@ -135,8 +146,20 @@ impl Picture {
     /// The shapes as SVG elements, without the `<svg>` around them.
     pub(in crate::report) fn svg_body(&self) -> String {
         let mut backend = SvgBackend::new((self.width, self.height), SVG_SCALE);
-        self.paint(&mut backend, SVG_SCALE, 1.0);
+        paint(&mut backend, &self.shapes, SVG);
         backend.finish()
+    }
+
+    /// The title as an SVG element.
+    pub(in crate::report) fn svg_title(&self) -> String {
+        let mut backend = SvgBackend::new((self.width, self.height), SVG_SCALE);
+        paint(&mut backend, &[self.title_shape()], SVG);
+        backend.finish()
+    }
+
+    fn title_shape(&self) -> Shape {
+        let text = self.title.clone();
+        Shape::Text { at: (8.0, 18.0), text, size: 16.0, align: Align::Left, ink: Ink::Text, bold: true }
     }
 
     /// RGB pixels on white, and their width and height.
@@ -145,47 +168,63 @@ impl Picture {
         let (width, height) = (self.width * PNG_SCALE as u32, self.height * PNG_SCALE as u32);
         let mut buffer = vec![0xff; (width * height * 3) as usize];
         let mut backend = BitMapBackend::with_buffer(&mut buffer, (width, height));
-        // ab_glyph sizes a font by its line height, CSS by its em; plotters' own factor between them is 1.24.
-        self.paint(&mut backend, PNG_SCALE, 1.24);
+        paint(&mut backend, &[self.title_shape()], PNG);
+        paint(&mut backend, &self.shapes, PNG);
         backend.present().expect(MEMORY);
         drop(backend);
         (buffer, width, height)
     }
+}
 
-    fn paint<DB: DrawingBackend>(&self, backend: &mut DB, scale: f64, line_height: f64) {
-        let px = |p: Point| ((p.0 * scale).round() as i32, (p.1 * scale).round() as i32);
-        for shape in &self.shapes {
-            match shape {
-                Shape::Rect { from, to, ink, alpha } => {
-                    backend.draw_rect(px(*from), px(*to), &style(*ink, *alpha, 1), true).map_err(|e| e.to_string())
-                }
-                Shape::Area { points, ink, alpha } => backend
-                    .fill_polygon(points.iter().map(|p| px(*p)), &style(*ink, *alpha, 1))
-                    .map_err(|e| e.to_string()),
-                Shape::Line { points, ink, alpha, width } => {
-                    let width = (width * scale).round().max(1.0) as u32;
-                    // The same point twice has no direction, which plotters' pen for wide lines cannot draw.
-                    let mut path: Vec<_> = points.iter().map(|p| px(*p)).collect();
-                    path.dedup();
-                    backend.draw_path(path, &style(*ink, *alpha, width)).map_err(|e| e.to_string())
-                }
-                Shape::Text { at, text, size, align, ink, bold } => {
-                    let anchor = match align {
-                        Align::Left => HPos::Left,
-                        Align::Center => HPos::Center,
-                        Align::Right => HPos::Right,
-                    };
-                    let weight = if *bold { FontStyle::Bold } else { FontStyle::Normal };
-                    let size = size * scale * line_height;
-                    let font = ("sans-serif", size, weight).into_font();
-                    let words = font.color(&colour(*ink, 1.0)).pos(Pos::new(anchor, VPos::Top));
-                    // plotters sets the base line half a line height below the top.
-                    let (x, y) = px(*at);
-                    backend.draw_text(text, &words, (x, y - (size / 2.0).round() as i32)).map_err(|e| e.to_string())
-                }
+/// How pixels and fonts of a backend differ from CSS pixels.
+#[derive(Clone, Copy)]
+struct Device {
+    scale: f64,
+    /// Size of a font as the backend counts it, per em.
+    line_height: f64,
+    /// Whether strong words are written twice, half a pixel apart, because there is but one font.
+    double_strike: bool,
+}
+
+const SVG: Device = Device { scale: SVG_SCALE, line_height: 1.0, double_strike: false };
+// ab_glyph sizes a font by its line height, CSS by its em; plotters' own factor between them is 1.24.
+const PNG: Device = Device { scale: PNG_SCALE, line_height: 1.24, double_strike: true };
+
+fn paint<DB: DrawingBackend>(backend: &mut DB, shapes: &[Shape], device: Device) {
+    let px = |p: Point| ((p.0 * device.scale).round() as i32, (p.1 * device.scale).round() as i32);
+    for shape in shapes {
+        match shape {
+            Shape::Rect { from, to, ink, alpha } => {
+                backend.draw_rect(px(*from), px(*to), &style(*ink, *alpha, 1), true).map_err(|e| e.to_string())
             }
-            .expect(MEMORY);
+            Shape::Area { points, ink, alpha } => {
+                backend.fill_polygon(points.iter().map(|p| px(*p)), &style(*ink, *alpha, 1)).map_err(|e| e.to_string())
+            }
+            Shape::Line { points, ink, alpha, width } => {
+                let width = (width * device.scale).round().max(1.0) as u32;
+                // The same point twice has no direction, which plotters' pen for wide lines cannot draw.
+                let mut path: Vec<_> = points.iter().map(|p| px(*p)).collect();
+                path.dedup();
+                backend.draw_path(path, &style(*ink, *alpha, width)).map_err(|e| e.to_string())
+            }
+            Shape::Text { at, text, size, align, ink, bold } => {
+                let anchor = match align {
+                    Align::Left => HPos::Left,
+                    Align::Center => HPos::Center,
+                    Align::Right => HPos::Right,
+                };
+                let weight = if *bold { FontStyle::Bold } else { FontStyle::Normal };
+                let size = size * device.scale * device.line_height;
+                let font = ("sans-serif", size, weight).into_font();
+                let words = font.color(&colour(*ink, 1.0)).pos(Pos::new(anchor, VPos::Top));
+                // plotters sets the base line half a line height below the top.
+                let (x, y) = px(*at);
+                let y = y - (size / 2.0).round() as i32;
+                let strikes = if *bold && device.double_strike { 2 } else { 1 };
+                (0..strikes).try_for_each(|n| backend.draw_text(text, &words, (x + n, y))).map_err(|e| e.to_string())
+            }
         }
+        .expect(MEMORY);
     }
 }
 

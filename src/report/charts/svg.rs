@@ -141,9 +141,13 @@ impl DrawingBackend for SvgBackend {
         let (width, height) = (self.px(to.0 - from.0), self.px(to.1 - from.1));
         let data = format!("{}h{width}v{height}h{}z", self.trace([from]), -width);
         if fill {
-            self.fill(style.color(), &data)
+            // Neighbouring cells meet on parts of a pixel; smooth edges would let the ground shine through.
+            let color = style.color();
+            let attributes =
+                format!("fill=\"{}\"{} shape-rendering=\"crispEdges\"", hex(color), opacity("fill-opacity", color));
+            self.path(attributes, &data, color.alpha >= 1.0);
         } else {
-            self.stroke(style, &data)
+            self.stroke(style, &data);
         }
         Ok(())
     }

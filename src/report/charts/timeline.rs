@@ -16,6 +16,7 @@ pub(in crate::report) const COLUMNS: usize = 480;
 
 /// Name of its files.
 pub(in crate::report) const NAME: &str = "timeline";
+const TITLE: &str = "Requests and latency over time";
 /// Left and right edge of its panels.
 pub(in crate::report) const EDGES: (f64, f64) = (LEFT, RIGHT);
 
@@ -41,7 +42,7 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     } else {
         "1 s windows".into()
     };
-    heading(&mut p, "Requests and latency over time", &format!("{}, {each}", n_planned(report)));
+    heading(&mut p, TITLE, &format!("{}, {each}", n_planned(report)));
     lane_legend(&mut p, report, (LEFT, 58.0));
     lanes(&mut p, report, axis, 72.0);
     for panel in [requests, latency, load] {
@@ -54,7 +55,7 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
         marks(&mut p, report, axis, panel);
     }
     axis.draw(&mut p, load.1);
-    Some(Chart { name: NAME, title: "Time-line", description: describe(report), picture: p })
+    Some(Chart { name: NAME, title: TITLE, description: describe(report), picture: p })
 }
 
 /// Where the panels begin. Lanes tell how high they are only when drawn: they are drawn on a scrap.
@@ -194,18 +195,19 @@ fn latency_panel(p: &mut Picture, report: &Report, axis: TimeAxis, columns: &[Co
     for (range, infinite, sign, _) in CURVES {
         curve(p, axis, &scale, columns, range, infinite, sign);
     }
-    bound_line(p, bound.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))));
+    bound_line(p, panel.0, bound.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))));
     let signs: Vec<_> = CURVES.iter().rev().map(|(_, _, sign, name)| (*sign, *name)).collect();
     panel_head(p, panel.0, "Latency", "done − due, log axis; failed and shed count as ∞", &signs);
 }
 
-/// A dashed line over the whole width, with its words at the left.
-pub(super) fn bound_line(p: &mut Picture, at: Option<(f64, String)>) {
+/// A dashed line over the whole width; its words stand above its right end, or below it near the top of a panel.
+pub(super) fn bound_line(p: &mut Picture, top: f64, at: Option<(f64, String)>) {
     if let Some((y, words)) = at {
         p.dashed(&[(LEFT, y), (RIGHT, y)], Ink::Bound, 1.5, (9.0, 4.0));
-        let wide = width_of(&words, SMALL) + 10.0;
-        p.rect((LEFT + 4.0, y - 17.0), (LEFT + 4.0 + wide, y - 3.0), Ink::Paper, 0.8);
-        p.bold((LEFT + 8.0, y - 6.0), &words, SMALL, Align::Left, Ink::Bound);
+        let wide = width_of(&words, SMALL) + 12.0;
+        let foot = if y - 18.0 < top { y + 18.0 } else { y - 3.0 };
+        p.rect((RIGHT - 4.0 - wide, foot - 14.0), (RIGHT - 4.0, foot), Ink::Paper, 0.8);
+        p.bold((RIGHT - 8.0, foot - 3.0), &words, SMALL, Align::Right, Ink::Bound);
     }
 }
 
@@ -268,7 +270,7 @@ fn load_panel(p: &mut Picture, axis: TimeAxis, columns: &[Column], panel: Panel,
     let mut signs = vec![(Sign::Fill(Ink::Max), "in flight")];
     if replicas {
         replica_steps(p, axis, columns, panel);
-        signs.push((Sign::Line(Ink::Back, 2.0), "replicas ready (numbers at each change)"));
+        signs.push((Sign::Line(Ink::Back, 2.0), "replicas ready (number at each change)"));
     }
     panel_head(p, panel.0, "In flight", "most requests at once", &signs);
 }

@@ -33,7 +33,7 @@
     const px = box.left - home.left + (x / data.width) * box.width;
     const left = px + 16 + tip.offsetWidth > home.width ? px - 16 - tip.offsetWidth : px + 16;
     tip.style.left = Math.max(0, left) + "px";
-    tip.style.top = (data.top / data.height) * box.height + 8 + "px";
+    tip.style.top = ((data.top - data.above) / (data.height - data.above)) * box.height + 8 + "px";
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();

@@ -1,0 +1,55 @@
+# `just` lists what there is; each recipe is one command that can be typed by hand as well.
+
+set positional-arguments
+
+# show this list
+_default:
+    @just --list --unsorted
+
+# what CI runs, all of it
+ci:
+    bash .ci/run
+
+# every test, or the groups named: just test unit e2e (groups: just test --list)
+test *groups:
+    tests/run.sh "$@"
+
+# format and clippy, as CI sees them
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+
+# the documentation of the code, without warnings
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+# every shipped scenario in full, one after another (4 min); exit codes are shown
+scenarios: _release
+    for file in scenarios/*.toml; do target/release/resbench run "$file" --quiet; echo "exit code $?"; done
+
+# every shipped scenario, shortened, and what it leaves checked: as CI does (2 min)
+smoke: _release
+    python3 tests/smoke.py target/release/resbench
+
+# ns per request of schedule, dispatch, record, answer: just bench, just bench schedule
+bench *filter:
+    cargo bench --bench hot_path -- "$@"
+
+# fuzz the scenario parser and the answer reader for so many seconds each (stable Rust will do; needs cargo-fuzz)
+fuzz seconds="60":
+    cd tests/fuzz && for target in scenario answer; do \
+        RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $target corpus/$target -- -max_total_time={{seconds}} -max_len=4096; done
+
+# the picture in the README: runs pod-kill and photographs its report (65 s; needs chromium)
+screenshot: _release
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    target/release/resbench run scenarios/pod-kill.toml --quiet --reports "$dir"
+    page=$(echo "$dir"/pod-kill/*/report.html)
+    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1.5 \
+        --window-size=1200,1500 --screenshot="$PWD/reports/pod-kill.png" "file://$page"
+
+_release:
+    cargo build --release --locked
