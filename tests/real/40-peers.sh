@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Nothing lost and nothing sent twice: resbench and wrk each send a modest rate to nginx, which ends every connection
-# after 50 requests, and to the model server; what the servers counted must be what resbench says that it sent, exactly.
-# wrk stands beside it to show that the servers' counts can be trusted.
+# Nothing lost and nothing sent twice: what servers counted is exactly what was sent.
+# resbench and wrk each send a modest rate to nginx, which ends every connection after 50 requests, and to the model
+# server. wrk stands beside it to show that the servers' counts can be trusted.
 #
 # needs: python3, curl; Debian's wrk and nginx-light (apt: 4 MB where they are missing)
 # costs: 20 s; at most 500 requests/s on loopback
