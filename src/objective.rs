@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::bootstrap::{Interval, Statistic, block_bootstrap};
+use crate::hist::{bucket_of, bucket_top};
 use crate::impact::{self, FaultTimes, Impact, State};
 use crate::outcome::ErrorClass;
 use crate::plan::{Metric, Objective, Op, Plan, ProbePlan, SpanRef};
@@ -283,8 +284,16 @@ fn statistic(objective: &Objective) -> Option<Statistic> {
     }
 }
 
-/// Does the value keep its bound? An infinite one (none) is above every bound.
-fn keeps(op: Op, value: Option<f64>, bound: f64) -> bool {
+/// Does the value keep its bound? An infinite one (none) is above every bound. A percentile stands at the top of its bucket
+/// (0.1 % wide), so it keeps a bound that lies in the same bucket, as `good_ratio` counts it.
+fn keeps(metric: &Metric, op: Op, value: Option<f64>, bound: f64) -> bool {
+    let bound = match metric {
+        Metric::Latency(_) | Metric::LatencyOk(_) => {
+            let top = bucket_top(bucket_of((bound * 1e9) as u64)) as f64 / 1e9;
+            if op == Op::Max { top.max(bound) } else { bound }
+        }
+        _ => bound,
+    };
     match op {
         Op::Max => value.is_some_and(|v| v <= bound),
         Op::Min => value.is_none_or(|v| v >= bound),
@@ -329,7 +338,7 @@ fn judge_span(facts: &Facts, objective: &Objective, span: &SpanRef) -> Judged {
 
 /// The verdict of the numbers alone.
 fn decide(objective: &Objective, stats: &SpanStats, reading: &Reading, needed: u64) -> (Verdict, String) {
-    let held = keeps(objective.op, reading.value, objective.bound);
+    let held = keeps(&objective.metric, objective.op, reading.value, objective.bound);
     let said = compare_in_words(objective, reading);
     if reading.n >= needed {
         return (if held { Verdict::Met } else { Verdict::Violated }, said);
@@ -476,7 +485,11 @@ fn fault_verdict(facts: &Facts, objective: &Objective, fault: usize) -> (Option<
 }
 
 fn measured(objective: &Objective, value: f64, why: &str) -> (Option<f64>, Verdict, String) {
-    let verdict = if keeps(objective.op, Some(value), objective.bound) { Verdict::Met } else { Verdict::Violated };
+    let verdict = if keeps(&objective.metric, objective.op, Some(value), objective.bound) {
+        Verdict::Met
+    } else {
+        Verdict::Violated
+    };
     let said = compare_in_words(objective, &Reading { value: Some(value), n: 1, against: 0 });
     (Some(value), verdict, format!("{said}: {why}"))
 }
@@ -1094,7 +1107,7 @@ mod tests {
             for o in latency_objectives() {
                 let judged = judge_with(o.clone(), span.clone(), |_, _, _| {});
                 if judged.n >= judged.needed {
-                    let met = keeps(o.op, judged.value, o.bound);
+                    let met = keeps(&o.metric, o.op, judged.value, o.bound);
                     prop_assert_eq!(judged.verdict, if met { Verdict::Met } else { Verdict::Violated });
                 }
             }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::client::conn::{Conn, Event};
-use crate::client::resolve::Resolved;
-use crate::client::{head, tls};
+use crate::client::{expects_body, head, resolve, tls};
 use crate::clock;
 use crate::outcome::ErrorClass;
 use crate::plan::{Target, Url};
@@ -25,7 +24,7 @@ pub fn call<R>(
     f: impl FnOnce(&Answer<'_>) -> R,
 ) -> Result<R, (ErrorClass, String)> {
     let mut request = head(target, url, method, "application/json").into_bytes();
-    if !body.is_empty() {
+    if !body.is_empty() || expects_body(method) {
         request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
     }
     request.extend_from_slice(b"connection: close\r\n\r\n");
@@ -36,8 +35,7 @@ pub fn call<R>(
     } else {
         None
     };
-    let resolved = Resolved::new(&url.host, url.port).map_err(|e| (ErrorClass::Dns, e))?;
-    let address = resolved.next().ok_or((ErrorClass::Dns, "no address".to_owned()))?;
+    let address = resolve::first(&url.host, url.port).map_err(|e| (ErrorClass::Dns, e))?;
     let mut conn = Conn::open(address, session.as_ref(), 1 << 20, method == "HEAD")?;
     loop {
         let left = deadline.saturating_sub(clock::monotonic_nanos());

@@ -96,6 +96,12 @@ impl Conn {
         matches!(self.state, State::Connecting | State::Handshaking)
     }
 
+    /// It carried a request before, and nothing of an answer to the current one has come: when it fails now, it may have been
+    /// dead already when the request was put on it. Whether it was, the time since then tells; see `engine`.
+    pub fn is_reused_and_silent(&self) -> bool {
+        self.used_before && self.filled == 0
+    }
+
     /// Bytes wait for the socket to take them.
     pub fn wants_write(&self) -> bool {
         !self.unsent.is_empty() || self.tls.as_ref().is_some_and(|t| t.wants_write())
@@ -165,6 +171,10 @@ impl Conn {
                 Event::Pending
             };
         }
+        // A dead port of this machine's ephemeral range may connect to itself (TCP simultaneous open).
+        if self.stream.local_addr().ok() == self.stream.peer_addr().ok() {
+            return Event::Failed(ErrorClass::Refused, "nobody listens: the connection came back to itself".into());
+        }
         if self.tls.is_none() {
             self.state = State::Idle;
             return Event::Connected;
@@ -213,17 +223,18 @@ impl Conn {
     }
 
     fn exchange(&mut self, hung_up: bool) -> Event {
-        if let Err(e) = self.write_rest() {
-            let (class, why) = self.failure(&e);
-            return Event::Failed(class, why);
+        // A peer may answer and close before it has read the whole request (413): its answer counts, not our failed write.
+        let unwritable = self.write_rest().err();
+        if unwritable.is_some() {
+            self.unsent.clear();
         }
         loop {
             let room = self.received.len();
-            let got = match self.receive() {
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
-                Err(e) => {
-                    let (class, why) = self.failure(&e);
+            let got = match (self.receive(), &unwritable) {
+                (Ok(n), _) => n,
+                (Err(e), None) if e.kind() == io::ErrorKind::WouldBlock => return Event::Pending,
+                (Err(last), first) => {
+                    let (class, why) = self.failure(first.as_ref().unwrap_or(&last));
                     return Event::Failed(class, why);
                 }
             };
@@ -234,15 +245,15 @@ impl Conn {
             };
             match progress {
                 Progress::Complete { used, reusable } => {
-                    self.state = State::Answered { used, reusable: reusable && got > 0 && !hung_up };
+                    self.state =
+                        State::Answered { used, reusable: reusable && got > 0 && !hung_up && unwritable.is_none() };
                     return Event::Answered;
-                }
-                Progress::Failed(ErrorClass::Closed, _) if self.died_idle() => {
-                    return Event::Failed(ErrorClass::IdleClosed, "closed while idle, found on reuse".into());
                 }
                 Progress::Failed(class, why) => return Event::Failed(class, why.into()),
                 // A short read has drained the socket: the next byte or close makes a new event. After a hang-up none would come.
-                Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up => return Event::Pending,
+                Progress::Partial if self.tls.is_none() && self.filled < room && !hung_up && unwritable.is_none() => {
+                    return Event::Pending;
+                }
                 Progress::Partial => {}
             }
         }
@@ -296,13 +307,8 @@ impl Conn {
         }
     }
 
-    fn died_idle(&self) -> bool {
-        self.used_before && self.filled == 0
-    }
-
     fn failure(&self, e: &io::Error) -> (ErrorClass, String) {
         let class = match e.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if self.died_idle() => ErrorClass::IdleClosed,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 ErrorClass::Reset
             }

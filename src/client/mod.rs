@@ -29,7 +29,7 @@ impl WireRequests {
             let body = bodies.get(row);
             all.bytes.extend_from_slice(head.as_bytes());
             // A request without a body says so only where a body would be expected.
-            if !body.is_empty() || matches!(target.method.as_str(), "POST" | "PUT" | "PATCH") {
+            if !body.is_empty() || expects_body(&target.method) {
                 all.bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
             }
             all.bytes.extend_from_slice(b"\r\n");
@@ -54,6 +54,11 @@ impl WireRequests {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.bytes[start..self.ends[row]]
     }
+}
+
+/// Servers wait for a body, or refuse, when a request of this method names no length.
+fn expects_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
 }
 
 /// Request line and headers, without `content-length` and without the closing empty line.

@@ -62,6 +62,14 @@ impl Resolved {
     }
 }
 
+/// The address for a single connection; unlike [`Resolved::new`] it leaves no thread behind.
+///
+/// # Errors
+/// When the name does not resolve.
+pub(super) fn first(host: &str, port: u16) -> Result<SocketAddr, String> {
+    look_up(host, port).map(|addresses| addresses[0])
+}
+
 fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let found: Vec<SocketAddr> =
         (host, port).to_socket_addrs().map_err(|e| format!("`{host}` does not resolve: {e}"))?.collect();

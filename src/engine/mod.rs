@@ -85,7 +85,11 @@ pub struct Live {
 impl Shared {
     /// For so many workers, load ending with the plan.
     pub fn new(plan: &Plan, workers: usize) -> Shared {
+        let cuts = Arc::new(Cuts::default());
+        // Slots begin where faults are planned: when a fault is seen to be on, requests due since then are told apart.
+        plan.faults.iter().for_each(|f| cuts.add(f.at));
         Shared {
+            cuts,
             load_end: AtomicU64::new(plan.end().0),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             ..Shared::default()
@@ -191,7 +195,8 @@ impl Engine {
         let mut errors: Vec<ErrorTrace> = Vec::new();
         let mut cpu = Duration::ZERO;
         for thread in self.threads {
-            let report = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let panicked = |_| std::io::Error::other("a load worker panicked: a mistake of resbench itself");
+            let report = thread.join().map_err(panicked)?;
             cpu += report.cpu;
             merge_traces(&mut errors, report.errors);
         }

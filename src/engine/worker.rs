@@ -64,6 +64,8 @@ struct Line {
     flight: Option<Flight>,
     opened: u64,
     max_age: u64,
+    /// How long connecting took: an upper estimate of the way there and back.
+    connect: u64,
     /// Already in the queue of idle connections.
     queued: bool,
 }
@@ -163,6 +165,10 @@ impl Worker<'_> {
                     wake = wake.min(at);
                 }
             }
+            // After a stall of our own, answers may be waiting that came in time: they are taken before their deadlines are.
+            while self.deadlines.front().is_some_and(|(deadline, ..)| *deadline <= now)
+                && self.take_events(&mut events, 0)
+            {}
             self.expire(now);
             if let Some((deadline, ..)) = self.deadlines.front() {
                 wake = wake.min(*deadline);
@@ -319,8 +325,15 @@ impl Worker<'_> {
         let age =
             |limit: std::time::Duration| (limit.as_nanos() as f64 * (0.75 + 0.5 * rng::unit(&mut self.chance))) as u64;
         let max_age = traffic.connection_max_age.map_or(u64::MAX, age);
-        self.lines[index as usize] =
-            Some(Line { conn, generation: self.generation, flight: None, opened: now, max_age, queued: false });
+        self.lines[index as usize] = Some(Line {
+            conn,
+            generation: self.generation,
+            flight: None,
+            opened: now,
+            max_age,
+            connect: 0,
+            queued: false,
+        });
         self.open_lines += 1;
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         Ok(index)
@@ -378,7 +391,8 @@ impl Worker<'_> {
         }
     }
 
-    fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) {
+    /// Waits, then handles what came; true when there may be more at once.
+    fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) -> bool {
         events.clear();
         let wait = |ns: u64, events: &mut Vec<epoll::Event>| {
             epoll::wait(&self.poller, spare_capacity(events), Some(&clock::timespec(ns)))
@@ -388,7 +402,7 @@ impl Worker<'_> {
             // No `epoll_pwait2` here (Linux before 5.11, some sandboxes): whole milliseconds go by the older call, the
             // rest is spent looking, since late is worse than busy.
             Err(Errno::NOSYS | Errno::PERM) if wait(wait_ns / 1_000_000 * 1_000_000, events).is_ok() => {}
-            Err(_) => return,
+            Err(_) => return false,
         }
         for event in events.iter() {
             let data = event.data.u64();
@@ -400,6 +414,7 @@ impl Worker<'_> {
             let event = line.conn.on_ready(hung_up);
             self.handle(index, event);
         }
+        events.len() == EVENTS
     }
 
     fn handle(&mut self, index: u32, event: Event) {
@@ -413,8 +428,9 @@ impl Worker<'_> {
 
     fn connected(&mut self, index: u32) {
         let line = self.lines[index as usize].as_mut().expect("events come for open lines");
+        line.connect = self.clock.now().0 - line.opened;
         let Some(flight) = line.flight else { return self.rest(index) };
-        self.shard.connected(flight.slot, self.clock.now().0 - line.opened);
+        self.shard.connected(flight.slot, line.connect);
         if let Err(failure) = line.conn.send(self.job.requests.get(flight.row)) {
             self.fail(index, failure);
         }
@@ -454,8 +470,19 @@ impl Worker<'_> {
     }
 
     /// A connection is of no more use; the request on it, if any, has failed.
-    fn fail(&mut self, index: u32, failure: (ErrorClass, String)) {
-        let flight = self.lines[index as usize].as_mut().and_then(|l| l.flight.take());
+    fn fail(&mut self, index: u32, mut failure: (ErrorClass, String)) {
+        let line = self.lines[index as usize].as_mut();
+        let flight = line.and_then(|line| {
+            let flight = line.flight.take()?;
+            let since = self.clock.now().0 - flight.sent;
+            if matches!(failure.0, ErrorClass::Closed | ErrorClass::Reset)
+                && line.conn.is_reused_and_silent()
+                && since <= race(line.connect)
+            {
+                failure = (ErrorClass::IdleClosed, format!("{} {} us after it was reused", failure.1, since / 1_000));
+            }
+            Some(flight)
+        });
         self.drop_line(index);
         if let Some(flight) = flight {
             self.end(flight, Err(failure));
@@ -495,6 +522,13 @@ impl Worker<'_> {
             self.shard.done(slot, &Sample { due: arrival.due.0, sent: now, done: now, outcome });
         }
     }
+}
+
+/// A close that comes this soon after a request was put on a used connection was on its way already: the peer had let the
+/// connection go while it was idle. Twice the time of connecting, at least 1 ms. A peer that dies while it works on
+/// the request is seen later than that, but for a small share.
+fn race(connect: u64) -> u64 {
+    (2 * connect).max(1_000_000)
 }
 
 /// What `send_due` found.

@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub impacts: &'a [Impact],
     /// applied → out of rotation, seconds, per fault.
     pub detections: &'a [Option<f64>],
+    /// In flight when it was applied, per fault.
+    pub in_flight: &'a [Option<u64>],
     /// Each objective in each span.
     pub judged: &'a [Judged],
     /// Each probe.
@@ -231,12 +233,12 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
             touched: record.proof.touched,
             evidence: record.proof.evidence.clone(),
         },
-        impact: impact(&facts.impacts[index], record.applied_at, facts.detections[index]),
+        impact: impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index]),
         errors,
     }
 }
 
-fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>) -> ImpactReport {
+fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>, in_flight: Option<u64>) -> ImpactReport {
     ImpactReport {
         state: seen.state.word().to_owned(),
         onset_s: seen.onset.zip(applied).map(|(onset, at)| onset.since(at).as_secs_f64()),
@@ -245,8 +247,9 @@ fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>) -> I
         recovery_after_revert_s: seen.recovery_after_revert_s,
         recovered_at_s: seen.recovered_at.map(Offset::as_secs_f64),
         detection_s,
-        longest_outage_s: seen.longest_outage_s.unwrap_or(0.0),
-        lost_requests: seen.lost_requests.unwrap_or(0.0),
+        longest_outage_s: seen.longest_outage_s,
+        lost_requests: seen.lost_requests,
+        in_flight_when_applied: in_flight,
         within_ms: seen.within.map(|w| w.as_secs_f64() * 1e3),
         baseline_good_ratio: seen.baseline_q,
         worst_good_ratio: seen.worst_q,

@@ -46,6 +46,11 @@ pub fn maybe_us(us: Option<f64>) -> String {
     us.map_or(NOTHING.into(), time_us)
 }
 
+/// A number of things that may not be known.
+pub fn maybe_count(n: Option<f64>) -> String {
+    n.map_or(NOTHING.into(), |n| count(n.max(0.0).round() as u64))
+}
+
 /// Seconds that may be missing.
 pub fn maybe_s(s: Option<f64>) -> String {
     s.map_or(NOTHING.into(), time_s)

@@ -11,8 +11,8 @@ use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
-    NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_percent, maybe_s, maybe_us, objective_bound,
-    objective_place, objective_value, percent, rate, short, time_s, time_us,
+    NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
+    objective_bound, objective_place, objective_value, percent, rate, short, time_s, time_us,
 };
 use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
 use super::story::tell;
@@ -212,8 +212,8 @@ fn tiles(report: &Report) -> Vec<Tile> {
     }
     if let Some(tile) = recovery(report) {
         tiles.push(tile);
-        let lost: f64 = report.faults.iter().map(|f| f.impact.lost_requests.max(0.0)).sum();
-        let outage = report.faults.iter().map(|f| f.impact.longest_outage_s).fold(0.0, f64::max);
+        let lost: f64 = report.faults.iter().map(|f| f.impact.lost_requests.unwrap_or(0.0).max(0.0)).sum();
+        let outage = report.faults.iter().filter_map(|f| f.impact.longest_outage_s).fold(0.0, f64::max);
         let note = format!("longest outage {}", time_s(outage));
         tiles.push(Tile { what: "Good answers lost", value: count(lost.round() as u64), note });
     }
@@ -324,8 +324,8 @@ fn fault(f: &FaultReport) -> Row {
         maybe_at_s(f.reverted_at_s),
         maybe_s(i.onset_s),
         recovered,
-        time_s(i.longest_outage_s),
-        count(i.lost_requests.max(0.0).round() as u64),
+        maybe_s(i.longest_outage_s),
+        maybe_count(i.lost_requests),
     ];
     Row { class: "", cells }
 }

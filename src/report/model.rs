@@ -285,10 +285,12 @@ pub struct ImpactReport {
     pub recovered_at_s: Option<f64>,
     /// Applied → the platform took the target out of rotation, seconds.
     pub detection_s: Option<f64>,
-    /// The longest row of 100 ms slots without a good answer, seconds.
-    pub longest_outage_s: f64,
-    /// Good answers missing against the baseline.
-    pub lost_requests: f64,
+    /// The longest row of 100 ms slots without a good answer, seconds; null when it cannot be told.
+    pub longest_outage_s: Option<f64>,
+    /// Good answers missing against the baseline; null when it cannot be told.
+    pub lost_requests: Option<f64>,
+    /// Requests due before it was applied and not done by then.
+    pub in_flight_when_applied: Option<u64>,
     /// W: good within this, ms.
     pub within_ms: Option<f64>,
     /// Share of good answers before the fault.

@@ -3,7 +3,7 @@
 //! Terminal, Markdown and HTML show the same words. Pure; reads the numbers of the model and judges nothing anew.
 
 use crate::report::format::{
-    at_s, clean, count, objective_bound, objective_place, objective_value, percent, short, time_s,
+    at_s, clean, count, maybe_count, maybe_s, objective_bound, objective_place, objective_value, percent, short, time_s,
 };
 use crate::report::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 
@@ -117,9 +117,10 @@ fn how_bad(f: &FaultReport) -> String {
                 }
                 _ => String::new(),
             };
-            let lost = i.lost_requests.round().max(0.0) as u64;
-            let lost = format!("{} good {} lost", count(lost), if lost == 1 { "answer" } else { "answers" });
-            format!("{name}: {worst}{lost}, longest outage {}.", time_s(i.longest_outage_s))
+            let lost = i.lost_requests.map(|n| n.round().max(0.0) as u64);
+            let answers = if lost == Some(1) { "answer" } else { "answers" };
+            let lost = format!("{} good {answers} lost", maybe_count(i.lost_requests));
+            format!("{name}: {worst}{lost}, longest outage {}.", maybe_s(i.longest_outage_s))
         }
     }
 }

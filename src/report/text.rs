@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use super::format::{
-    at_s, count, latency_us, maybe_percent, maybe_us, objective_bound, objective_place, objective_value, percent, rate,
-    short, time_s,
+    at_s, count, latency_us, maybe_count, maybe_percent, maybe_s, maybe_us, objective_bound, objective_place,
+    objective_value, percent, rate, short, time_s,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, SpanReport, VerdictWord};
 use super::story::headline;
@@ -181,11 +181,8 @@ fn when(f: &FaultReport) -> String {
 fn impact(f: &FaultReport) -> String {
     let i = &f.impact;
     let worst = i.worst_good_ratio.map(|w| format!(", worst second {} good", percent(w))).unwrap_or_default();
-    let lost = format!(
-        ", {} good answers lost, longest outage {}",
-        count(i.lost_requests.max(0.0).round() as u64),
-        time_s(i.longest_outage_s)
-    );
+    let lost =
+        format!(", {} good answers lost, longest outage {}", maybe_count(i.lost_requests), maybe_s(i.longest_outage_s));
     match (i.state.as_str(), i.recovery_s) {
         ("none", _) => "; the requests did not feel it".into(),
         ("recovered", Some(s)) => format!("; recovered after {}{worst}{lost}", time_s(s)),

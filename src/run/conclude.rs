@@ -97,6 +97,7 @@ pub(super) fn conclude(
         faults: &measured.faults,
         impacts: &impacts,
         detections: &detections,
+        in_flight: &measured.in_flight_when_applied,
         judged: &judged,
         probes: &measured.probes,
         events: &measured.events,
@@ -150,7 +151,7 @@ fn numbers(plan: &Plan, measured: &mut Measured) -> std::io::Result<Numbers> {
 
 fn fault_times(plan: &Plan, records: &[FaultRecord]) -> Vec<FaultTimes> {
     let times = |(p, r): (&crate::plan::FaultPlan, &FaultRecord)| FaultTimes {
-        applied: r.applied_at,
+        applied: r.applied_at.map(|at| slot_edge(p, at)),
         reverted: r.reverted_at,
         lasting: p.lasts.is_some(),
     };
@@ -169,15 +170,18 @@ fn with_spans(plan: &Plan, numbers: Numbers, impacts: &[Impact], measured: &mut 
     let mut wanted = Vec::new();
     for (i, record) in measured.faults.iter().enumerate() {
         let Some(applied) = record.applied_at.filter(|at| *at < measured.load_end) else { continue };
+        let applied = slot_edge(&plan.faults[i], applied);
         let phase_end = plan.phases[plan.phase_at(applied).0 as usize].end();
         let over = match plan.faults[i].lasts {
             Some(_) => record.reverted_at.unwrap_or(measured.load_end),
             None => impacts[i].recovered_at.unwrap_or(phase_end),
         }
         .min(measured.load_end);
+        let over = measured_until(plan, applied, over);
         wanted.push((SpanRef::During(i), applied, over));
         let next = measured.faults.iter().filter_map(|f| f.applied_at).filter(|at| *at > over).min();
         let until = next.unwrap_or(measured.load_end).min(measured.load_end);
+        let until = measured_until(plan, over, until);
         if until > over {
             wanted.push((SpanRef::After(i), over, until));
         }
@@ -188,6 +192,21 @@ fn with_spans(plan: &Plan, numbers: Numbers, impacts: &[Impact], measured: &mut 
     };
     let Assembled { phases, windows, slots } = numbers.assembled;
     Ok(Summed { run: RunSummary { phases, spans, slots }, windows })
+}
+
+/// Where the slots of a fault begin. Workers cut them at its planned time; a fault that was applied within its 5 ms begins there,
+/// so that no request that it hit is left out.
+fn slot_edge(fault: &crate::plan::FaultPlan, applied: Offset) -> Offset {
+    if applied.since(fault.at) <= ON_TIME { fault.at } else { applied }
+}
+
+/// A fault applied this late at most is on time (DESIGN section 8).
+const ON_TIME: Duration = Duration::from_millis(5);
+
+/// Warm-ups and cool-downs are in no denominator: a span ends where the next one begins.
+fn measured_until(plan: &Plan, from: Offset, until: Offset) -> Offset {
+    let unmeasured = plan.phases.iter().filter(|p| !p.measured && p.end() > from).map(|p| p.start.max(from));
+    unmeasured.min().map_or(until, |start| start.min(until))
 }
 
 /// applied → the platform took a target out of rotation, seconds.

@@ -9,7 +9,7 @@ mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::client::WireRequests;
@@ -229,6 +229,7 @@ pub(crate) struct Measured {
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) url: Option<Url>,
     pub(crate) left: Vec<String>,
+    pub(crate) in_flight_when_applied: Vec<Option<u64>>,
     pub(crate) workers: usize,
     pub(crate) in_flight_max: u64,
     pub(crate) connections: u64,
@@ -249,6 +250,7 @@ impl Measured {
             endpoint: None,
             url: plan.target.url.clone(),
             left: Vec::new(),
+            in_flight_when_applied: vec![None; plan.faults.len()],
             workers: 0,
             in_flight_max: 0,
             connections: 0,
@@ -376,12 +378,14 @@ impl Stage<'_> {
         measured.ending = ran.ending;
         measured.why.extend(ran.why);
         measured.faults = ran.faults;
+        measured.in_flight_when_applied = ran.in_flight;
         measured.load_end = shared.load_end();
         measured.in_flight_max = shared.in_flight_max();
         measured.connections = shared.connections();
         match ran.load {
             Ok(load) => measured.load = Some(load),
-            Err(e) => measured.not_started(format!("records could not be kept: {e}")),
+            // Faults were applied all the same: what became of them is kept, and no number is claimed.
+            Err(e) => measured.why.push(format!("the records of the load are lost: {e}")),
         }
         self.ask_after(&prober, &clock);
         if self.options.stop.stopped()
@@ -421,7 +425,8 @@ impl Stage<'_> {
         prober: &Prober<'_>,
     ) -> Ran {
         let stop = &self.options.stop;
-        let observer = Watch { plan: self.plan, shared, observer: self.observer };
+        let in_flight = self.plan.faults.iter().map(|_| AtomicU64::new(UNKNOWN)).collect();
+        let observer = Watch { plan: self.plan, shared, observer: self.observer, in_flight };
         let unsteady = AtomicBool::new(false);
         let cx = FaultContext {
             plan: self.plan,
@@ -476,7 +481,9 @@ impl Stage<'_> {
                 ending = Ending::NotStarted;
                 why.push(lost);
             }
-            Ran { ending, why, faults: outcome.records, load: load.finish() }
+            let known = |n: &AtomicU64| Some(n.load(Ordering::Relaxed)).filter(|n| *n != UNKNOWN);
+            let in_flight = observer.in_flight.iter().map(known).collect();
+            Ran { ending, why, faults: outcome.records, in_flight, load: load.finish() }
         })
     }
 
@@ -511,6 +518,7 @@ struct Ran {
     ending: Ending,
     why: Vec<String>,
     faults: Vec<FaultRecord>,
+    in_flight: Vec<Option<u64>>,
     load: std::io::Result<LoadResult>,
 }
 
@@ -539,10 +547,16 @@ struct Watch<'a> {
     plan: &'a Plan,
     shared: &'a Shared,
     observer: &'a dyn Observer,
+    /// By fault: requests in flight when it was applied, or [`UNKNOWN`].
+    in_flight: Vec<AtomicU64>,
 }
+
+/// Not applied.
+const UNKNOWN: u64 = u64::MAX;
 
 impl FaultObserver for Watch<'_> {
     fn applied(&self, fault: usize, at: Offset, targets: &[TargetRef]) {
+        self.in_flight[fault].store(self.shared.live().in_flight, Ordering::Relaxed);
         self.shared.cuts.add(at);
         let fault = &self.plan.faults[fault];
         let hit: Vec<String> = targets.iter().map(ToString::to_string).collect();
