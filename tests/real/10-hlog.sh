@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What a run leaves, read by other people's programs: latency.hlog by HdrHistogram's Python package, run.json by
-# `jsonschema`, the CSV files, junit.xml, SVG and PNG by Python's own library. All must tell the same numbers.
+# A run's files read by other people's programs: all must tell the same numbers.
+# latency.hlog by HdrHistogram's Python package, run.json by `jsonschema`; the CSV files, junit.xml, SVG and PNG by
+# Python's own library; and `report` writes the same bytes again.
 #
 # needs: python3 with venv; pip packages hdrhistogram and jsonschema (target/venv-python, 20 MB)
 # costs: 25 s, and 20 s more the first time; three model servers on loopback at 500 requests/s

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A real run's report.html in headless Chromium, from disk: nothing on the console, nothing asked of a network, all
-# of it there with scripts off, no sideways scrolling; and pictures of it to look at, light, dark, on a telephone and
-# printed, in target/real/20-browser/.
+# A real run's report.html in headless Chromium, from disk: quiet, whole and without network.
+# Nothing on the console, nothing asked for, all of it there with scripts off, no sideways scrolling; and pictures of
+# it to look at, light, dark, on a telephone and printed, in target/real/20-browser/.
 #
 # needs: python3; Debian's chromium (apt: 350 MB where it is missing)
 # costs: 30 s; three model servers on loopback at 500 requests/s, then one browser

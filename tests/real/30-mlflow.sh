@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Real MLflow: a scikit-learn model saved by MLflow, two `mlflow models serve` started by the local platform, one of
-# them killed under traffic, every prediction checked. Then the same with `kill -9` of resbench in the middle: nothing
-# of MLflow may be left.
+# Real MLflow servers under pod-kill, every prediction checked; then kill -9 of resbench.
+# A scikit-learn model saved by MLflow, two `mlflow models serve` started by the local platform, one of them killed
+# under traffic. Whatever way resbench ends, nothing of MLflow may be left.
 #
 # needs: python3 with venv; pip packages mlflow and scikit-learn (target/venv-mlflow, 900 MB)
 # costs: 3 minutes, and 4 more the first time; two MLflow servers on loopback at 40 requests/s, 1 GB of memory
