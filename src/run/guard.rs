@@ -59,7 +59,7 @@ impl SafetyWatch {
             self.bad_since = None;
             return None;
         }
-        let since = *self.bad_since.get_or_insert(*then);
+        let since = *self.bad_since.get_or_insert(now);
         (now.since(since) >= self.for_long).then(|| {
             let shown = crate::units::show_duration(self.for_long);
             format!("safety stop: the share of good answers stayed below {} for {shown} (it is {ratio:.3})", self.below)
