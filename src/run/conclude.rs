@@ -33,7 +33,14 @@ pub(super) fn conclude(
     if measured.faults.len() < plan.faults.len() {
         measured.faults = plan.faults.iter().map(never).collect();
     }
-    let kept = |e: std::io::Error| RunError::Usage(format!("{}: {e}", dir.display()));
+    // Whoever cannot have a report must still hear what is left broken.
+    let broken = left.clone();
+    let kept = |e: std::io::Error| match broken.as_slice() {
+        [] => RunError::Usage(format!("the report could not be kept: {}: {e}", dir.display())),
+        left => {
+            RunError::NotClean(format!("{}\nand the report could not be kept: {}: {e}", left.join("\n"), dir.display()))
+        }
+    };
     let numbers = numbers(plan, &mut measured).map_err(kept)?;
     let impacts = impacts(plan, &numbers.assembled, &measured);
     let summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
