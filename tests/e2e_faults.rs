@@ -396,6 +396,24 @@ fn sigterm_does_the_same() {
 }
 
 #[test]
+fn ctrl_c_while_replicas_start_ends_them() {
+    let _seat = light();
+    let room = Room::new();
+    let command = r#"["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]"#;
+    let mut running = room.start(&scenario("kind = \"pod-kill\"").replace(MODEL_SERVER, command));
+    until("replicas are started", || {
+        assert!(!running.is_over());
+        let text = fs::read_to_string(room.journals().first()?).ok()?;
+        (text.matches("\"replica ").count() >= 2).then_some(())
+    });
+    running.signal(Signal::INT);
+    let ran = running.wait();
+    ran.ends(130);
+    assert_eq!(ran.json()["ending"], "interrupted");
+    nothing_is_left(&room, &mark_of(&ran));
+}
+
+#[test]
 fn ctrl_c_twice_ends_at_once_and_the_watchdog_undoes() {
     let _seat = light();
     let room = Room::new();

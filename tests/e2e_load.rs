@@ -226,6 +226,7 @@ fn a_black_hole_times_out_and_makes_the_run_no_longer() {
         Then::Close
     });
     all_are(&ran, &["timeout"]);
+    assert!(ran.took < 1.5 + 0.5 + 20.0, "phases, one timeout, and what a busy machine takes: {ran}");
     let service = ran.phase("all").seconds("service_us", "p50");
     assert!(service >= 0.49, "a timeout takes its time: {service}");
 }
@@ -328,10 +329,23 @@ fn endless_heads_and_bodies_are_cut() {
     assert!(rss < 256 << 20, "a gigabyte was not kept: {rss}");
     let (chunked, _) = bad("5s", |pipe, _| {
         let _ = pipe.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
-        while pipe.write_all(b"10\r\n                \r\n").is_ok() {}
+        let chunk = [&b"3e8\r\n"[..], &[b' '; 1_000], b"\r\n"].concat();
+        while pipe.write_all(&chunk).is_ok() {}
         Then::Close
     });
     all_are(&chunked, &["too_large"]);
+    // A byte of body in four thousand of framing: the body alone would be let through for gigabytes.
+    let (framing, _) = bad("5s", |pipe, _| {
+        let _ = pipe.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        let chunk = [&b"1;x="[..], &[b'x'; 4_000], b"\r\n \r\n"].concat();
+        while pipe.write_all(&chunk).is_ok() {}
+        Then::Close
+    });
+    all_are(&framing, &["too_large"]);
+    for ran in [chunked, framing] {
+        let rss = ran.json()["generator"]["max_rss_bytes"].as_u64().unwrap();
+        assert!(rss < 256 << 20, "{rss}");
+    }
 }
 
 #[test]
@@ -477,6 +491,30 @@ fn a_certificate_that_goes_bad_in_mid_run_is_counted() {
     assert_eq!(all.n("planned"), 60);
 }
 
+/// A service that says nothing evil until a probe asks it under load.
+#[test]
+fn what_a_probe_hears_is_cleaned_on_a_terminal_too() {
+    let room = Room::new();
+    let _seat = light();
+    let server = Server::start(|pipe, n| {
+        if n < 3 {
+            good(pipe)
+        } else {
+            say(pipe, b"HTTP/1.1 500 No\r\ncontent-length: 12\r\n\r\n\x1b[2J\x07\x1b]0;x\x07")
+        }
+    });
+    let probe = "[[probe]]\nname = \"p\"\nkind = \"prediction\"\nwhen = [\"during\", \"after\"]\nevery = \"200ms\"\n";
+    let file = room.write("s.toml", &at_url(&server.url(), "", &(phase("all", "1500ms", 20.0) + probe)));
+    let mut command = room.command(&["run", &file.display().to_string()]);
+    // As on a terminal: nothing is stripped on the way out.
+    command.env("CLICOLOR_FORCE", "1");
+    let ran = room.spawn(command).wait();
+    assert!(ran.stderr.contains("probe p fails"), "{ran}");
+    for text in [&ran.stdout, &ran.stderr] {
+        assert!(!text.contains("\u{1b}[2J") && !text.contains('\u{7}') && !text.contains("\u{1b}]"), "{text:?}");
+    }
+}
+
 // ---- The generator itself ------------------------------------------------------------------------------------------
 
 /// Must show 6.
@@ -515,6 +553,28 @@ fn a_generator_that_cannot_keep_up_is_never_met() {
     assert_eq!(ran.json()["generator"]["kept_up"], false);
     assert!(ran.reasons().contains("generator fell behind"), "{ran}");
     assert_eq!(all.n("planned"), 60_000, "nothing planned was skipped: {ran}");
+}
+
+/// A pause of ours is no better than one of the server's: what was due meanwhile is late, is sent, and says so.
+#[test]
+fn a_pause_of_the_generator_shows_in_latency_and_not_in_service_time() {
+    let _seat = alone();
+    let room = Room::new();
+    let server = Server::start(|pipe, _| good(pipe));
+    let running = room.start(&at_url(&server.url(), "timeout = \"5s\"", &phase("all", "5s", 200.0)));
+    until("load runs", || (server.seen() > 200).then_some(()));
+    running.signal(rustix::process::Signal::STOP);
+    sleep(Duration::from_millis(1500));
+    running.signal(rustix::process::Signal::CONT);
+    let ran = running.wait();
+    let all = ran.phase("all");
+    assert_eq!((all.n("planned"), all.n("ok")), (1_000, 1_000), "{ran}");
+    for of in ["latency_us", "lag_us"] {
+        assert!(all.seconds(of, "max") >= 1.4 && all.seconds(of, "p90") >= 0.8, "{}", all.0);
+    }
+    assert!(all.seconds("service_us", "p90") < 0.5, "{}", all.0);
+    assert_eq!(ran.json()["generator"]["kept_up"], false);
+    assert!(ran.reasons().contains("generator fell behind"), "{ran}");
 }
 
 /// Must show 7.

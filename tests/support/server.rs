@@ -59,6 +59,8 @@ impl Server {
         handle: impl Fn(&mut dyn Pipe, usize) -> Then + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        // The standard library's backlog of 128 would drop a burst of connections, and nobody asked for that.
+        rustix::net::listen(&listener, 4096).expect("a longer backlog");
         let address = listener.local_addr().expect("an address");
         let server = Server { address, seen: Arc::default(), connections: Arc::default(), over: Arc::default() };
         let (seen, connections, over) = (server.seen.clone(), server.connections.clone(), server.over.clone());
@@ -154,7 +156,7 @@ impl Freezer {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit is allowed");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        // The standard library's backlog of 128 would drop a burst of connections; a freeze must not look like that.
+        // As above: a freeze must not look like dropped connections.
         rustix::net::listen(&listener, 4096).expect("a longer backlog");
         listener.set_nonblocking(true).expect("nonblocking");
         let (address, over) = (listener.local_addr().expect("an address"), Arc::new(AtomicBool::new(false)));
