@@ -205,6 +205,23 @@ fn revert_of_nothing_says_so() {
     assert!(complaint(2, &["revert", "--journal", "no-such-journal"]).contains("no-such-journal"));
 }
 
+// ---------------------------------------------------------------- the README
+
+#[test]
+fn every_scenario_that_the_readme_shows_is_valid() {
+    let readme = include_str!("../README.md");
+    let shown: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(!shown.is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rows.csv"), "amount,is_fraud\n1.5,0\n").unwrap();
+    for text in shown {
+        let file = dir.path().join("scenario.toml");
+        std::fs::write(&file, text).unwrap();
+        let output = resbench(&["check", file.to_str().unwrap()]).env("TOKEN", "x").output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{text}");
+    }
+}
+
 // ---------------------------------------------------------------- manners
 
 #[test]
