@@ -33,13 +33,6 @@ pub(super) fn conclude(
     if measured.faults.len() < plan.faults.len() {
         measured.faults = plan.faults.iter().map(never).collect();
     }
-<<<<<<< HEAD
-    // What is still broken must be told even when the report cannot be.
-    let broken = left.join("\n");
-    let kept = |e: std::io::Error| match broken.as_str() {
-        "" => RunError::Usage(format!("{}: {e}", dir.display())),
-        broken => RunError::NotClean(format!("{broken}\n{}: {e}", dir.display())),
-=======
     // Whoever cannot have a report must still hear what is left broken.
     let broken = left.clone();
     let kept = |e: std::io::Error| match broken.as_slice() {
@@ -47,7 +40,6 @@ pub(super) fn conclude(
         left => {
             RunError::NotClean(format!("{}\nand the report could not be kept: {}: {e}", left.join("\n"), dir.display()))
         }
->>>>>>> h-e2e
     };
     let numbers = numbers(plan, &mut measured).map_err(kept)?;
     let impacts = impacts(plan, &numbers.assembled, &measured);
