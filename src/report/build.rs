@@ -233,9 +233,20 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
             touched: record.proof.touched,
             evidence: record.proof.evidence.clone(),
         },
-        impact: impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index]),
+        impact: ImpactReport {
+            cut_off: record.applied_at.map(|at| cut_off(facts, at)),
+            ..impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index])
+        },
+
         errors,
     }
+}
+
+/// Requests due in the last `timeout` before this and not good: what a fault took with it.
+fn cut_off(facts: &Facts<'_>, applied: Offset) -> u64 {
+    let from = applied.0.saturating_sub(facts.plan.traffic.timeout.as_nanos() as u64);
+    let before = facts.summary.slots.iter().filter(|s| s.start.0 >= from && s.end <= applied);
+    before.map(|s| s.planned - s.ok).sum()
 }
 
 fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>, in_flight: Option<u64>) -> ImpactReport {
@@ -250,6 +261,7 @@ fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>, in_f
         longest_outage_s: seen.longest_outage_s,
         lost_requests: seen.lost_requests,
         in_flight_when_applied: in_flight,
+        cut_off: None,
         within_ms: seen.within.map(|w| w.as_secs_f64() * 1e3),
         baseline_good_ratio: seen.baseline_q,
         worst_good_ratio: seen.worst_q,

@@ -291,6 +291,9 @@ pub struct ImpactReport {
     pub lost_requests: Option<f64>,
     /// Requests due before it was applied and not done by then.
     pub in_flight_when_applied: Option<u64>,
+    /// Of the requests due in the last `timeout` before it was applied, those that were not good: what it took with it. They
+    /// belong to the span before the fault, and are in no other number here.
+    pub cut_off: Option<u64>,
     /// W: good within this, ms.
     pub within_ms: Option<f64>,
     /// Share of good answers before the fault.

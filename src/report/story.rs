@@ -105,10 +105,21 @@ fn what_broke(f: &FaultReport) -> String {
     format!("{what}{on}, {until}; {proof}: {}", sentence(short(&f.proof.evidence, 200)))
 }
 
+/// Of a fault that hurt no second after it: what it took with it all the same.
+pub(super) fn unfelt(f: &FaultReport) -> String {
+    match f.impact.cut_off {
+        Some(n) if n > 0 => {
+            let requests = if n == 1 { "request that was" } else { "requests that were" };
+            format!("it took {} {requests} under way with it; those due after it did not feel it", count(n))
+        }
+        _ => "the requests did not feel it".to_owned(),
+    }
+}
+
 fn how_bad(f: &FaultReport) -> String {
     let (name, i) = (clean(&f.name), &f.impact);
     match i.state.as_str() {
-        "none" => format!("{name}: the requests did not feel it."),
+        "none" => format!("{name}: {}.", unfelt(f)),
         "unknown" => format!("{name}: unknown; {}", sentence(clean(&i.reason))),
         _ => {
             let worst = match (i.baseline_good_ratio, i.worst_good_ratio) {

@@ -184,7 +184,7 @@ fn impact(f: &FaultReport) -> String {
     let lost =
         format!(", {} good answers lost, longest outage {}", maybe_count(i.lost_requests), maybe_s(i.longest_outage_s));
     match (i.state.as_str(), i.recovery_s) {
-        ("none", _) => "; the requests did not feel it".into(),
+        ("none", _) => format!("; {}", super::story::unfelt(f)),
         ("recovered", Some(s)) => format!("; recovered after {}{worst}{lost}", time_s(s)),
         ("not_recovered", _) => format!("; NOT recovered{worst}{lost}"),
         _ => format!("; recovery unknown: {}", short(&i.reason, 200)),
