@@ -246,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_gets_no_cpu_is_killed_when_nothing_is_left_to_undo() {
+        let dir = tempdir().unwrap();
+        let journal = begin(dir.path());
+        let watchdog = watchdog(journal.path());
+        let guard = ProcessId::of(watchdog.child.lock().unwrap().id() as i32).unwrap();
+        assert!(guard.signal(Signal::STOP));
+        journal.finish(true, None).unwrap();
+        watchdog.stop(true).unwrap();
+        assert!(!guard.is_alive());
+    }
+
+    #[test]
     fn it_leaves_alone_what_a_run_itself_could_not_put_back() {
         let dir = tempdir().unwrap();
         let (mut child, process) = group_of_two();
