@@ -468,8 +468,9 @@ mod tests {
     #[test]
     fn what_lasts_to_the_end_is_put_back_in_reverse_order() {
         let until_end = Some(Lasts::UntilEnd);
-        let faults = vec![pause("a", 0, 120, until_end), pause("b", 1, 160, until_end), pause("c", 2, 140, until_end)];
-        let bench = Bench::new(faults, 300);
+        let faults =
+            vec![pause("a", 0, 200, until_end), pause("b", 1, 1_000, until_end), pause("c", 2, 600, until_end)];
+        let bench = Bench::new(faults, 1_500);
         bench.play_scripts(|_| ());
         let lines = bench.log.lines();
         let reverted: Vec<_> = lines.iter().filter(|l| l.ends_with("reverted")).collect();

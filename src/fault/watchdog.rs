@@ -69,15 +69,24 @@ impl Watchdog {
         matches!(child.try_wait(), Ok(None))
     }
 
-    /// Lets it go after `Journal::finish`, and waits until it went.
+    /// Lets it go after `Journal::finish`, and waits until it went. `finished` says that the journal was brought to its end:
+    /// then there is nothing that it could undo, and one that got no CPU for 5 s is killed.
     ///
     /// # Errors
-    /// When it is still there after 5 s; it does no harm, but something is odd.
-    pub fn stop(mut self) -> Result<(), String> {
+    /// When it is still there after 5 s and may be undoing something.
+    pub fn stop(mut self, finished: bool) -> Result<(), String> {
         drop(self.leash.take());
         let give_up = clock::monotonic_nanos() + STOP_TIMEOUT.as_nanos() as u64;
         while self.is_alive() {
             if clock::monotonic_nanos() > give_up {
+                if finished {
+                    let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+                    return child
+                        .kill()
+                        .and_then(|()| child.wait())
+                        .map(drop)
+                        .map_err(|e| format!("the watchdog: {e}"));
+                }
                 return Err("the watchdog does not end; it still waits for the journal to be let go".to_owned());
             }
             clock::sleep(Duration::from_millis(2));
@@ -233,7 +242,19 @@ mod tests {
         let watchdog = watchdog(journal.path());
         assert!(watchdog.is_alive());
         journal.finish(true, None).unwrap();
-        watchdog.stop().unwrap();
+        watchdog.stop(true).unwrap();
+    }
+
+    #[test]
+    fn one_that_gets_no_cpu_is_killed_when_nothing_is_left_to_undo() {
+        let dir = tempdir().unwrap();
+        let journal = begin(dir.path());
+        let watchdog = watchdog(journal.path());
+        let guard = ProcessId::of(watchdog.child.lock().unwrap().id() as i32).unwrap();
+        assert!(guard.signal(Signal::STOP));
+        journal.finish(true, None).unwrap();
+        watchdog.stop(true).unwrap();
+        assert!(!guard.is_alive());
     }
 
     #[test]
@@ -244,7 +265,7 @@ mod tests {
         let watchdog = watchdog(journal.path());
         journal.process_started("replica 0", &process);
         assert_eq!(journal.finish(true, None), Ok(false));
-        watchdog.stop().unwrap();
+        watchdog.stop(true).unwrap();
         assert!(process.is_alive(), "the run has told of it already; resbench revert ends it");
         process.end(Duration::from_secs(5)).unwrap();
         child.wait().unwrap();

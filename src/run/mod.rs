@@ -169,11 +169,10 @@ impl Begun {
             }
         }
         let path = self.journal.path().display().to_string();
-        match self.journal.finish(left.is_empty(), Some(dir)) {
-            Ok(_) => {}
-            Err(why) => left.push(why),
-        }
-        if let Err(why) = self.watchdog.stop() {
+        let finished = self.journal.finish(left.is_empty(), Some(dir));
+        let is_finished = finished.is_ok();
+        left.extend(finished.err());
+        if let Err(why) = self.watchdog.stop(is_finished) {
             left.push(why);
         }
         if !left.is_empty() {
