@@ -16,6 +16,8 @@ use crate::units::{Offset, show_duration};
 const LINE_EVERY_S: f64 = 10.0;
 /// Rates are shown over this long.
 const RATE_OVER_S: f64 = 1.0;
+/// Into a phase, its first plain line: before, the rates would still be those of the phase before it.
+const FIRST_LINE_AFTER_S: f64 = 1.2;
 
 /// Shows a run; quiet shows nothing.
 pub(super) struct Show<'a> {
@@ -111,8 +113,11 @@ impl Observer for Show<'_> {
         }
         let phase = self.plan.phase_at(p.now).0;
         let now = p.now.as_secs_f64();
-        if p.live.planned > 0 && (state.phase != Some(phase) || now >= state.next_line_s) {
+        if state.phase != Some(phase) {
             state.phase = Some(phase);
+            state.next_line_s = now + FIRST_LINE_AFTER_S;
+        }
+        if now >= state.next_line_s {
             state.next_line_s = now + LINE_EVERY_S;
             drop(state);
             self.line(&format!("{now:7.1} s  {status}"));
