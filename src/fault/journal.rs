@@ -451,6 +451,9 @@ impl OpenJournal {
     /// When the run lives, the journal is finished, a report's copy, somebody else's or not readable.
     pub fn take(path: &Path) -> Result<OpenJournal, String> {
         let refuse = |why: &str| Err(format!("{}: {why}", path.display()));
+        if !path.exists() {
+            return refuse("no such journal; `resbench revert` without --journal finds every unfinished one");
+        }
         match look(path, FlockOperation::NonBlockingLockExclusive)? {
             Seen::Open(journal) => Ok(*journal),
             Seen::Live(header) => refuse(&format!("run {} {}", header.run, header.held_by())),
@@ -752,6 +755,13 @@ mod tests {
         let path = die(journal);
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert!(OpenJournal::take(&path).unwrap_err().contains("others may write"));
+    }
+
+    #[test]
+    fn one_that_is_not_there_is_not_a_finished_one() {
+        let folder = tempdir().unwrap();
+        let error = OpenJournal::take(&folder.path().join("no.jsonl")).unwrap_err();
+        assert!(error.contains("no such journal"), "{error}");
     }
 
     #[test]

@@ -302,8 +302,9 @@ impl Stage<'_> {
         self.load_and_faults(measured, local.as_ref(), &load_cpus);
         if let Some(local) = &local {
             self.observer.stage("stopping replicas");
-            measured.left.extend(local.stop());
+            // Taken first: what our own clearing up ends would look like replicas that died of the last fault.
             measured.events = local.events();
+            measured.left.extend(local.stop());
         }
     }
 
