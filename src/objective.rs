@@ -14,7 +14,7 @@ use crate::impact::{self, FaultTimes, Impact, State};
 use crate::outcome::ErrorClass;
 use crate::plan::{Metric, Objective, Op, Plan, ProbePlan, SpanRef};
 use crate::summary::{RunSummary, SpanStats};
-use crate::units::{Offset, PhaseId, show_duration};
+use crate::units::{Offset, PhaseId, show_measured};
 
 /// A claim is made when the chance of seeing this little against it by luck is at most this.
 const RISK: f64 = 0.05;
@@ -380,7 +380,7 @@ fn compare_in_words(objective: &Objective, reading: &Reading) -> String {
 /// A value with its unit, as people write it.
 fn quantity(value: f64, unit: &str) -> String {
     match unit {
-        "s" if (0.0..1e9).contains(&value) => show_duration(Duration::from_secs_f64((value * 1e6).round() / 1e6)),
+        "s" if (0.0..1e9).contains(&value) => show_measured(Duration::from_secs_f64((value * 1e6).round() / 1e6)),
         "ratio" => format!("{} %", trimmed(100.0 * value, 4)),
         "/s" => format!("{}/s", trimmed(value, 1)),
         _ => trimmed(value, 1),
@@ -795,7 +795,7 @@ mod tests {
         let judged = judge(Metric::Latency(Quantile::P99), Op::Max, 0.1, good(100));
         assert_eq!(judged.reason, "100 samples are too few, 299 needed: 199 more, about 40 s at this rate");
         let judged = judge(Metric::Latency(Quantile::P99), Op::Max, 0.1, stats(&[10; 500], 100));
-        assert_eq!(judged.reason, "infinite, at most 100ms asked: too many of 600 requests failed or were shed");
+        assert_eq!(judged.reason, "infinite, at most 100 ms asked: too many of 600 requests failed or were shed");
         let judged = judge(Metric::ErrorRate, Op::Max, 0.01, stats(&[10; 500], 100));
         assert_eq!(judged.reason, "16.6667 %, at most 1 % asked");
     }

@@ -219,6 +219,25 @@ pub fn show_duration(d: Duration) -> String {
     }
 }
 
+/// A measured duration, to three digits: `151 µs`, `1.80 s`. For people only; what is written in a scenario is shown by
+/// [`show_duration`].
+pub fn show_measured(d: Duration) -> String {
+    let s = d.as_secs_f64();
+    let (value, unit) = match s {
+        _ if s < 1e-3 => (s * 1e6, "µs"),
+        _ if s < 1.0 => (s * 1e3, "ms"),
+        _ => (s, "s"),
+    };
+    let digits = if value >= 100.0 || value == 0.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +257,13 @@ mod tests {
         }
         for bad in ["", "5", "5 parsecs", "ms", "-3s", "1..2s", "NaNs"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn measured_durations_have_three_digits() {
+        for (nanos, text) in [(150_784, "151 µs"), (1_800_000_000, "1.80 s"), (93_003_000, "93.0 ms"), (0, "0 µs")] {
+            assert_eq!(show_measured(Duration::from_nanos(nanos)), text);
         }
     }
 

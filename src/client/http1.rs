@@ -1,6 +1,6 @@
 //! HTTP/1.1 answers, read as they trickle in: a state machine over the bytes received so far.
 //!
-//! Bounded: at most [`HEAD_MAX`] bytes of head, `max_answer` bytes of body, and [`FRAMING_MAX`] times that of chunks
+//! Bounded: at most [`HEAD_MAX`] bytes of head, `max_answer` bytes of body, and eight times that of chunks
 //! are kept, whatever the peer promises or sends.
 
 use crate::outcome::ErrorClass;

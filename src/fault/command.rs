@@ -15,7 +15,7 @@ use super::undo::show_command;
 use crate::clock::Clock;
 use crate::plan::{FaultKind, ProofRule};
 use crate::platform::Ledger;
-use crate::units::{Offset, show_duration};
+use crate::units::{Offset, show_measured};
 
 pub(super) struct CommandFault {
     run: Vec<String>,
@@ -76,7 +76,7 @@ impl CommandFault {
         }
         match (changed, self.applied) {
             (Some(at), Some(applied)) => {
-                let after = show_duration(at.since(applied));
+                let after = show_measured(at.since(applied));
                 let evidence = format!("probe {probe} was {state} {after} after exit status 0");
                 Proof { level: ProofLevel::Effect, touched: 1, evidence }
             }

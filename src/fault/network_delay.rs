@@ -10,7 +10,7 @@ use super::link_fault::{OnLink, dependency, way};
 use crate::clock::Clock;
 use crate::plan::{Direction, FaultTarget};
 use crate::platform::{LinkEffect, LinkEvidence, Replicas};
-use crate::units::show_duration;
+use crate::units::{show_duration, show_measured};
 
 pub(super) fn new(
     replicas: Arc<dyn Replicas>,
@@ -45,7 +45,7 @@ fn judge(effect: &LinkEffect, seen: &LinkEvidence) -> Proof {
         seen.bytes,
         seen.chunks,
         seen.connections,
-        show_duration(mean),
+        show_measured(mean),
     );
     // Uniform jitter leaves the mean at `latency`; chunks that are let go when the fault ends pull it down.
     let level = if mean * 2 >= *latency { ProofLevel::Effect } else { ProofLevel::None };

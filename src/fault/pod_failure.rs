@@ -9,7 +9,7 @@ use super::select::replica_of;
 use crate::clock::Clock;
 use crate::platform::process::ProcessId;
 use crate::platform::{ReplicaView, Replicas};
-use crate::units::{Offset, show_duration};
+use crate::units::{Offset, show_measured};
 
 pub(super) struct PodFailure {
     replicas: Arc<dyn Replicas>,
@@ -91,7 +91,7 @@ impl Injector for PodFailure {
         let was_down = |d: &&Down| !d.process.is_alive() && d.looks > 0 && d.ready == 0;
         let end = self.released_at.unwrap_or_else(|| self.clock.now());
         let tell = |d: &Down| {
-            let time = show_duration(end.since(d.at));
+            let time = show_measured(end.since(d.at));
             let (replica, pid, looks) = (d.replica, d.process.pid, d.looks);
             format!("replica {replica}: pid {pid} gone, ready in {} of {looks} looks over {time}", d.ready)
         };

@@ -11,7 +11,7 @@ use super::select::replica_of;
 use crate::clock::Clock;
 use crate::platform::process::ProcessId;
 use crate::platform::{PlatformEvent, PlatformEventKind, Replicas};
-use crate::units::{Offset, show_duration};
+use crate::units::{Offset, show_duration, show_measured};
 
 /// Victims that are told one by one in the evidence.
 const TOLD: usize = 8;
@@ -43,7 +43,7 @@ impl PodKill {
 
     fn tell(&self, killed: &Killed) -> String {
         let Killed { replica, process, at, gone_after } = killed;
-        let ready = self.ready_after(*replica, *at).map(|d| format!("ready again after {}", show_duration(d)));
+        let ready = self.ready_after(*replica, *at).map(|d| format!("ready again after {}", show_measured(d)));
         let views = self.replicas.list();
         let heir = views.iter().find(|r| r.index == *replica && r.ready && r.process.as_ref() != Some(process));
         let after = match (heir.and_then(|r| r.process.as_ref()), ready) {
@@ -51,7 +51,7 @@ impl PodKill {
             (None, Some(ready)) => format!("{ready}, but not at the end of load"),
             (None, None) => "no other was ready in its place when load ended".to_owned(),
         };
-        format!("replica {replica}: pid {} gone after {}, {after}", process.pid, show_duration(*gone_after))
+        format!("replica {replica}: pid {} gone after {}, {after}", process.pid, show_measured(*gone_after))
     }
 
     fn ready_after(&self, replica: u16, at: Offset) -> Option<Duration> {

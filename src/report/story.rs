@@ -72,6 +72,9 @@ pub(super) fn headline(report: &Report) -> String {
                 1 => format!(" under {} proven fault", count(1)),
                 n => format!(" under {} proven faults", count(n as u64)),
             };
+            if held == 0 {
+                return format!("Measured only: the scenario has no objectives, so no promise was judged{under}.");
+            }
             format!("Every promise was kept: {held} of {held} objectives met{under}.")
         }
     }
@@ -130,7 +133,7 @@ fn how_bad(f: &FaultReport) -> String {
             };
             let lost = i.lost_requests.map(|n| n.round().max(0.0) as u64);
             let answers = if lost == Some(1) { "answer" } else { "answers" };
-            let lost = format!("{} good {answers} lost", maybe_count(i.lost_requests));
+            let lost = format!("{} good {answers} missing", maybe_count(i.lost_requests));
             format!("{name}: {worst}{lost}, longest outage {}.", maybe_s(i.longest_outage_s))
         }
     }

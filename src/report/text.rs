@@ -181,8 +181,11 @@ fn when(f: &FaultReport) -> String {
 fn impact(f: &FaultReport) -> String {
     let i = &f.impact;
     let worst = i.worst_good_ratio.map(|w| format!(", worst second {} good", percent(w))).unwrap_or_default();
-    let lost =
-        format!(", {} good answers lost, longest outage {}", maybe_count(i.lost_requests), maybe_s(i.longest_outage_s));
+    let lost = format!(
+        ", {} good answers missing, longest outage {}",
+        maybe_count(i.lost_requests),
+        maybe_s(i.longest_outage_s)
+    );
     match (i.state.as_str(), i.recovery_s) {
         ("none", _) => format!("; {}", super::story::unfelt(f)),
         ("recovered", Some(s)) => format!("; recovered after {}{worst}{lost}", time_s(s)),

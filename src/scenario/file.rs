@@ -235,7 +235,7 @@ pub(super) struct Traffic {
     /// Requests on their way at the same time; beyond it an arrival is shed, and counted. Default 2048.
     #[schemars(range(min = 1, max = 65536))]
     pub(super) max_in_flight: Option<usize>,
-    /// Connections at the same time. Default: as many as requests on their way.
+    /// Connections kept open and used in turn, so that load spreads; more are opened when all are busy. Default: opened as needed.
     #[schemars(range(min = 1, max = 65536))]
     pub(super) connections: Option<usize>,
     /// A connection older than this is closed after its answer. Default: kept.
