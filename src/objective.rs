@@ -563,12 +563,9 @@ mod tests {
 
     use super::*;
     use crate::hist::bucket_of;
-    use crate::plan::{
-        AnswerPaths, Bodies, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Phase, ProbeKind, Process, Protocol,
-        Safety, Shape, Source, Target, Traffic,
-    };
+    use crate::plan::{FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Phase, ProbeKind, Shape, tests_support};
     use crate::summary::{SecondStats, Slot};
-    use crate::units::{Quantile, Rate, Seed};
+    use crate::units::{Quantile, Rate};
 
     fn phase(index: u64) -> Phase {
         Phase {
@@ -583,31 +580,6 @@ mod tests {
     /// Three phases of 20 s; a fault at 20 s.
     fn plan(objectives: Vec<Objective>) -> Plan {
         Plan {
-            name: "test".into(),
-            lesson: String::new(),
-            source: Source::default(),
-            seed: Seed(1),
-            target: Target {
-                protocol: Protocol::Http,
-                url: None,
-                path: "/".into(),
-                headers: Vec::new(),
-                ca: None,
-                method: "POST".into(),
-                expect_status: vec![200],
-                answer: AnswerPaths::default(),
-            },
-            platform: None,
-            traffic: Traffic {
-                bodies: Bodies::One(String::new()),
-                process: Process::Poisson,
-                timeout: Duration::from_secs(1),
-                max_in_flight: 1024,
-                connections: None,
-                connection_max_age: None,
-                max_answer: 1 << 20,
-            },
-            phases: (0..3).map(phase).collect(),
             faults: vec![FaultPlan {
                 name: "kill".into(),
                 kind: FaultKind::PodPause,
@@ -625,9 +597,7 @@ mod tests {
                 after: true,
             }],
             objectives,
-            safety: Safety::default(),
-            warnings: Vec::new(),
-            secrets: Vec::new(),
+            ..tests_support::plan((0..3).map(phase).collect())
         }
     }
 

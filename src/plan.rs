@@ -700,3 +700,50 @@ impl Default for Safety {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A plan of these phases and nothing else, for the tests of all modules.
+    pub(crate) fn plan(phases: Vec<Phase>) -> Plan {
+        Plan {
+            name: "test".into(),
+            lesson: String::new(),
+            source: Source::default(),
+            seed: Seed(42),
+            target: target(Protocol::Http, AnswerPaths::default()),
+            platform: None,
+            traffic: Traffic {
+                bodies: Bodies::One("{}".into()),
+                process: Process::Uniform,
+                timeout: Duration::from_secs(1),
+                max_in_flight: 2048,
+                connections: None,
+                connection_max_age: None,
+                max_answer: 1 << 20,
+            },
+            phases,
+            faults: vec![],
+            probes: vec![],
+            objectives: vec![],
+            safety: Safety::default(),
+            warnings: vec![],
+            secrets: vec![],
+        }
+    }
+
+    /// A target without a URL that answers 200 to `POST /`.
+    pub(crate) fn target(protocol: Protocol, answer: AnswerPaths) -> Target {
+        Target {
+            protocol,
+            url: None,
+            path: "/".into(),
+            headers: vec![],
+            ca: None,
+            method: "POST".into(),
+            expect_status: vec![200],
+            answer,
+        }
+    }
+}

@@ -11,49 +11,25 @@ pub mod resolve;
 pub mod tls;
 
 use crate::plan::{Target, Url};
-use crate::target::RequestBodies;
+use crate::target::{RequestBodies, Rows};
 
-/// Whole requests, head and body, made before the run and laid out one after another.
-#[derive(Debug, Default)]
-pub struct WireRequests {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl WireRequests {
-    /// For every body of the target.
-    pub fn build(target: &Target, url: &Url, bodies: &RequestBodies) -> WireRequests {
-        let head = head(target, url, &target.method, bodies.content_type);
-        let mut all = WireRequests::default();
-        for row in 0..bodies.len() {
-            let body = bodies.get(row);
-            all.bytes.extend_from_slice(head.as_bytes());
-            // A request without a body says so only where a body would be expected.
-            if !body.is_empty() || expects_body(&target.method) {
-                all.bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
-            }
-            all.bytes.extend_from_slice(b"\r\n");
-            all.bytes.extend_from_slice(body);
-            all.ends.push(all.bytes.len());
+/// Whole requests, head and body, for every body of the target: made before the run.
+pub fn wire_requests(target: &Target, url: &Url, bodies: &RequestBodies) -> Rows {
+    let head = head(target, url, &target.method, bodies.content_type);
+    let mut all = Rows::default();
+    for row in 0..bodies.len() {
+        let body = bodies.get(row);
+        let request = all.begin();
+        request.extend_from_slice(head.as_bytes());
+        // A request without a body says so only where a body would be expected.
+        if !body.is_empty() || expects_body(&target.method) {
+            request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
         }
-        all
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body);
+        all.end();
     }
-
-    /// How many; at least one.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Never: a plan has at least one body.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The request of this number.
-    pub fn get(&self, row: usize) -> &[u8] {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        &self.bytes[start..self.ends[row]]
-    }
+    all
 }
 
 /// Servers wait for a body, or refuse, when a request of this method names no length.

@@ -12,13 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::client::WireRequests;
 use crate::client::resolve::Resolved;
 use crate::client::tls::Tls;
 use crate::clock::Clock;
 use crate::plan::{Phase, Plan};
 use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
-use crate::target::{Checker, RequestBodies};
+use crate::target::{Checker, RequestBodies, Rows};
 use crate::units::Offset;
 
 /// What every worker reads and none writes.
@@ -26,7 +25,7 @@ pub struct Job {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Whole requests.
-    pub requests: WireRequests,
+    pub requests: Rows,
     /// Their bodies' labels and shapes.
     pub bodies: RequestBodies,
     /// Judges answers.
@@ -226,7 +225,7 @@ mod tests {
     use super::*;
     use crate::outcome::ErrorClass;
     use crate::plan::{Load, Url};
-    use crate::record::assemble::{assemble, tests_support};
+    use crate::record::assemble::assemble;
 
     #[test]
     fn a_closed_loop_whose_requests_cannot_even_begin_ends_in_time() {
@@ -237,12 +236,12 @@ mod tests {
             load: Load::Closed { concurrency: 4, max_rate: None },
             measured: true,
         };
-        let plan = Arc::new(tests_support::plan(vec![phase]));
+        let plan = Arc::new(crate::plan::tests_support::plan(vec![phase]));
         // No TCP connection leads to a broadcast address, which the system says at once.
         let url = Url { tls: false, host: "255.255.255.255".into(), port: 80, path: "/".into() };
         let bodies = RequestBodies::encode(&plan);
         let job = Arc::new(Job {
-            requests: WireRequests::build(&plan.target, &url, &bodies),
+            requests: crate::client::wire_requests(&plan.target, &url, &bodies),
             bodies,
             checker: Checker::new(&plan.target),
             resolved: Resolved::new(&url.host, url.port).unwrap(),

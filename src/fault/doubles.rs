@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::plan::*;
 use crate::platform::process::{ProcessId, Signal};
 use crate::platform::*;
-use crate::units::{Offset, Rate, Seed};
+use crate::units::{Offset, Rate};
 
 pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -35,41 +35,7 @@ pub(super) fn plan(faults: Vec<FaultPlan>, end_ms: u64) -> Plan {
         load: Load::Open(Shape::Constant(Rate::per_second(1.0).unwrap())),
         measured: true,
     };
-    let target = Target {
-        protocol: Protocol::Http,
-        url: None,
-        path: "/".into(),
-        headers: vec![],
-        ca: None,
-        method: "GET".into(),
-        expect_status: vec![200],
-        answer: AnswerPaths::default(),
-    };
-    let traffic = Traffic {
-        bodies: Bodies::One(String::new()),
-        process: Process::Uniform,
-        timeout: ms(1000),
-        max_in_flight: 1,
-        connections: None,
-        connection_max_age: None,
-        max_answer: 1,
-    };
-    Plan {
-        name: "test".into(),
-        lesson: String::new(),
-        source: Source::default(),
-        seed: Seed(1),
-        target,
-        platform: None,
-        traffic,
-        phases: vec![phase],
-        faults,
-        probes: vec![],
-        objectives: vec![],
-        safety: Safety::default(),
-        warnings: vec![],
-        secrets: vec![],
-    }
+    Plan { faults, ..tests_support::plan(vec![phase]) }
 }
 
 /// Replicas that are real processes, restarted at once by whoever killed them.

@@ -190,7 +190,13 @@ mod tests {
     fn one_phase(ms: u64) -> Plan {
         let load = Load::Open(Shape::Constant(Rate::per_second(1.0).unwrap()));
         let duration = Duration::from_millis(ms);
-        tests_support::plan(vec![Phase { name: "only".into(), start: Offset::ZERO, duration, load, measured: true }])
+        crate::plan::tests_support::plan(vec![Phase {
+            name: "only".into(),
+            start: Offset::ZERO,
+            duration,
+            load,
+            measured: true,
+        }])
     }
 
     fn part(start_ms: u64, planned: u64) -> Part {
@@ -231,49 +237,5 @@ mod tests {
             assemble(&one_phase(1000), &mut all, Offset(1000 * MS)).unwrap().phases.remove(0).quality.versions;
         assert_eq!(versions.len(), 33);
         assert_eq!((versions["other"], versions.values().sum::<u64>()), (96, 128));
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests_support {
-    use crate::plan::*;
-    use crate::units::Seed;
-    use std::time::Duration;
-
-    /// A plan of these phases and nothing else, for tests.
-    pub(crate) fn plan(phases: Vec<Phase>) -> Plan {
-        Plan {
-            name: "test".into(),
-            lesson: String::new(),
-            source: Source::default(),
-            seed: Seed(42),
-            target: Target {
-                protocol: Protocol::Http,
-                url: None,
-                path: "/".into(),
-                headers: vec![],
-                ca: None,
-                method: "POST".into(),
-                expect_status: vec![200],
-                answer: AnswerPaths::default(),
-            },
-            platform: None,
-            traffic: Traffic {
-                bodies: Bodies::One("{}".into()),
-                process: Process::Uniform,
-                timeout: Duration::from_secs(1),
-                max_in_flight: 2048,
-                connections: None,
-                connection_max_age: None,
-                max_answer: 1 << 20,
-            },
-            phases,
-            faults: vec![],
-            probes: vec![],
-            objectives: vec![],
-            safety: Safety::default(),
-            warnings: vec![],
-            secrets: vec![],
-        }
     }
 }

@@ -373,7 +373,7 @@ mod tests {
                 phase
             })
             .collect();
-        crate::record::assemble::tests_support::plan(phases)
+        crate::plan::tests_support::plan(phases)
     }
 
     const MS: u64 = 1_000_000;

@@ -419,8 +419,8 @@ fn write_hlog(dir: &Path, plan: &Plan, summary: &Summed, measured: &Measured) ->
 mod tests {
     use super::*;
     use crate::fault::injector::Proof;
+    use crate::plan::tests_support::plan;
     use crate::platform::PlatformEvent;
-    use crate::record::assemble::tests_support::plan;
 
     fn at(seconds: f64) -> Offset {
         Offset::from_secs_f64(seconds)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::client::WireRequests;
+use crate::client;
 use crate::client::resolve::Resolved;
 use crate::client::tls;
 use crate::clock::{self, Clock};
@@ -350,7 +350,7 @@ impl Stage<'_> {
         let workers = if local.is_some() { load_cpus.len().max(1) } else { available_cpus().len() }.min(WORKERS_MAX);
         let bodies = RequestBodies::encode(self.plan);
         let job = Arc::new(Job {
-            requests: WireRequests::build(&self.plan.target, &url, &bodies),
+            requests: client::wire_requests(&self.plan.target, &url, &bodies),
             bodies,
             checker: Checker::new(&self.plan.target),
             plan: Arc::new(self.plan.clone()),

@@ -165,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{AnswerPaths, Bodies, Protocol, Safety, Source as PlanSource, Target, Traffic};
+    use crate::plan::tests_support;
     use crate::units::Rate;
 
     fn plan(seed: u64, process: Process, loads: &[(f64, Load)]) -> Plan {
@@ -176,39 +176,9 @@ mod tests {
             phases.push(Phase { name: format!("phase-{i}"), start, duration, load: load.clone(), measured: true });
             start = start + duration;
         }
-        Plan {
-            name: "test".into(),
-            lesson: String::new(),
-            source: PlanSource::default(),
-            seed: Seed(seed),
-            target: Target {
-                protocol: Protocol::Http,
-                url: None,
-                path: "/".into(),
-                headers: Vec::new(),
-                ca: None,
-                method: "POST".into(),
-                expect_status: vec![200],
-                answer: AnswerPaths::default(),
-            },
-            platform: None,
-            traffic: Traffic {
-                bodies: Bodies::One(String::new()),
-                process,
-                timeout: Duration::from_secs(1),
-                max_in_flight: 1024,
-                connections: None,
-                connection_max_age: None,
-                max_answer: 1 << 20,
-            },
-            phases,
-            faults: Vec::new(),
-            probes: Vec::new(),
-            objectives: Vec::new(),
-            safety: Safety::default(),
-            warnings: Vec::new(),
-            secrets: Vec::new(),
-        }
+        let mut plan = tests_support::plan(phases);
+        (plan.seed, plan.traffic.process) = (Seed(seed), process);
+        plan
     }
 
     fn constant(rate: f64) -> Load {

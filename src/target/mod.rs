@@ -13,11 +13,45 @@ use crate::plan::{AnswerPaths, Bodies, Dataset, Place, Plan, Protocol, Target};
 
 pub use extract::{Scalar, scalar_at};
 
-/// Request bodies, encoded before the run and laid out one after another.
+/// Byte strings laid out one after another: two allocations for all of them, whatever their number.
 #[derive(Debug, Default)]
-pub struct RequestBodies {
+pub struct Rows {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+}
+
+impl Rows {
+    /// Where the next row is written, by appending.
+    pub fn begin(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// What was appended since the last call is a row.
+    pub fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The row of this number; panics when there is none.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start..self.ends[row]]
+    }
+}
+
+/// Request bodies, encoded before the run.
+#[derive(Debug, Default)]
+pub struct RequestBodies {
+    rows: Rows,
     labels: Option<Vec<Label>>,
     /// The `content-type` of every body.
     pub content_type: &'static str,
@@ -73,24 +107,23 @@ impl RequestBodies {
     }
 
     fn push(&mut self, body: &[u8]) {
-        self.bytes.extend_from_slice(body);
-        self.ends.push(self.bytes.len());
+        self.rows.begin().extend_from_slice(body);
+        self.rows.end();
     }
 
     /// How many; at least one.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.rows.len()
     }
 
     /// Never: a plan has at least one body.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.rows.is_empty()
     }
 
     /// The body of this number.
     pub fn get(&self, row: usize) -> &[u8] {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        &self.bytes[start..self.ends[row]]
+        self.rows.get(row)
     }
 
     fn label(&self, row: usize) -> Option<&Label> {
@@ -215,16 +248,7 @@ mod tests {
     use super::*;
 
     fn checker(protocol: Protocol, answer: AnswerPaths) -> Checker {
-        let target = Target {
-            protocol,
-            url: None,
-            path: "/".into(),
-            headers: vec![],
-            ca: None,
-            method: "POST".into(),
-            expect_status: vec![200],
-            answer,
-        };
+        let target = crate::plan::tests_support::target(protocol, answer);
         Checker::new(&target)
     }
 
