@@ -45,6 +45,11 @@ pub fn sleep(d: Duration) {
     }
 }
 
+/// Sleeps this long or until the thread is unparked, whichever is first.
+pub fn park(d: Duration) {
+    std::thread::park_timeout(d);
+}
+
 fn nanos(t: Timespec) -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }

@@ -5,6 +5,7 @@
 //! done with them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,8 @@ pub struct Target {
     pub headers: Vec<(String, String)>,
     /// A PEM file of extra certificate authorities.
     pub ca: Option<PathBuf>,
+    /// HTTP/2: chosen by ALPN over TLS, spoken at once without it.
+    pub http2: bool,
     /// Request method; `POST` unless the `http` protocol says otherwise.
     pub method: String,
     /// Statuses that are good answers; 200 unless the `http` protocol says otherwise.
@@ -222,8 +225,27 @@ pub struct Traffic {
     pub connections: Option<usize>,
     /// A connection older than this is closed after its current answer.
     pub connection_max_age: Option<Duration>,
+    /// A connection that has carried this many requests is closed after the last of them; 1: a new connection each.
+    pub connection_max_requests: Option<u64>,
+    /// Requests on one HTTP/2 connection at the same time, at most; 1 in HTTP/1.1.
+    pub streams: usize,
+    /// Which addresses of a name are used; none: IPv4 where there is one, else IPv6.
+    pub address_family: Option<AddressFamily>,
+    /// Our own addresses, taken in turn for new connections; empty for whichever the system picks.
+    pub source_addresses: Vec<IpAddr>,
+    /// Between two look-ups of the target's name while load runs.
+    pub dns_refresh: Duration,
     /// Largest answer that is read, in bytes.
     pub max_answer: usize,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
 }
 
 /// Where request bodies come from.
@@ -721,6 +743,11 @@ pub(crate) mod tests_support {
                 max_in_flight: 2048,
                 connections: None,
                 connection_max_age: None,
+                connection_max_requests: None,
+                streams: 1,
+                address_family: None,
+                source_addresses: Vec::new(),
+                dns_refresh: Duration::from_secs(5),
                 max_answer: 1 << 20,
             },
             phases,
@@ -741,6 +768,7 @@ pub(crate) mod tests_support {
             path: "/".into(),
             headers: vec![],
             ca: None,
+            http2: false,
             method: "POST".into(),
             expect_status: vec![200],
             answer,

@@ -1,6 +1,7 @@
 //! `resbench run FILE`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,9 +9,11 @@ use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
+use crate::platform::process::available_cpus;
 use crate::report;
 use crate::report::model::Ending;
-use crate::run::{RunOptions, run as run_plan};
+use crate::run::{LoadOptions, RunOptions, run as run_plan};
+use crate::units::parse_duration;
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -19,6 +22,16 @@ pub(super) struct RunArgs {
     /// The folder that runs are kept in.
     #[arg(long, default_value = "reports", value_name = "DIR")]
     reports: PathBuf,
+    /// Load threads. Default: one for each CPU that the load has for itself. The arrivals are the same for any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Load")]
+    workers: Option<u16>,
+    /// Spend the last stretch before an arrival looking at the clock instead of sleeping, at most 1ms: less lag for a
+    /// CPU that is always busy.
+    #[arg(long, value_name = "DURATION", value_parser = spin, help_heading = "Load")]
+    spin: Option<Duration>,
+    /// Pin load threads to these CPUs, in turn, for example 0,2-3.
+    #[arg(long, value_name = "LIST", value_parser = cpus, help_heading = "Load")]
+    cpus: Option<CpuList>,
     /// Ask nothing.
     #[arg(long, short)]
     yes: bool,
@@ -47,7 +60,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         out::error(&format!("Ctrl-C cannot be listened for: {e}"));
         return 5;
     }
-    let options = RunOptions { reports: args.reports.clone(), stop, reproduce: reproduce(&plan) };
+    let load = LoadOptions {
+        workers: args.workers.map(usize::from),
+        spin: args.spin.unwrap_or_default(),
+        cpus: args.cpus.clone().unwrap_or_default().0,
+    };
+    let options = RunOptions { reports: args.reports.clone(), load, stop, reproduce: reproduce(&plan) };
     let show = Show::new(&plan, args.quiet);
     let finished = run_plan(&plan, &options, &show);
     show.end();
@@ -73,6 +91,31 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             out::error(&error.to_string());
             error.exit_code()
         }
+    }
+}
+
+/// CPU numbers, ascending or not.
+#[derive(Clone, Debug, Default)]
+struct CpuList(Vec<usize>);
+
+fn spin(text: &str) -> Result<Duration, String> {
+    let spin = parse_duration(text)?;
+    if spin > Duration::from_millis(1) { Err("at most 1ms".into()) } else { Ok(spin) }
+}
+
+/// `0,2-3`: CPUs that this process may run on.
+fn cpus(text: &str) -> Result<CpuList, String> {
+    let number = |t: &str| t.trim().parse::<usize>().map_err(|_| format!("`{t}` is no CPU number; write 0,2-3"));
+    let mut all = Vec::new();
+    for piece in text.split(',') {
+        let (from, to) = piece.split_once('-').unwrap_or((piece, piece));
+        all.extend(number(from)?..=number(to)?.min(4096));
+    }
+    let here = available_cpus();
+    match all.iter().find(|c| !here.contains(c)) {
+        Some(missing) => Err(format!("CPU {missing} is not here; there are {here:?}")),
+        None if all.is_empty() => Err("no CPU at all; write 0,2-3".into()),
+        None => Ok(CpuList(all)),
     }
 }
 

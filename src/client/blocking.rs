@@ -5,11 +5,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::client::conn::{Conn, Event};
-use crate::client::{expects_body, head, resolve, tls};
+use crate::client::{Endpoint, Failure, Requests, expects_body, head, resolve, tls};
 use crate::clock;
 use crate::outcome::ErrorClass;
 use crate::plan::{Target, Url};
-use crate::target::Answer;
+use crate::target::{Answer, Rows};
 
 /// Sends one request on a connection of its own and hands the answer to `f`.
 ///
@@ -22,7 +22,7 @@ pub fn call<R>(
     body: &[u8],
     timeout: Duration,
     f: impl FnOnce(&Answer<'_>) -> R,
-) -> Result<R, (ErrorClass, String)> {
+) -> Result<R, Failure> {
     let mut request = head(target, url, method, "application/json").into_bytes();
     if !body.is_empty() || expects_body(method) {
         request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
@@ -30,13 +30,13 @@ pub fn call<R>(
     request.extend_from_slice(b"connection: close\r\n\r\n");
     request.extend_from_slice(body);
     let deadline = clock::monotonic_nanos() + timeout.as_nanos() as u64;
-    let session = if url.tls {
-        Some(tls::client(&url.host, target.ca.as_deref()).map_err(|e| (ErrorClass::Tls, e))?)
-    } else {
-        None
-    };
+    let session = url.tls.then(|| tls::client(&url.host, target.ca.as_deref())).transpose();
+    let tls = session.map_err(|e| (ErrorClass::Tls, e))?;
     let address = resolve::first(&url.host, url.port).map_err(|e| (ErrorClass::Dns, e))?;
-    let mut conn = Conn::open(address, session.as_ref(), 1 << 20, method == "HEAD")?;
+    let endpoint = Endpoint { tls, max_answer: 1 << 20, head_only: method == "HEAD", ..Endpoint::default() };
+    let mut conn = Conn::open(&endpoint, address, None)?;
+    let requests = Requests::Http1(Rows::one(&request));
+    conn.send(&requests, 0)?;
     loop {
         let left = deadline.saturating_sub(clock::monotonic_nanos());
         if left == 0 {
@@ -49,11 +49,14 @@ pub fn call<R>(
         if !matches!(waited, Ok(n) if n > 0) {
             continue;
         }
-        match conn.on_ready(flags.intersects(PollFlags::HUP | PollFlags::RDHUP)) {
-            Event::Pending => {}
-            Event::Connected => conn.send(&request)?,
-            Event::Answered => return Ok(conn.with_answer(f)),
-            Event::Failed(class, why) => return Err((class, why)),
+        let mut event = conn.on_ready(flags.intersects(PollFlags::HUP | PollFlags::RDHUP));
+        while let Some(happened) = event {
+            match happened {
+                Event::Handshaking | Event::Connected => {}
+                Event::Answered(slot) => return Ok(conn.with_answer(slot, f)),
+                Event::Dropped(_, class, why) | Event::Failed(class, why) => return Err((class, why)),
+            }
+            event = conn.next_event();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The wire: one HTTP/1.1 connection at a time, without a runtime.
+//! The wire: HTTP connections without a runtime.
 //!
 //! Total by design: whatever a peer does becomes an answer or an [`ErrorClass`](crate::outcome::ErrorClass), in
 //! bounded memory, and never an `Err` that ends the run. Owns sockets, TLS and framing; leaves alone when requests
@@ -9,12 +9,64 @@ pub mod conn;
 pub mod http1;
 pub mod resolve;
 pub mod tls;
+mod transport;
 
+use std::net::IpAddr;
+
+use crate::client::tls::Tls;
+use crate::outcome::ErrorClass;
 use crate::plan::{Target, Url};
 use crate::target::{RequestBodies, Rows};
 
-/// Whole requests, head and body, for every body of the target: made before the run.
-pub fn wire_requests(target: &Target, url: &Url, bodies: &RequestBodies) -> Rows {
+/// How a request failed, and what was seen.
+pub type Failure = (ErrorClass, String);
+
+/// What every connection to a target has in common.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// For `https`.
+    pub tls: Option<Tls>,
+    /// Largest answer that is read, in bytes.
+    pub max_answer: usize,
+    /// Answers have no body (to `HEAD`).
+    pub head_only: bool,
+    /// Our own addresses, used in turn; empty for whichever the system picks.
+    pub sources: Vec<IpAddr>,
+}
+
+/// Bounds on one answer.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    max_answer: usize,
+    head_only: bool,
+}
+
+/// Every request of a run, made before it, in the form that the wire wants.
+pub enum Requests {
+    /// Whole requests, head and body.
+    Http1(Rows),
+}
+
+impl Requests {
+    /// One for every body of the target.
+    pub fn new(target: &Target, url: &Url, bodies: &RequestBodies) -> Requests {
+        Requests::Http1(http1_requests(target, url, bodies))
+    }
+
+    /// How many; at least one.
+    pub fn len(&self) -> usize {
+        match self {
+            Requests::Http1(rows) => rows.len(),
+        }
+    }
+
+    /// Never: a target has at least one body.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn http1_requests(target: &Target, url: &Url, bodies: &RequestBodies) -> Rows {
     let head = head(target, url, &target.method, bodies.content_type);
     let mut all = Rows::default();
     for row in 0..bodies.len() {

@@ -1,17 +1,19 @@
 //! Names to addresses, looked up before the load and again while it runs.
 //!
-//! A pod replaced behind a name must get traffic: a thread asks anew every [`REFRESH`]; connections take
-//! whatever the last good answer was. Addresses need no thread.
+//! A pod replaced behind a name must get traffic: a thread asks anew at an interval, and at once when a connection
+//! fails. Connections take whatever the last good answer was. Addresses need no thread.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use crate::clock;
+use crate::plan::AddressFamily;
 
-/// Between two look-ups of a name.
-pub const REFRESH: Duration = Duration::from_secs(5);
+/// Between two look-ups that failed connections ask for.
+const SOONEST: Duration = Duration::from_millis(200);
 
 /// The current addresses of one host.
 #[derive(Debug)]
@@ -19,36 +21,84 @@ pub struct Resolved {
     addresses: RwLock<Vec<SocketAddr>>,
     turn: AtomicUsize,
     gone: AtomicBool,
+    asked: AtomicBool,
+    asker: OnceLock<Thread>,
+    look_ups: AtomicU64,
+    slowest_ns: AtomicU64,
+}
+
+/// What looking up cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookUps {
+    /// How many.
+    pub count: u64,
+    /// The slowest.
+    pub slowest: Duration,
 }
 
 impl Resolved {
-    /// Looks the host up once, and keeps looking when it is a name.
+    /// Looks the host up once, and keeps looking at this interval when it is a name.
     ///
     /// # Errors
-    /// When the name does not resolve.
-    pub fn new(host: &str, port: u16) -> Result<Arc<Resolved>, String> {
-        let addresses = look_up(host, port)?;
+    /// When the name does not resolve, or to no address of this family.
+    pub fn new(host: &str, port: u16, family: Option<AddressFamily>, every: Duration) -> Result<Arc<Resolved>, String> {
+        let began = clock::monotonic_nanos();
+        let addresses = look_up(host, port, family)?;
         let resolved = Arc::new(Resolved {
             addresses: RwLock::new(addresses),
             turn: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            asker: OnceLock::new(),
+            look_ups: AtomicU64::new(0),
+            slowest_ns: AtomicU64::new(0),
         });
         if host.parse::<IpAddr>().is_err() {
+            resolved.note(began);
             let (weak, host) = (Arc::downgrade(&resolved), host.to_owned());
             let refresh = move || {
                 loop {
-                    clock::sleep(REFRESH);
+                    clock::sleep(SOONEST);
+                    clock::park(every.saturating_sub(SOONEST));
                     let Some(resolved) = weak.upgrade() else { return };
-                    let fresh = look_up(&host, port);
-                    resolved.gone.store(fresh.is_err(), Ordering::Relaxed);
-                    if let Ok(fresh) = fresh {
-                        *resolved.addresses.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
-                    }
+                    resolved.asked.store(false, Ordering::Relaxed);
+                    resolved.refresh(&host, port, family);
                 }
             };
-            std::thread::Builder::new().name("resolver".into()).spawn(refresh).map_err(|e| e.to_string())?;
+            let thread = std::thread::Builder::new().name("resolver".into()).spawn(refresh);
+            let _ = resolved.asker.set(thread.map_err(|e| e.to_string())?.thread().clone());
         }
         Ok(resolved)
+    }
+
+    fn refresh(&self, host: &str, port: u16, family: Option<AddressFamily>) {
+        let began = clock::monotonic_nanos();
+        let fresh = look_up(host, port, family);
+        self.note(began);
+        self.gone.store(fresh.is_err(), Ordering::Relaxed);
+        if let Ok(fresh) = fresh {
+            *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
+    fn note(&self, began: u64) {
+        self.look_ups.fetch_add(1, Ordering::Relaxed);
+        self.slowest_ns.fetch_max(clock::monotonic_nanos() - began, Ordering::Relaxed);
+    }
+
+    /// Look-ups of a name so far; none for an address.
+    pub fn look_ups(&self) -> LookUps {
+        let slowest = Duration::from_nanos(self.slowest_ns.load(Ordering::Relaxed));
+        LookUps { count: self.look_ups.load(Ordering::Relaxed), slowest }
+    }
+
+    /// A connection failed: the name is looked up soon, without anybody waiting for it.
+    pub fn ask(&self) {
+        if let Some(thread) = self.asker.get()
+            && !self.asked.swap(true, Ordering::Relaxed)
+        {
+            thread.unpark();
+        }
     }
 
     /// The address for the next connection, in turn; none while the name does not resolve any more.
@@ -56,7 +106,7 @@ impl Resolved {
         if self.gone.load(Ordering::Relaxed) {
             return None;
         }
-        let addresses = self.addresses.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         addresses.get(turn % addresses.len().max(1)).copied()
     }
@@ -67,14 +117,19 @@ impl Resolved {
 /// # Errors
 /// When the name does not resolve.
 pub(super) fn first(host: &str, port: u16) -> Result<SocketAddr, String> {
-    look_up(host, port).map(|addresses| addresses[0])
+    look_up(host, port, None).map(|addresses| addresses[0])
 }
 
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+fn look_up(host: &str, port: u16, family: Option<AddressFamily>) -> Result<Vec<SocketAddr>, String> {
     let found: Vec<SocketAddr> =
         (host, port).to_socket_addrs().map_err(|e| format!("`{host}` does not resolve: {e}"))?.collect();
-    // Loopback names give ::1 and 127.0.0.1 while servers often listen on one of the two: IPv4 first, as most do.
     let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
-    let chosen = if v4.is_empty() { v6 } else { v4 };
-    if chosen.is_empty() { Err(format!("`{host}` has no address")) } else { Ok(chosen) }
+    let (chosen, what) = match family {
+        Some(AddressFamily::Ipv4) => (v4, "IPv4 address"),
+        Some(AddressFamily::Ipv6) => (v6, "IPv6 address"),
+        // Loopback names give ::1 and 127.0.0.1 while servers often listen on one of the two: IPv4 first, as most do.
+        None if v4.is_empty() => (v6, "address"),
+        None => (v4, "address"),
+    };
+    if chosen.is_empty() { Err(format!("`{host}` has no {what}")) } else { Ok(chosen) }
 }

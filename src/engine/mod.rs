@@ -5,6 +5,7 @@
 //! travel (`client/`) and what is counted (`record/`).
 
 pub mod dispatch;
+mod pool;
 mod worker;
 
 use std::path::PathBuf;
@@ -13,11 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::client::resolve::Resolved;
-use crate::client::tls::Tls;
+use crate::client::{Endpoint, Requests};
 use crate::clock::Clock;
 use crate::plan::{Phase, Plan};
 use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
-use crate::target::{Checker, RequestBodies, Rows};
+use crate::target::{Checker, RequestBodies};
 use crate::units::Offset;
 
 /// What every worker reads and none writes.
@@ -25,17 +26,19 @@ pub struct Job {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Whole requests.
-    pub requests: Rows,
+    pub requests: Requests,
     /// Their bodies' labels and shapes.
     pub bodies: RequestBodies,
     /// Judges answers.
     pub checker: Checker,
     /// Where they go.
     pub resolved: Arc<Resolved>,
-    /// For `https`.
-    pub tls: Option<Tls>,
+    /// What their connections have in common.
+    pub endpoint: Endpoint,
     /// Lag above which an arrival is late, ns (DESIGN 5.8).
     pub late_limit_ns: u64,
+    /// The last so many ns before an arrival are spent looking at the clock instead of sleeping. 0: never.
+    pub spin_ns: u64,
 }
 
 /// Lag above which an arrival counts as late: max(1 ms, 5 % of the tightest latency bound).
@@ -161,14 +164,14 @@ pub struct LoadResult {
 }
 
 impl Engine {
-    /// Starts the workers, which wait for offset zero. `cpus` are the CPUs to keep to, one worker each; empty for
-    /// one worker wherever the system puts it.
+    /// Starts the workers, which wait for offset zero. `cpus` are the CPUs to keep to, in turn; empty for
+    /// wherever the system puts them.
     pub fn start(job: Arc<Job>, shared: Arc<Shared>, clock: Clock, cpus: &[usize], spill: PathBuf) -> Engine {
         let collector = Collector::start(spill);
         let workers = shared.counters.len();
         let start = |index: usize| {
             let (job, shared, sender) = (job.clone(), shared.clone(), collector.sender());
-            let cpu = cpus.get(index).copied();
+            let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
             let run = move || worker::run(&job, &shared, clock, worker::Seat { index, workers, cpu }, sender);
             std::thread::Builder::new().name(format!("load-{index}")).spawn(run).expect("a thread can be started")
         };
@@ -241,12 +244,13 @@ mod tests {
         let url = Url { tls: false, host: "255.255.255.255".into(), port: 80, path: "/".into() };
         let bodies = RequestBodies::encode(&plan);
         let job = Arc::new(Job {
-            requests: crate::client::wire_requests(&plan.target, &url, &bodies),
+            requests: Requests::new(&plan.target, &url, &bodies),
             bodies,
             checker: Checker::new(&plan.target),
-            resolved: Resolved::new(&url.host, url.port).unwrap(),
-            tls: None,
+            resolved: Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).unwrap(),
+            endpoint: Endpoint { max_answer: 1 << 20, ..Endpoint::default() },
             late_limit_ns: 1_000_000,
+            spin_ns: 0,
             plan: plan.clone(),
         });
         let shared = Arc::new(Shared::new(&plan, 1));

@@ -9,20 +9,20 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fd::OwnedFd;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_setaffinity, set_current_timer_slack};
 
-use crate::client::conn::{Conn, Event};
+use crate::client::Failure;
+use crate::client::conn::Event;
 use crate::clock::{self, Clock};
 use crate::engine::dispatch::{Dispatch, Step};
+use crate::engine::pool::{Flight, Pool};
 use crate::engine::{Counters, Job, Shared, WorkerReport, closed_phase};
 use crate::outcome::ErrorClass;
 use crate::plan::Load;
 use crate::record::{Part, Sample, Shard, SlotKey};
-use crate::rng::{self, Stream};
 use crate::schedule::Arrivals;
 use crate::target::Wrong;
 use crate::units::Offset;
@@ -35,8 +35,6 @@ const EVENTS: usize = 256;
 const TICK_NS: u64 = 20_000_000;
 /// Before users of a closed loop try again after a request that could not begin.
 const PAUSE_NS: u64 = 1_000_000;
-/// Spare connections opened per tick.
-const OPEN_PER_TICK: usize = 16;
 
 /// Which worker of how many, and on which CPU.
 #[derive(Clone, Copy, Debug)]
@@ -46,30 +44,6 @@ pub(super) struct Seat {
     pub(super) cpu: Option<usize>,
 }
 
-/// A request that was sent.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    id: u64,
-    row: usize,
-    slot: SlotKey,
-    due: u64,
-    sent: u64,
-    closed_loop: bool,
-}
-
-/// A connection and the request on it.
-struct Line {
-    conn: Conn,
-    generation: u32,
-    flight: Option<Flight>,
-    opened: u64,
-    max_age: u64,
-    /// How long connecting took: an upper estimate of the way there and back.
-    connect: u64,
-    /// Already in the queue of idle connections.
-    queued: bool,
-}
-
 struct Worker<'a> {
     job: &'a Job,
     shared: &'a Shared,
@@ -77,21 +51,25 @@ struct Worker<'a> {
     clock: Clock,
     seat: Seat,
     shard: Shard,
-    poller: OwnedFd,
-    lines: Vec<Option<Line>>,
-    free: Vec<u32>,
-    /// Oldest first: every connection gets its turn, so that load spreads over whatever stands behind them.
-    idle: VecDeque<(u32, u32)>,
-    open_lines: usize,
-    generation: u32,
-    /// (deadline, line, flight id), ascending: the timeout is the same for all.
-    deadlines: VecDeque<(u64, u32, u64)>,
+    pool: Pool,
+    /// Ascending: the timeout is the same for all.
+    deadlines: VecDeque<Deadline>,
     flights: u64,
     next_id: u64,
-    chance: Stream,
     users_busy: usize,
     closed_sent: u64,
     closed_phase: usize,
+    /// Users of the closed-loop phase that is on, and its end, when nothing but an answer holds them back.
+    users: Option<(usize, u64)>,
+}
+
+/// When a request on a connection has waited too long.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: u64,
+    line: u32,
+    slot: u32,
+    id: u64,
 }
 
 /// Runs to the end of the load and the drain after it.
@@ -113,19 +91,14 @@ pub(super) fn run(job: &Job, shared: &Shared, clock: Clock, seat: Seat, out: Sen
         clock,
         seat,
         shard: Shard::new(&job.plan, shared.cuts.clone(), job.late_limit_ns, out),
-        poller: epoll::create(CreateFlags::CLOEXEC).expect("an epoll descriptor can be made"),
-        lines: Vec::new(),
-        free: Vec::new(),
-        idle: VecDeque::new(),
-        open_lines: 0,
-        generation: 0,
+        pool: Pool::new(job, seat.index, seat.workers),
         deadlines: VecDeque::new(),
         flights: 0,
         next_id: 0,
-        chance: rng::stream(job.plan.seed, &format!("connections:{}", seat.index)),
         users_busy: 0,
         closed_sent: 0,
         closed_phase: usize::MAX,
+        users: None,
     };
     worker.turn_until_done();
     let report = worker.shard.finish();
@@ -142,7 +115,7 @@ impl Worker<'_> {
             let now = self.clock.now().0;
             let started = self.clock.now_signed() >= 0;
             if now >= next_tick || !started {
-                self.keep_pool(now);
+                self.pool.keep(now, self.job, self.shared);
                 next_tick = now + TICK_NS;
             }
             self.shard.look_for_cuts();
@@ -166,12 +139,10 @@ impl Worker<'_> {
                 }
             }
             // After a stall of our own, answers may be waiting that came in time: they are taken before their deadlines are.
-            while self.deadlines.front().is_some_and(|(deadline, ..)| *deadline <= now)
-                && self.take_events(&mut events, 0)
-            {}
+            while self.deadlines.front().is_some_and(|d| d.at <= now) && self.take_events(&mut events, 0) {}
             self.expire(now);
-            if let Some((deadline, ..)) = self.deadlines.front() {
-                wake = wake.min(*deadline);
+            if let Some(deadline) = self.deadlines.front() {
+                wake = wake.min(deadline.at);
             }
             let wait = if more { 0 } else { self.wait_for(wake, started) };
             self.take_events(&mut events, wait);
@@ -185,7 +156,9 @@ impl Worker<'_> {
 
     fn wait_for(&self, wake: u64, started: bool) -> u64 {
         let wake = if started { wake } else { 0 };
-        self.clock.until(Offset(wake)).as_nanos().min(u128::from(TICK_NS)) as u64
+        let left = self.clock.until(Offset(wake)).as_nanos().min(u128::from(TICK_NS)) as u64;
+        // The last stretch is spent looking instead of sleeping, where the user wants that.
+        left.saturating_sub(self.job.spin_ns)
     }
 
     /// Sends a burst of what is due.
@@ -217,6 +190,7 @@ impl Worker<'_> {
     /// Lets users of a closed-loop phase send; says when to look again.
     fn feed_closed_loop(&mut self, now: u64, end: u64) -> Option<u64> {
         let phases = &self.job.plan.phases;
+        self.users = None;
         if now >= end {
             return None;
         }
@@ -232,6 +206,9 @@ impl Worker<'_> {
             (self.closed_phase, self.closed_sent) = (phase.start.0 as usize, 0);
         }
         let share = concurrency / self.seat.workers + usize::from(self.seat.index < concurrency % self.seat.workers);
+        if max_rate.is_none() {
+            self.users = Some((share, phase.end().0.min(end)));
+        }
         // Each free user gets one try a turn. A request that cannot even begin (refused, no port) frees its user at
         // once: going on until all are busy would never end.
         for _ in 0..share.saturating_sub(self.users_busy).min(BURST) {
@@ -245,14 +222,8 @@ impl Worker<'_> {
                 let skipped = ((now - phase.start.0) as f64 / gap) as u64;
                 self.closed_sent = self.closed_sent.max(skipped);
             }
-            let row = (self.closed_sent as usize * self.seat.workers + self.seat.index) % self.job.requests.len();
-            self.closed_sent += 1;
-            self.users_busy += 1;
-            // Between dispatch and here time has passed: a user's request is due when it is sent.
-            let due = self.clock.now().0.min(phase.end().0 - 1);
-            let slot = self.plan_one(due);
-            let busy = self.users_busy;
-            self.begin(slot, due, row, true);
+            let busy = self.users_busy + 1;
+            self.begin_for_user(phase.end().0);
             if self.users_busy < busy {
                 return Some(now + PAUSE_NS);
             }
@@ -260,7 +231,17 @@ impl Worker<'_> {
         (self.users_busy < share).then_some(now)
     }
 
-    /// Puts a request on an idle connection, or on a new one.
+    /// A user of a closed-loop phase sends: its request is due now, when it is sent.
+    fn begin_for_user(&mut self, phase_end: u64) {
+        let row = (self.closed_sent as usize * self.seat.workers + self.seat.index) % self.job.requests.len();
+        self.closed_sent += 1;
+        self.users_busy += 1;
+        let due = self.clock.now().0.min(phase_end - 1);
+        let slot = self.plan_one(due);
+        self.begin(slot, due, row, true);
+    }
+
+    /// Puts a request on a connection with room, or on a new one.
     fn begin(&mut self, slot: SlotKey, due: u64, row: usize, closed_loop: bool) {
         let sent = self.clock.now().0;
         let in_flight = self.shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
@@ -271,121 +252,54 @@ impl Worker<'_> {
         self.shard.sent(slot, due, sent, in_flight);
         self.next_id += 1;
         let flight = Flight { id: self.next_id, row, slot, due, sent, closed_loop };
-        let line = match self.take_idle(sent) {
-            Some(line) => line,
-            None => match self.open(sent) {
-                Ok(line) => line,
-                Err((class, why)) => return self.end(flight, Err((class, why))),
-            },
+        let line = match self.pool.take(sent, self.job) {
+            Some(line) => Ok(line),
+            None => self.pool.open(sent, self.job, self.shared),
         };
-        self.deadlines.push_back((sent + self.timeout(), line, flight.id));
-        let held = self.lines[line as usize].as_mut().expect("taken or opened above");
-        held.flight = Some(flight);
-        if held.conn.is_idle() {
-            let request = self.job.requests.get(row);
-            if let Err(failure) = held.conn.send(request) {
+        let line = match line {
+            Ok(line) => line,
+            Err(failure) => return self.end(flight, &failure),
+        };
+        let held = self.pool.get_mut(line).expect("taken or opened above");
+        match held.conn.send(&self.job.requests, row) {
+            Ok(place) => {
+                self.deadlines.push_back(Deadline { at: sent + self.timeout(), line, slot: place, id: flight.id });
+                self.pool.board(line, place, flight, self.job);
+            }
+            // The connection is dead, and this request is one of those that find out.
+            Err(failure) => {
+                held.flights.push(Some(flight));
                 self.fail(line, failure);
             }
         }
     }
 
-    fn take_idle(&mut self, now: u64) -> Option<u32> {
-        while let Some((index, generation)) = self.idle.pop_front() {
-            let Some(line) = self.lines[index as usize].as_mut().filter(|l| l.generation == generation) else {
-                continue;
-            };
-            line.queued = false;
-            if now - line.opened < line.max_age {
-                return Some(index);
-            }
-            self.drop_line(index);
-        }
-        None
-    }
-
-    fn open(&mut self, now: u64) -> Result<u32, (ErrorClass, String)> {
-        let address =
-            self.job.resolved.next().ok_or((ErrorClass::Dns, "the name does not resolve any more".to_owned()))?;
-        let traffic = &self.job.plan.traffic;
-        let head_only = self.job.plan.target.method == "HEAD";
-        let conn = Conn::open(address, self.job.tls.as_ref(), traffic.max_answer, head_only)?;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.lines.push(None);
-            self.lines.len() as u32 - 1
-        });
-        self.generation = self.generation.wrapping_add(1);
-        let data = EventData::new_u64(u64::from(self.generation) << 32 | u64::from(index));
-        // Edge-triggered for both ways, once: no further call is needed for the life of the connection.
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if let Err(e) = epoll::add(&self.poller, conn.fd(), data, interest) {
-            self.free.push(index);
-            return Err((ErrorClass::Client, e.to_string()));
-        }
-        // Ages scatter by a quarter, so that connections opened together do not all end together.
-        let age =
-            |limit: std::time::Duration| (limit.as_nanos() as f64 * (0.75 + 0.5 * rng::unit(&mut self.chance))) as u64;
-        let max_age = traffic.connection_max_age.map_or(u64::MAX, age);
-        self.lines[index as usize] = Some(Line {
-            conn,
-            generation: self.generation,
-            flight: None,
-            opened: now,
-            max_age,
-            connect: 0,
-            queued: false,
-        });
-        self.open_lines += 1;
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(index)
-    }
-
-    /// Keeps as many connections open as the scenario asks for, and lets old idle ones go.
-    fn keep_pool(&mut self, now: u64) {
-        let traffic = &self.job.plan.traffic;
-        if traffic.connection_max_age.is_some() {
-            for index in 0..self.lines.len() as u32 {
-                let old = self.lines[index as usize].as_ref().is_some_and(|l| {
-                    l.flight.is_none() && l.conn.is_idle() && now.saturating_sub(l.opened) >= l.max_age
-                });
-                if old {
-                    self.drop_line(index);
-                }
-            }
-        }
-        let Some(total) = traffic.connections else { return };
-        let share = total / self.seat.workers + usize::from(self.seat.index < total % self.seat.workers);
-        let missing = share.saturating_sub(self.open_lines).min(OPEN_PER_TICK);
-        for _ in 0..missing {
-            // A target that refuses is the requests' business; the pool tries again at the next tick.
-            if self.open(now).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn drop_line(&mut self, index: u32) {
-        if self.lines[index as usize].take().is_some() {
-            self.free.push(index);
-            self.open_lines -= 1;
-        }
-    }
-
     fn expire(&mut self, now: u64) {
-        while let Some((deadline, index, id)) = self.deadlines.front().copied() {
-            let running = self.lines[index as usize].as_ref().filter(|l| l.flight.is_some_and(|f| f.id == id));
+        while let Some(deadline) = self.deadlines.front().copied() {
+            let Deadline { at, line: index, slot, id } = deadline;
+            let line = self.pool.get_mut(index);
+            let running = line.filter(|l| l.flights.get(slot as usize).is_some_and(|f| f.is_some_and(|f| f.id == id)));
             match running {
                 // Answered long ago: its deadline means nothing any more.
                 None => drop(self.deadlines.pop_front()),
-                Some(_) if deadline > now => return,
+                Some(_) if at > now => return,
                 Some(line) => {
                     self.deadlines.pop_front();
                     let limit = crate::units::show_duration(self.job.plan.traffic.timeout);
-                    let failure = if line.conn.is_connecting() {
-                        (ErrorClass::ConnectTimeout, format!("not connected within {limit}"))
-                    } else {
-                        (ErrorClass::Timeout, format!("no whole answer within {limit}"))
-                    };
-                    self.fail(index, failure);
+                    if line.conn.is_connecting() {
+                        self.fail(index, (ErrorClass::ConnectTimeout, format!("not connected within {limit}")));
+                        continue;
+                    }
+                    let failure = (ErrorClass::Timeout, format!("no whole answer within {limit}"));
+                    if !line.conn.cancel(slot) {
+                        self.fail(index, failure);
+                        continue;
+                    }
+                    let flight = line.land(slot).expect("it was running");
+                    // Where nothing at all came since it was sent, nothing more is sent either.
+                    let silent = line.heard <= flight.sent;
+                    self.pool.settle(index, !silent, now, self.job);
+                    self.end(flight, &failure);
                 }
             }
         }
@@ -395,7 +309,7 @@ impl Worker<'_> {
     fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) -> bool {
         events.clear();
         let wait = |ns: u64, events: &mut Vec<epoll::Event>| {
-            epoll::wait(&self.poller, spare_capacity(events), Some(&clock::timespec(ns)))
+            epoll::wait(&self.pool.poller, spare_capacity(events), Some(&clock::timespec(ns)))
         };
         match wait(wait_ns, events) {
             Ok(_) => {}
@@ -404,44 +318,57 @@ impl Worker<'_> {
             Err(Errno::NOSYS | Errno::PERM) if wait(wait_ns / 1_000_000 * 1_000_000, events).is_ok() => {}
             Err(_) => return false,
         }
+        if events.is_empty() {
+            return false;
+        }
+        let now = self.clock.now().0;
         for event in events.iter() {
-            let data = event.data.u64();
-            let (generation, index) = ((data >> 32) as u32, data as u32);
+            let Some((index, line)) = self.pool.of_event(event.data.u64()) else { continue };
+            line.heard = now;
+            let generation = line.generation;
             let flags = event.flags;
-            let current = self.lines.get_mut(index as usize).and_then(Option::as_mut);
-            let Some(line) = current.filter(|l| l.generation == generation) else { continue };
             let hung_up = flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
-            let event = line.conn.on_ready(hung_up);
-            self.handle(index, event);
+            let mut event = line.conn.on_ready(hung_up);
+            while let Some(happened) = event {
+                self.handle(index, happened);
+                let line = self.pool.get_mut(index).filter(|l| l.generation == generation);
+                event = line.and_then(|l| l.conn.next_event());
+            }
         }
         events.len() == EVENTS
     }
 
     fn handle(&mut self, index: u32, event: Event) {
         match event {
-            Event::Pending => {}
+            Event::Handshaking => {
+                let now = self.clock.now().0;
+                self.pool.get_mut(index).expect("events come for open lines").handshake = Some(now);
+            }
             Event::Connected => self.connected(index),
-            Event::Answered => self.answered(index),
+            Event::Answered(slot) => self.answered(index, slot),
+            Event::Dropped(slot, class, why) => self.dropped(index, slot, &(class, why)),
             Event::Failed(class, why) => self.fail(index, (class, why)),
         }
     }
 
     fn connected(&mut self, index: u32) {
-        let line = self.lines[index as usize].as_mut().expect("events come for open lines");
-        line.connect = self.clock.now().0 - line.opened;
-        let Some(flight) = line.flight else { return self.rest(index) };
-        self.shard.connected(flight.slot, line.connect);
-        if let Err(failure) = line.conn.send(self.job.requests.get(flight.row)) {
-            self.fail(index, failure);
+        let now = self.clock.now().0;
+        let line = self.pool.get_mut(index).expect("events come for open lines");
+        line.connect = now - line.opened;
+        for flight in line.flights.iter().flatten() {
+            self.shard.connected(flight.slot, now - line.opened);
+        }
+        if line.conn.room() > 0 {
+            self.pool.rest(index);
         }
     }
 
-    fn answered(&mut self, index: u32) {
+    fn answered(&mut self, index: u32, slot: u32) {
         let done = self.clock.now().0;
-        let line = self.lines[index as usize].as_mut().expect("events come for open lines");
-        let flight = line.flight.take().expect("an answer belongs to a request");
+        let line = self.pool.get_mut(index).expect("events come for open lines");
+        let flight = line.land(slot).expect("an answer belongs to a request");
         let (job, shard) = (self.job, &mut self.shard);
-        let good = line.conn.with_answer(|answer| {
+        let good = line.conn.with_answer(slot, |answer| {
             let outcome = job.checker.check(answer, &job.bodies, flight.row);
             let seen;
             let outcome = match outcome {
@@ -455,46 +382,50 @@ impl Worker<'_> {
             shard.done(flight.slot, &Sample { due: flight.due, sent: flight.sent, done, outcome });
             good
         });
-        let reusable = line.conn.recycle() && done - line.opened < line.max_age;
+        let reusable = line.conn.release(slot);
+        self.pool.settle(index, reusable, done, self.job);
         self.count(flight, good);
-        if reusable { self.rest(index) } else { self.drop_line(index) }
-    }
-
-    /// Puts a connection without a request into the queue of idle ones.
-    fn rest(&mut self, index: u32) {
-        let line = self.lines[index as usize].as_mut().expect("only open lines rest");
-        if !line.queued {
-            line.queued = true;
-            self.idle.push_back((index, line.generation));
+        // A user goes on at once: whatever waits for the end of this turn would idle the target for nothing.
+        if let Some((users, end)) = self.users.filter(|_| flight.closed_loop)
+            && done < end
+            && self.users_busy < users
+        {
+            self.begin_for_user(end);
         }
     }
 
-    /// A connection is of no more use; the request on it, if any, has failed.
-    fn fail(&mut self, index: u32, mut failure: (ErrorClass, String)) {
-        let line = self.lines[index as usize].as_mut();
-        let flight = line.and_then(|line| {
-            let flight = line.flight.take()?;
-            let since = self.clock.now().0 - flight.sent;
-            if matches!(failure.0, ErrorClass::Closed | ErrorClass::Reset)
-                && line.conn.is_reused_and_silent()
-                && since <= race(line.connect)
-            {
-                failure = (ErrorClass::IdleClosed, format!("{} {} us after it was reused", failure.1, since / 1_000));
-            }
-            Some(flight)
-        });
-        self.drop_line(index);
+    /// One request has failed, the connection goes on.
+    fn dropped(&mut self, index: u32, slot: u32, failure: &Failure) {
+        let now = self.clock.now().0;
+        let line = self.pool.get_mut(index).expect("events come for open lines");
+        let flight = line.land(slot);
+        self.pool.settle(index, true, now, self.job);
         if let Some(flight) = flight {
-            self.end(flight, Err(failure));
+            self.end(flight, failure);
         }
     }
 
-    fn end(&mut self, flight: Flight, outcome: Result<(), (ErrorClass, String)>) {
+    /// A connection is of no more use; the requests on it have failed.
+    fn fail(&mut self, index: u32, failure: Failure) {
+        let Some(line) = self.pool.drop_line(index) else { return };
+        self.job.resolved.ask();
+        for flight in line.flights.iter().flatten() {
+            let since = self.clock.now().0 - flight.sent;
+            let raced = matches!(failure.0, ErrorClass::Closed | ErrorClass::Reset)
+                && line.conn.is_reused_and_silent()
+                && since <= race(line.connect);
+            if raced {
+                let why = format!("{} {} us after it was reused", failure.1, since / 1_000);
+                self.end(*flight, &(ErrorClass::IdleClosed, why));
+            } else {
+                self.end(*flight, &failure);
+            }
+        }
+    }
+
+    fn end(&mut self, flight: Flight, failure: &Failure) {
         let done = self.clock.now().0;
-        let outcome = match &outcome {
-            Ok(()) => unreachable!("answers end in `answered`"),
-            Err((class, why)) => Err((*class, why.as_str())),
-        };
+        let outcome = Err((failure.0, failure.1.as_str()));
         self.shard.done(flight.slot, &Sample { due: flight.due, sent: flight.sent, done, outcome });
         self.count(flight, false);
     }
@@ -508,8 +439,8 @@ impl Worker<'_> {
 
     /// Counts everything that did not end.
     fn close<I: Iterator<Item = crate::schedule::Arrival>>(&mut self, dispatch: &mut Dispatch<I>) {
-        for index in 0..self.lines.len() as u32 {
-            if self.lines[index as usize].is_some() {
+        for index in 0..self.pool.len() {
+            if self.pool.get(index).is_some() {
                 self.fail(index, (ErrorClass::Unfinished, "still unanswered when the run ended".into()));
             }
         }

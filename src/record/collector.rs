@@ -1,6 +1,6 @@
 //! Takes finished slots from the workers, packs them, and keeps them until the run has ended.
 //!
-//! A thread of its own: packing and disk never slow a sender. Up to 8 MiB stay in memory, the rest goes to a
+//! A thread of its own: packing and disk never slow a sender. Up to 256 KiB stay in memory, the rest goes to a
 //! file in the run's directory, so that memory stays flat however long the run is.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use crate::record::part::Part;
 use crate::summary::pooled_quantile;
 
 /// Packed bytes that stay in memory.
-const MEMORY_MAX: usize = 8 << 20;
+const MEMORY_MAX: usize = 256 << 10;
 /// Slots that the live view looks back on.
 const LIVE_SLOTS: usize = 40;
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::client;
 use crate::client::resolve::Resolved;
 use crate::client::tls;
+use crate::client::{self, Requests};
 use crate::clock::{self, Clock};
 use crate::engine::{self, Engine, Job, Live, LoadResult, Shared};
 use crate::fault::injector::TargetRef;
@@ -42,10 +42,23 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Load workers at most, whatever the machine has.
 const WORKERS_MAX: usize = 64;
 
+/// How the load engine uses the machine. Changes no arrival.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Load threads; none: one for each CPU that is the load's.
+    pub workers: Option<usize>,
+    /// The last stretch before an arrival that is spent looking instead of sleeping.
+    pub spin: Duration,
+    /// CPUs to pin the load threads to, in turn; empty: the system's choice, or those that replicas do not run on.
+    pub cpus: Vec<usize>,
+}
+
 /// What a caller may ask for beside the plan.
 pub struct RunOptions {
     /// Where runs are kept; `<name>/<time>-<id>/` is made in it.
     pub reports: PathBuf,
+    /// How the load engine uses the machine.
+    pub load: LoadOptions,
     /// Raised by Ctrl-C or SIGTERM.
     pub stop: StopSignal,
     /// The command that reproduces the run.
@@ -274,10 +287,13 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Platform up, load and faults, platform down.
     fn play(&mut self, measured: &mut Measured) {
-        let (load_cpus, replica_cpus) = match self.plan.platform {
+        let (mut load_cpus, replica_cpus) = match self.plan.platform {
             Some(_) => split_cpus(&available_cpus()),
             None => (available_cpus(), Vec::new()),
         };
+        if !self.options.load.cpus.is_empty() {
+            load_cpus.clone_from(&self.options.load.cpus);
+        }
         let local = match self.start_platform(&replica_cpus) {
             Ok(local) => local.map(Arc::new),
             Err(error) => {
@@ -332,7 +348,8 @@ impl Stage<'_> {
             return measured.not_started("there is neither a url nor a platform");
         };
         let prober = Prober::new(self.plan, url.clone());
-        let resolved = match Resolved::new(&url.host, url.port) {
+        let traffic = &self.plan.traffic;
+        let resolved = match Resolved::new(&url.host, url.port, traffic.address_family, traffic.dns_refresh) {
             Ok(resolved) => resolved,
             Err(why) => return measured.not_started(why),
         };
@@ -347,15 +364,21 @@ impl Stage<'_> {
         if let Err(why) = before {
             return measured.not_started(format!("the steady state does not hold: {why}"));
         }
-        let workers = if local.is_some() { load_cpus.len().max(1) } else { available_cpus().len() }.min(WORKERS_MAX);
+        let workers = self.options.load.workers.unwrap_or(load_cpus.len()).clamp(1, WORKERS_MAX);
         let bodies = RequestBodies::encode(self.plan);
         let job = Arc::new(Job {
-            requests: client::wire_requests(&self.plan.target, &url, &bodies),
+            requests: Requests::new(&self.plan.target, &url, &bodies),
             bodies,
             checker: Checker::new(&self.plan.target),
             plan: Arc::new(self.plan.clone()),
             resolved,
-            tls: session,
+            endpoint: client::Endpoint {
+                tls: session,
+                max_answer: traffic.max_answer,
+                head_only: self.plan.target.method == "HEAD",
+                sources: traffic.source_addresses.clone(),
+            },
+            spin_ns: self.options.load.spin.as_nanos() as u64,
             late_limit_ns: engine::late_limit(self.plan).as_nanos() as u64,
         });
         surroundings::raise_file_limit();
@@ -371,7 +394,8 @@ impl Stage<'_> {
         measured.workers = workers;
         let shared = Arc::new(Shared::new(self.plan, workers));
         // Only on a platform of ours are CPUs set apart; elsewhere the system knows better.
-        let pinned = if local.is_some() && self.plan_has_own_cpus(load_cpus) { load_cpus } else { &[] };
+        let apart = local.is_some() && load_cpus.len() < available_cpus().len();
+        let pinned = if apart || !self.options.load.cpus.is_empty() { load_cpus } else { &[] };
         let load = Engine::start(job, shared.clone(), clock, pinned, self.dir.join("slots.tmp"));
         self.observer.armed(&clock);
         let ran = self.run_together(clock, &shared, load, faults, local, &prober);
@@ -396,10 +420,6 @@ impl Stage<'_> {
             measured.why.push("stopped by a signal before every probe was asked".to_owned());
         }
         measured.probes = prober.logs();
-    }
-
-    fn plan_has_own_cpus(&self, load_cpus: &[usize]) -> bool {
-        load_cpus.len() < available_cpus().len()
     }
 
     fn prepare_faults(&self, clock: Clock, local: Option<&Arc<Local>>) -> Result<PreparedFaults, String> {

@@ -119,6 +119,8 @@ pub(super) struct Target {
     pub(super) headers: Option<BTreeMap<String, String>>,
     /// A PEM file of extra certificate authorities, relative to the scenario file.
     pub(super) ca: Option<String>,
+    /// Speak HTTP/2: chosen by ALPN over https, with prior knowledge over http. Default false: HTTP/1.1.
+    pub(super) http2: Option<bool>,
     /// Request method (protocol http). Default POST.
     pub(super) method: Option<String>,
     /// Statuses that are good answers (protocol http). Default `[200]`.
@@ -240,8 +242,32 @@ pub(super) struct Traffic {
     pub(super) connections: Option<usize>,
     /// A connection older than this is closed after its answer. Default: kept.
     pub(super) connection_max_age: Option<Duration>,
+    /// A connection is closed after this many requests, so that load spreads behind a balancer; 1: a new connection for
+    /// each. Default: kept.
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub(super) connection_max_requests: Option<u64>,
+    /// Requests on one HTTP/2 connection at the same time, at most; the target may allow fewer. Default 100.
+    #[schemars(range(min = 1, max = 65536))]
+    pub(super) streams: Option<usize>,
+    /// Which addresses of the target's name are used. Default: IPv4 where there is one, else IPv6.
+    pub(super) address_family: Option<AddressFamily>,
+    /// Addresses of this machine that connections come from, in turn. Default: whichever the system picks.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) source_addresses: Option<Vec<String>>,
+    /// Between two look-ups of the target's name while load runs; a failed connection asks at once. Default 5s.
+    pub(super) dns_refresh: Option<Duration>,
     /// Largest answer that is read, in bytes or as "64KiB", "1MiB"; at most 64MiB. Default 1MiB.
     pub(super) max_answer: Option<Bytes>,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AddressFamily {
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
 }
 
 /// How arrivals scatter around the planned rate.

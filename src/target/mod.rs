@@ -21,6 +21,11 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// A single row.
+    pub fn one(row: &[u8]) -> Rows {
+        Rows { bytes: row.to_vec(), ends: vec![row.len()] }
+    }
+
     /// Where the next row is written, by appending.
     pub fn begin(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -153,16 +158,32 @@ fn json_cell(table: &Dataset, column: usize, cell: &str, out: &mut Vec<u8>) {
 pub struct Answer<'a> {
     /// HTTP status.
     pub status: u16,
-    /// Header names and values.
-    pub headers: &'a [httparse::Header<'a>],
+    /// Its headers.
+    pub headers: Headers<'a>,
     /// The body, transfer coding removed.
     pub body: &'a [u8],
 }
 
-impl<'a> Answer<'a> {
-    fn header(&self, name: &str) -> Option<&'a str> {
-        let found = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(found.value).ok().map(str::trim)
+/// Headers in the form that they came in: most answers are judged without looking at them.
+#[derive(Clone, Copy, Debug)]
+pub enum Headers<'a> {
+    /// HTTP/1.1: status line and header lines, well-formed.
+    Raw(&'a [u8]),
+    /// HTTP/2: names and values.
+    Fields(&'a [httparse::Header<'a>]),
+}
+
+impl<'a> Headers<'a> {
+    /// The first value of this name, whatever its case; none when it is missing or not UTF-8.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        let value = match self {
+            Headers::Fields(fields) => fields.iter().find(|h| h.name.eq_ignore_ascii_case(name))?.value,
+            Headers::Raw(head) => head.split(|b| *b == b'\n').skip(1).find_map(|line| {
+                let colon = line.iter().position(|b| *b == b':')?;
+                line[..colon].eq_ignore_ascii_case(name.as_bytes()).then_some(&line[colon + 1..])
+            })?,
+        };
+        std::str::from_utf8(value).ok().map(str::trim)
     }
 }
 
@@ -238,7 +259,7 @@ impl Checker {
 
 fn find<'a>(place: &Place, answer: &Answer<'a>) -> Option<Scalar<'a>> {
     match place {
-        Place::Header(name) => answer.header(name).map(|v| Scalar::Text(Cow::Borrowed(v))),
+        Place::Header(name) => answer.headers.get(name).map(|v| Scalar::Text(Cow::Borrowed(v))),
         Place::Json(pointer) => scalar_at(answer.body, pointer),
     }
 }
@@ -269,9 +290,9 @@ mod tests {
                 prediction: None,
             },
         );
-        let headers = [httparse::Header { name: "X-Model-Version", value: b"7" }];
+        let headers = Headers::Raw(b"HTTP/1.1 200 OK\r\ncontent-type: x\r\nX-Model-Version: 7 \r\n\r\n");
         let b = bodies(&["1", "0"]);
-        let answer = |body| Answer { status: 200, headers: &headers, body };
+        let answer = |body| Answer { status: 200, headers, body };
         let facts = c.check(&answer(br#"{"predictions": [1], "fallback": 0}"#), &b, 0).unwrap();
         assert_eq!(facts, Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()) });
         assert_eq!(c.check(&answer(br#"{"predictions": [1], "fallback": 2}"#), &b, 1).unwrap().correct, Some(false));
@@ -292,7 +313,10 @@ mod tests {
                 String::from_utf8_lossy(bad)
             );
         }
-        assert_eq!(c.check(&Answer { status: 503, headers: &[], body: b"" }, &b, 0), Err(Wrong::Status(503)));
+        assert_eq!(
+            c.check(&Answer { status: 503, headers: Headers::Fields(&[]), body: b"" }, &b, 0),
+            Err(Wrong::Status(503))
+        );
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         ca: t.ca.as_deref().and_then(|ca| certificates(cx, &at, ca, url.as_ref().is_some_and(|u| u.tls))),
         url,
         path,
+        http2: t.http2.unwrap_or(false),
         method,
         expect_status: t.expect_status.unwrap_or_else(|| vec![200]),
         answer: answer(cx, &at.key("answer"), t.answer),

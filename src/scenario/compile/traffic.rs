@@ -1,15 +1,19 @@
 //! `[traffic]`: what is sent, and how.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use crate::plan::{Bodies, Process, Target, Traffic};
+use crate::plan::{AddressFamily, Bodies, Process, Target, Traffic};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, limits, words};
 
 /// Enough for a slow model, short enough that a dead one is noticed.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What servers allow by default, as RFC 9113 section 6.5.2 recommends.
+const DEFAULT_STREAMS: usize = 100;
+const DEFAULT_DNS_REFRESH: Duration = Duration::from_secs(5);
 const DEFAULT_IN_FLIGHT: usize = 2048;
 const DEFAULT_ANSWER: u64 = 1 << 20;
 
@@ -22,6 +26,19 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
     if let Some(age) = t.connection_max_age {
         cx.above_zero(&at.key("connection_max_age"), age.0, limits::TOTAL);
     }
+    if let Some(every) = t.dns_refresh {
+        cx.above_zero(&at.key("dns_refresh"), every.0, limits::TOTAL);
+    }
+    let http2 = target.is_some_and(|t| t.http2);
+    if t.streams.is_some() && !http2 {
+        let help = "add http2 = true to [target], or remove `streams`";
+        cx.clash(&at, "streams", "HTTP/1.1 carries one request at a time on a connection", help);
+    }
+    let address_family = t.address_family.map(|f| match f {
+        file::AddressFamily::Ipv4 => AddressFamily::Ipv4,
+        file::AddressFamily::Ipv6 => AddressFamily::Ipv6,
+    });
+    let source_addresses = source_addresses(cx, &at.key("source_addresses"), &t, address_family);
     let process = process(cx, &at, &t);
     let max_answer = max_answer(cx, &at.key("max_answer"), t.max_answer.as_ref());
     let bodies = bodies(cx, &at, &t);
@@ -35,8 +52,32 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
         max_in_flight: t.max_in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
         connections: t.connections,
         connection_max_age: t.connection_max_age.map(|d| d.0),
+        connection_max_requests: t.connection_max_requests,
+        streams: if http2 { t.streams.unwrap_or(DEFAULT_STREAMS) } else { 1 },
+        address_family,
+        source_addresses,
+        dns_refresh: t.dns_refresh.map_or(DEFAULT_DNS_REFRESH, |d| d.0),
         max_answer: max_answer?,
     })
+}
+
+/// Addresses of one family: a connection cannot go from one to the other.
+fn source_addresses(cx: &mut Context, at: &Path, t: &file::Traffic, family: Option<AddressFamily>) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for (i, text) in t.source_addresses.iter().flatten().enumerate() {
+        let at = at.index(i);
+        match text.parse::<IpAddr>() {
+            Ok(address) if family.is_some_and(|f| (f == AddressFamily::Ipv4) != address.is_ipv4()) => {
+                cx.wrong(&at, format!("`{text}` is not of the family in `address_family`"), "change one of the two");
+            }
+            Ok(address) => all.push(address),
+            Err(_) => cx.wrong(&at, format!("`{text}` is not an IP address"), "write for example \"10.0.0.7\""),
+        }
+    }
+    if all.iter().any(|a| a.is_ipv4() != all[0].is_ipv4()) {
+        cx.wrong(at, "IPv4 and IPv6 addresses are mixed", "keep those of the target's family");
+    }
+    all
 }
 
 fn process(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Process> {

@@ -3,8 +3,10 @@
 //! Bounded: at most [`HEAD_MAX`] bytes of head, `max_answer` bytes of body, and eight times that of chunks
 //! are kept, whatever the peer promises or sends.
 
+use std::mem::MaybeUninit;
+
 use crate::outcome::ErrorClass;
-use crate::target::Answer;
+use crate::target::{Answer, Headers};
 
 /// Longest status line and headers, in bytes.
 pub const HEAD_MAX: usize = 64 << 10;
@@ -108,19 +110,31 @@ impl AnswerReader {
 
     /// Calls `f` with the answer that is complete now.
     pub fn with_answer<'a, R>(&'a self, bytes: &'a [u8], used: usize, f: impl FnOnce(&Answer<'_>) -> R) -> R {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut head = httparse::Response::new(&mut headers);
-        let parsed = head.parse(&bytes[self.head_start..self.head_end]);
-        debug_assert!(parsed.is_ok(), "this head was parsed before");
-        let body = if self.chunked { &self.decoded[..] } else { &bytes[self.head_end..used] };
-        f(&Answer { status: self.status, headers: head.headers, body })
+        let headers = Headers::Raw(&bytes[self.head_start..self.head_end]);
+        f(&Answer { status: self.status, headers, body: self.body_so_far(&bytes[..used]) })
+    }
+
+    /// What has come of the body of the answer that these bytes begin.
+    pub fn body_so_far<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.state {
+            State::Head => &[],
+            _ if self.chunked => &self.decoded,
+            State::Length { end } => &bytes[self.head_end..end.min(bytes.len())],
+            _ => &bytes[self.head_end..],
+        }
     }
 
     fn read_head(&mut self, bytes: &[u8], max_body: usize, head_only: bool) -> Step {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut head = httparse::Response::new(&mut headers);
+        // Left as it is until it is filled: clearing 4 KiB for each answer would cost more than reading its head.
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut head = httparse::Response::new(&mut []);
         let from = self.head_start;
-        let len = match head.parse(&bytes[from..]) {
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut head,
+            &bytes[from..],
+            &mut headers,
+        );
+        let len = match parsed {
             Ok(httparse::Status::Complete(len)) => len,
             Ok(httparse::Status::Partial) if bytes.len() - from > HEAD_MAX => {
                 return Err((ErrorClass::TooLarge, "the head of the answer is larger than 64 KiB"));
@@ -159,11 +173,8 @@ impl AnswerReader {
                 }
                 self.chunked = true;
             } else if header.name.eq_ignore_ascii_case("connection") {
-                if value.eq_ignore_ascii_case("close") {
-                    self.reusable = false;
-                } else if value.eq_ignore_ascii_case("keep-alive") {
-                    self.reusable = true;
-                }
+                let says = |word: &str| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word));
+                self.reusable = !says("close") && (self.reusable || says("keep-alive"));
             }
         }
         let end = self.head_end;
@@ -269,7 +280,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_whatever_the_pieces() {
-        let cases: [(&str, u16, &str, bool); 7] = [
+        let cases: [(&str, u16, &str, bool); 8] = [
             ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", 200, "hello", true),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
@@ -279,6 +290,7 @@ mod tests {
             ),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nTrailer: x\r\n\r\n", 200, "a", true),
             ("HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", 503, "", false),
+            ("HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 1\r\n\r\nx", 200, "x", false),
             ("HTTP/1.0 200 OK\r\n\r\nuntil the end", 200, "until the end", false),
             ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", 200, "x", true),
             ("HTTP/1.1 204 No Content\r\n\r\n", 204, "", true),
