@@ -7,6 +7,7 @@
 pub mod blocking;
 pub mod conn;
 pub mod http1;
+pub mod http2;
 pub mod resolve;
 pub mod tls;
 mod transport;
