@@ -175,7 +175,8 @@ impl LastHead {
     /// Why it is of no use.
     #[inline]
     pub(super) fn read(&mut self, block: &[u8], trailers: bool) -> Result<&Head, BadHead> {
-        if self.block != block {
+        // An empty block is nothing that was read before: the memory is empty at first, and after a block that failed.
+        if block.is_empty() || self.block != block {
             self.block.clear();
             self.head.shrink();
             if trailers {

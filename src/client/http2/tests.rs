@@ -202,7 +202,7 @@ fn an_answer_is_read_whatever_the_pieces() {
             assert_eq!(headers, [("content-length", &b"6"[..]), ("x-model-version", b"7")]);
             assert_eq!((a.status, a.body), (200, &b"answer"[..]));
         });
-        let acks: Vec<_> = sent(&mut s).into_iter().filter(|f| f.1 == flag::ACK).map(|f| (f.0, f.3)).collect();
+        let acks: Vec<_> = sent(&mut s).into_iter().filter(|f| f.2 == 0 && f.1 == flag::ACK).map(|f| (f.0, f.3)).collect();
         assert_eq!(acks, [(kind::SETTINGS, vec![]), (kind::PING, b"12345678".to_vec())]);
         s.release(slot);
         assert_eq!((s.begin(0), s.body_so_far(slot)), (slot, &b""[..]));
@@ -287,7 +287,7 @@ fn large_bodies_go_out_in_turn_and_only_as_the_socket_takes_them() {
         }
     }
     assert_eq!(seen, 2 << 20);
-    assert!(turns[8..].windows(2).all(|two| two[0] != two[1]), "{turns:?}");
+    assert!(turns[8..turns.len() - 8].windows(2).all(|two| two[0] != two[1]), "{turns:?}");
 }
 
 #[test]
@@ -469,8 +469,8 @@ fn an_answer_that_no_client_can_use_has_a_class() {
     let wide = "x".repeat(10_000);
     let wide: Vec<_> = [status].into_iter().chain(std::iter::repeat_n(("a", wide.as_str()), 7)).collect();
     let wide = block(&wide);
-    let flood: Vec<u8> = (0..7000).flat_map(|_| frame(kind::CONTINUATION, 0, 1, b"")).collect();
-    let interim: Vec<u8> = (0..7000).flat_map(|_| head(1, 0, &[(":status", "100")])).collect();
+    let flood: Vec<u8> = (0..8000).flat_map(|_| frame(kind::CONTINUATION, 0, 1, b"")).collect();
+    let interim: Vec<u8> = (0..8000).flat_map(|_| head(1, 0, &[(":status", "100")])).collect();
     let large = vec![b'x'; PAYLOAD_MAX];
     let too_much: Vec<u8> = (0..=MAX / PAYLOAD_MAX).flat_map(|_| data(1, 0, &large)).collect();
     let end_headers = frame(kind::CONTINUATION, flag::END_HEADERS, 1, b"");
