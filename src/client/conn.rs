@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use crate::client::http1::Http1;
+use crate::client::http2::Http2;
 use crate::client::{Endpoint, Failure, Limits, Requests};
 use crate::outcome::ErrorClass;
 use crate::target::Answer;
@@ -33,6 +34,7 @@ pub struct Conn {
 
 enum Wire {
     Http1(Http1),
+    Http2(Box<Http2>),
 }
 
 impl Conn {
@@ -40,15 +42,29 @@ impl Conn {
     ///
     /// # Errors
     /// The class of the failure and the system's words.
-    pub fn open(endpoint: &Endpoint, address: SocketAddr, source: Option<IpAddr>) -> Result<Conn, Failure> {
+    pub fn open(
+        endpoint: &Endpoint,
+        requests: &Requests,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> Result<Conn, Failure> {
         let limits = Limits { max_answer: endpoint.max_answer, head_only: endpoint.head_only };
-        Ok(Conn { wire: Wire::Http1(Http1::open(address, source, endpoint.tls.as_ref(), limits)?) })
+        let tls = endpoint.tls.as_ref();
+        let wire = match requests {
+            Requests::Http1(_) => Wire::Http1(Http1::open(address, source, tls, limits)?),
+            Requests::Http2(all) => {
+                let streams = endpoint.streams;
+                Wire::Http2(Box::new(Http2::open(address, source, tls, limits, all.clone(), streams)?))
+            }
+        };
+        Ok(Conn { wire })
     }
 
     /// For the poller.
     pub fn fd(&self) -> BorrowedFd<'_> {
         match &self.wire {
             Wire::Http1(c) => c.fd(),
+            Wire::Http2(c) => c.fd(),
         }
     }
 
@@ -56,6 +72,7 @@ impl Conn {
     pub fn room(&self) -> usize {
         match &self.wire {
             Wire::Http1(c) => usize::from(c.is_free()),
+            Wire::Http2(c) => c.room(),
         }
     }
 
@@ -63,6 +80,7 @@ impl Conn {
     pub fn is_connecting(&self) -> bool {
         match &self.wire {
             Wire::Http1(c) => !c.transport().is_ready(),
+            Wire::Http2(c) => !c.transport().is_ready(),
         }
     }
 
@@ -71,6 +89,8 @@ impl Conn {
     pub fn is_reused_and_silent(&self) -> bool {
         match &self.wire {
             Wire::Http1(c) => c.is_reused_and_silent(),
+            // A peer that lets an HTTP/2 connection go says which requests it never looked at.
+            Wire::Http2(_) => false,
         }
     }
 
@@ -78,6 +98,7 @@ impl Conn {
     pub fn is_resumed(&self) -> bool {
         match &self.wire {
             Wire::Http1(c) => c.transport().is_resumed(),
+            Wire::Http2(c) => c.transport().is_resumed(),
         }
     }
 
@@ -85,16 +106,42 @@ impl Conn {
     pub fn wants_write(&self) -> bool {
         match &self.wire {
             Wire::Http1(c) => c.transport().wants_write(),
+            Wire::Http2(c) => c.transport().wants_write(),
         }
     }
 
-    /// Puts a request on a connection with room; says its slot.
+    /// Puts a request on a connection with room; says its slot. Over HTTP/2 it waits for [`Conn::flush`], so that
+    /// requests that are due together leave together.
     ///
     /// # Errors
     /// The outcome of the request when the connection is dead.
+    ///
+    /// # Panics
+    /// When these are not the requests that the connection was opened for.
     pub fn send(&mut self, requests: &Requests, row: usize) -> Result<u32, Failure> {
         match (&mut self.wire, requests) {
             (Wire::Http1(c), Requests::Http1(rows)) => c.send(rows.get(row)).map(|()| 0),
+            (Wire::Http2(c), Requests::Http2(_)) => Ok(c.send(row)),
+            _ => panic!("a connection carries the requests that it was opened for"),
+        }
+    }
+
+    /// Something waits for [`Conn::flush`].
+    pub fn wants_flush(&self) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => false,
+            Wire::Http2(c) => c.wants_flush(),
+        }
+    }
+
+    /// Sends what [`Conn::send`] has left waiting.
+    ///
+    /// # Errors
+    /// Why the connection is dead.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        match &mut self.wire {
+            Wire::Http1(_) => Ok(()),
+            Wire::Http2(c) => c.flush(),
         }
     }
 
@@ -102,6 +149,7 @@ impl Conn {
     pub fn on_ready(&mut self, hung_up: bool) -> Option<Event> {
         match &mut self.wire {
             Wire::Http1(c) => c.on_ready(hung_up),
+            Wire::Http2(c) => c.on_ready(hung_up),
         }
     }
 
@@ -109,34 +157,42 @@ impl Conn {
     pub fn next_event(&mut self) -> Option<Event> {
         match &mut self.wire {
             Wire::Http1(c) => c.next_event(),
+            Wire::Http2(c) => c.next_event(),
         }
     }
 
     /// Calls `f` with the answer that [`Event::Answered`] spoke of.
-    pub fn with_answer<R>(&self, _slot: u32, f: impl FnOnce(&Answer<'_>) -> R) -> R {
+    pub fn with_answer<R>(&self, slot: u32, f: impl FnOnce(&Answer<'_>) -> R) -> R {
         match &self.wire {
             Wire::Http1(c) => c.with_answer(f),
+            Wire::Http2(c) => c.with_answer(slot, f),
         }
     }
 
     /// The body of an answer as far as it has come, transfer coding removed. It only grows until the answer is whole.
-    pub fn body_so_far(&self, _slot: u32) -> &[u8] {
+    pub fn body_so_far(&self, slot: u32) -> &[u8] {
         match &self.wire {
             Wire::Http1(c) => c.body_so_far(),
+            Wire::Http2(c) => c.body_so_far(slot),
         }
     }
 
     /// The answer was looked at. False when the connection can carry no further request.
-    pub fn release(&mut self, _slot: u32) -> bool {
+    pub fn release(&mut self, slot: u32) -> bool {
         match &mut self.wire {
             Wire::Http1(c) => c.release(),
+            Wire::Http2(c) => c.release(slot),
         }
     }
 
     /// Gives up on a request. False when that costs the connection.
-    pub fn cancel(&mut self, _slot: u32) -> bool {
+    pub fn cancel(&mut self, slot: u32) -> bool {
         match &mut self.wire {
             Wire::Http1(_) => false,
+            Wire::Http2(c) => {
+                c.cancel(slot);
+                true
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod tls;
 mod transport;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::client::tls::Tls;
 use crate::outcome::ErrorClass;
@@ -31,6 +32,8 @@ pub struct Endpoint {
     pub max_answer: usize,
     /// Answers have no body (to `HEAD`).
     pub head_only: bool,
+    /// Requests at the same time on one HTTP/2 connection, at most.
+    pub streams: usize,
     /// Our own addresses, used in turn; empty for whichever the system picks.
     pub sources: Vec<IpAddr>,
 }
@@ -46,11 +49,16 @@ struct Limits {
 pub enum Requests {
     /// Whole requests, head and body.
     Http1(Rows),
+    /// Heads that shrink after the first on a connection, and bodies.
+    Http2(Arc<http2::Requests>),
 }
 
 impl Requests {
     /// One for every body of the target.
     pub fn new(target: &Target, url: &Url, bodies: &RequestBodies) -> Requests {
+        if target.http2 {
+            return Requests::Http2(Arc::new(http2::Requests::new(target, url, bodies)));
+        }
         Requests::Http1(http1_requests(target, url, bodies))
     }
 
@@ -58,6 +66,7 @@ impl Requests {
     pub fn len(&self) -> usize {
         match self {
             Requests::Http1(rows) => rows.len(),
+            Requests::Http2(all) => all.len(),
         }
     }
 

@@ -16,11 +16,11 @@ pub struct Tls {
     pub name: ServerName<'static>,
 }
 
-/// For this host, trusting the system's authorities and, when given, those of a PEM file.
+/// For this host, HTTP/2 or HTTP/1.1, trusting the system's authorities and, when given, those of a PEM file.
 ///
 /// # Errors
 /// When the file cannot be read, holds no certificate, there is no authority at all, or the host cannot stand in a certificate.
-pub fn client(host: &str, ca: Option<&Path>) -> Result<Tls, String> {
+pub fn client(host: &str, ca: Option<&Path>, http2: bool) -> Result<Tls, String> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
         let place = path.display();
@@ -40,7 +40,7 @@ pub fn client(host: &str, ca: Option<&Path>) -> Result<Tls, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = builder.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` cannot stand in a certificate"))?;
     Ok(Tls { config: Arc::new(config), name })
 }

@@ -19,7 +19,7 @@ enum State {
 
 /// How far connecting has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::client) enum Standing {
     /// Not there yet.
     Waiting,
     /// TCP stands; the TLS handshake has begun just now.
@@ -29,7 +29,7 @@ pub(super) enum Standing {
 }
 
 /// One connection's socket and, with TLS, its session.
-pub(super) struct Transport {
+pub(in crate::client) struct Transport {
     stream: TcpStream,
     tls: Option<Box<rustls::ClientConnection>>,
     state: State,
@@ -42,7 +42,11 @@ impl Transport {
     ///
     /// # Errors
     /// The class of the failure and the system's words.
-    pub(super) fn open(address: SocketAddr, source: Option<IpAddr>, tls: Option<&Tls>) -> Result<Transport, Failure> {
+    pub(in crate::client) fn open(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        tls: Option<&Tls>,
+    ) -> Result<Transport, Failure> {
         let stream = begin_connect(address, source).map_err(|e| (connect_class(&e), e.to_string()))?;
         let session = |t: &Tls| rustls::ClientConnection::new(t.config.clone(), t.name.clone());
         let tls = tls.map(session).transpose().map_err(|e| (ErrorClass::Tls, e.to_string()))?.map(Box::new);
@@ -50,36 +54,41 @@ impl Transport {
     }
 
     /// For the poller.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::client) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(in crate::client) fn is_ready(&self) -> bool {
         self.state == State::Ready
     }
 
-    pub(super) fn is_tls(&self) -> bool {
+    pub(in crate::client) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// The TLS handshake took up an earlier session.
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(in crate::client) fn is_resumed(&self) -> bool {
         let kind = self.tls.as_ref().and_then(|t| t.handshake_kind());
         kind == Some(rustls::HandshakeKind::Resumed)
     }
 
+    /// What the peer chose by ALPN, after the handshake.
+    pub(in crate::client) fn protocol(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.alpn_protocol()
+    }
+
     /// Bytes wait for the socket to take them.
-    pub(super) fn wants_write(&self) -> bool {
+    pub(in crate::client) fn wants_write(&self) -> bool {
         !self.unsent.is_empty() || self.tls.as_ref().is_some_and(|t| t.wants_write())
     }
 
     /// Everything handed over is in the socket or the TLS session.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(in crate::client) fn is_flushed(&self) -> bool {
         self.unsent.is_empty()
     }
 
     /// Gives up on what was not written.
-    pub(super) fn forget_unsent(&mut self) {
+    pub(in crate::client) fn forget_unsent(&mut self) {
         self.unsent.clear();
     }
 
@@ -87,7 +96,7 @@ impl Transport {
     ///
     /// # Errors
     /// Why there will be no connection.
-    pub(super) fn stand(&mut self, hung_up: bool) -> Result<Standing, Failure> {
+    pub(in crate::client) fn stand(&mut self, hung_up: bool) -> Result<Standing, Failure> {
         match self.state {
             State::Ready => Ok(Standing::Ready),
             State::Handshaking => self.handshake(),
@@ -151,7 +160,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the connection is dead.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::client) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.is_ready() || self.tls.is_some() || !self.unsent.is_empty() {
             self.unsent.extend_from_slice(bytes);
             return if self.is_ready() { self.flush() } else { Ok(()) };
@@ -165,7 +174,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the connection is dead.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(in crate::client) fn flush(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else {
             if !self.unsent.is_empty() {
                 let n = write_some(&mut self.stream, &self.unsent)?;
@@ -189,7 +198,7 @@ impl Transport {
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there, else why the connection is dead.
-    pub(super) fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::client) fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.read(room) };
         loop {
             match tls.reader().read(room) {
@@ -206,7 +215,7 @@ impl Transport {
     }
 
     /// The outcome of a request whose connection died with this error.
-    pub(super) fn failure(&self, e: &io::Error) -> Failure {
+    pub(in crate::client) fn failure(&self, e: &io::Error) -> Failure {
         let class = match e.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 ErrorClass::Reset

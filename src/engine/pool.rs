@@ -181,7 +181,7 @@ impl Pool {
         let sources = &job.endpoint.sources;
         let source = (!sources.is_empty()).then(|| sources[self.opened % sources.len()]);
         self.opened += 1;
-        let conn = Conn::open(&job.endpoint, address, source)?;
+        let conn = Conn::open(&job.endpoint, &job.requests, address, source)?;
         let index = self.free.pop().unwrap_or_else(|| {
             self.lines.push(None);
             self.lines.len() as u32 - 1

@@ -56,6 +56,8 @@ struct Worker<'a> {
     deadlines: VecDeque<Deadline>,
     flights: u64,
     next_id: u64,
+    /// Lines with requests that have not left yet.
+    unflushed: Vec<(u32, u32)>,
     users_busy: usize,
     closed_sent: u64,
     closed_phase: usize,
@@ -95,6 +97,7 @@ pub(super) fn run(job: &Job, shared: &Shared, clock: Clock, seat: Seat, out: Sen
         deadlines: VecDeque::new(),
         flights: 0,
         next_id: 0,
+        unflushed: Vec::new(),
         users_busy: 0,
         closed_sent: 0,
         closed_phase: usize::MAX,
@@ -137,10 +140,12 @@ impl Worker<'_> {
                 if let Some(at) = self.feed_closed_loop(now, end) {
                     wake = wake.min(at);
                 }
+                self.flush();
             }
             // After a stall of our own, answers may be waiting that came in time: they are taken before their deadlines are.
             while self.deadlines.front().is_some_and(|d| d.at <= now) && self.take_events(&mut events, 0) {}
             self.expire(now);
+            self.flush();
             if let Some(deadline) = self.deadlines.front() {
                 wake = wake.min(deadline.at);
             }
@@ -260,16 +265,30 @@ impl Worker<'_> {
             Ok(line) => line,
             Err(failure) => return self.end(flight, &failure),
         };
+        let at = sent + self.timeout();
         let held = self.pool.get_mut(line).expect("taken or opened above");
         match held.conn.send(&self.job.requests, row) {
             Ok(place) => {
-                self.deadlines.push_back(Deadline { at: sent + self.timeout(), line, slot: place, id: flight.id });
+                self.deadlines.push_back(Deadline { at, line, slot: place, id: flight.id });
+                if held.conn.wants_flush() {
+                    self.unflushed.push((line, held.generation));
+                }
                 self.pool.board(line, place, flight, self.job);
             }
             // The connection is dead, and this request is one of those that find out.
             Err(failure) => {
                 held.flights.push(Some(flight));
                 self.fail(line, failure);
+            }
+        }
+    }
+
+    /// What is due together leaves together.
+    fn flush(&mut self) {
+        while let Some((index, generation)) = self.unflushed.pop() {
+            let line = self.pool.get_mut(index).filter(|l| l.generation == generation && l.conn.wants_flush());
+            if let Some(Err(failure)) = line.map(|l| l.conn.flush()) {
+                self.fail(index, failure);
             }
         }
     }
@@ -296,6 +315,7 @@ impl Worker<'_> {
                         continue;
                     }
                     let flight = line.land(slot).expect("it was running");
+                    self.unflushed.push((index, line.generation));
                     // Where nothing at all came since it was sent, nothing more is sent either.
                     let silent = line.heard <= flight.sent;
                     self.pool.settle(index, !silent, now, self.job);
@@ -334,6 +354,7 @@ impl Worker<'_> {
                 let line = self.pool.get_mut(index).filter(|l| l.generation == generation);
                 event = line.and_then(|l| l.conn.next_event());
             }
+            self.flush();
         }
         events.len() == EVENTS
     }

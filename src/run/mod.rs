@@ -353,7 +353,8 @@ impl Stage<'_> {
             Ok(resolved) => resolved,
             Err(why) => return measured.not_started(why),
         };
-        let session = if url.tls { tls::client(&url.host, self.plan.target.ca.as_deref()).map(Some) } else { Ok(None) };
+        let target = &self.plan.target;
+        let session = url.tls.then(|| tls::client(&url.host, target.ca.as_deref(), target.http2)).transpose();
         let session = match session {
             Ok(session) => session,
             Err(why) => return measured.not_started(why),
@@ -376,6 +377,7 @@ impl Stage<'_> {
                 tls: session,
                 max_answer: traffic.max_answer,
                 head_only: self.plan.target.method == "HEAD",
+                streams: traffic.streams,
                 sources: traffic.source_addresses.clone(),
             },
             spin_ns: self.options.load.spin.as_nanos() as u64,

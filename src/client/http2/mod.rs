@@ -12,8 +12,10 @@
 //! | `requests` | request heads, written before the run |
 //! | `stream` | the slots of streams |
 //! | `receive` | what a peer's frames do |
+//! | `conn` | a session on a socket |
 //! | this one | the owner's side: begin, send, answer, let go |
 
+mod conn;
 mod frame;
 mod head;
 mod hpack;
@@ -30,8 +32,9 @@ use std::sync::Arc;
 
 use crate::client::http1::HEAD_MAX;
 use crate::outcome::ErrorClass;
-use crate::target::Answer;
+use crate::target::{Answer, Headers};
 
+pub(super) use conn::Http2;
 use frame::{HEADER, MAX_31, PAYLOAD_MAX, WINDOW_DEFAULT, code, flag, kind, setting};
 use head::LastHead;
 use receive::{Block, Data, Violation};
@@ -282,7 +285,7 @@ impl Session {
     pub fn with_answer<R>(&self, slot: u32, f: impl FnOnce(&Answer<'_>) -> R) -> R {
         let stream = self.streams.get(slot);
         let status = if stream.has_head { stream.head.status } else { 0 };
-        stream.head.with_headers(|headers| f(&Answer { status, headers, body: &stream.body }))
+        stream.head.with_headers(|fields| f(&Answer { status, headers: Headers::Fields(fields), body: &stream.body }))
     }
 
     /// What there is of an answer's body.
@@ -318,6 +321,12 @@ impl Session {
     #[inline]
     pub fn is_over(&self) -> bool {
         self.over || self.open == 0 && (self.leaving.is_some() || self.ids_left() == 0)
+    }
+
+    /// The peer answers what it has, and takes nothing more.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        self.over || self.leaving.is_some()
     }
 
     fn unwritten(&self) -> usize {
