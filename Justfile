@@ -35,6 +35,18 @@ smoke: _release
 bench *filter:
     cargo bench --bench hot_path -- "$@"
 
+# instructions per request of every stage, by callgrind: the same on a busy machine (1 min; needs valgrind)
+bench-stages *stages:
+    benches/stages.sh "$@"
+
+# resbench beside wrk, wrk2, oha, hey, h2load, k6 and a bare loop: just bench-peers [rounds] [seconds] [--only closed-64,open …] (25 min; needs nginx)
+bench-peers *args: _release
+    python3 benches/peers/run.py target/release/resbench "$@"
+
+# 10 minutes at 20,000/s: memory and lag flat, counts exact, no drift: just soak [seconds] [rate] (needs nginx)
+soak *args: _release
+    python3 benches/peers/soak.py target/release/resbench "$@"
+
 # fuzz the scenario parser and the readers of answers for so many seconds each (stable Rust will do; needs cargo-fuzz)
 fuzz seconds="60":
     cd tests/fuzz && for target in scenario answer http2; do \

@@ -1,0 +1,52 @@
+"""One chart: ratios with their spread, as an SVG of a few kilobytes. No library, no script, no font of its own."""
+
+import math
+from html import escape
+
+WIDTH, LEFT, RIGHT, ROW, TITLE = 860, 270, 130, 20, 30
+INK, PALE, GOOD, BAD = "#1f2430", "#c9ced8", "#1b7f4b", "#b3541e"
+
+
+def ratios(title, below, groups):
+    """`groups`: (title, [(label, (median, low, high), more is better)]). A log scale, so that half and double are equally far from 1."""
+    all_ratios = [value for _, lines in groups for _, ratio, _ in lines for value in ratio] + [0.8, 1.25]
+    low, high = math.log(min(all_ratios)) - 0.05, math.log(max(all_ratios)) + 0.05
+    across = lambda ratio: LEFT + (math.log(ratio) - low) / (high - low) * (WIDTH - LEFT - RIGHT)  # noqa: E731
+    top = 74
+    bottom = top + sum(TITLE + ROW * len(lines) for _, lines in groups)
+    out = [text(20, 30, title, size=18, weight="bold"), text(20, 50, below, size=11, color="#5b6270")]
+    for tick in ticks(low, high):
+        x = across(tick)
+        strong = tick == 1
+        out.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom + 6}" stroke="{INK if strong else PALE}" stroke-width="1"/>')
+        out.append(text(x, bottom + 22, f"{tick:g} ×", anchor="middle", color=INK if strong else "#5b6270"))
+    y = top
+    for name, lines in groups:
+        out.append(text(20, y + 20, name, weight="bold"))
+        y += TITLE
+        for label, (median, least, most), more in lines:
+            color = GOOD if (median >= 1) == more or median == 1 else BAD
+            middle = y + ROW / 2
+            out.append(text(LEFT - 12, middle + 4, f"{label}  {'↑' if more else '↓'}", anchor="end"))
+            out.append(f'<line x1="{across(least):.1f}" y1="{middle}" x2="{across(most):.1f}" y2="{middle}" stroke="{color}" stroke-width="3" stroke-opacity="0.4"/>')
+            out.append(f'<circle cx="{across(median):.1f}" cy="{middle}" r="4.5" fill="{color}"/>')
+            out.append(text(WIDTH - 20, middle + 4, f"{median:.2f} ({least:.2f}–{most:.2f})", anchor="end"))
+            y += ROW
+    out.append(text(20, bottom + 46, "↑ more is better: right of 1 resbench leads · ↓ less is better: left of 1 resbench leads", size=11, color="#5b6270"))
+    height = bottom + 60
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'font-family="system-ui, sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(out) + "\n</svg>\n"
+    )
+
+
+def text(x, y, words, size=12, weight="normal", anchor="start", color=INK):
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" fill="{color}">{escape(words)}</text>'
+
+
+def ticks(low, high):
+    """1, and what is half, double, a fifth, five times … of it and in sight."""
+    near = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
+    if high - low < 1.5:
+        near = [0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3]
+    return [tick for tick in near if low <= math.log(tick) <= high]

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Instructions per request of each stage (benches/stages.rs), counted by callgrind: the same on a busy machine as on a quiet one.
+#
+#   benches/stages.sh [STAGE ...]      all of them without words; `just bench-stages` calls this
+#
+# Each stage runs twice, with FEW and with MANY requests: (instructions of the longer − of the shorter) ÷ (MANY − FEW), so that
+# start-up is in neither. User space only: what the kernel does for a request is not in it. `engine` differs from run to run by
+# about a hundredth, since what it meets at a time depends on when; the others hardly at all. Takes a minute.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+FEW=1000
+MANY=5000
+
+command -v valgrind >/dev/null || { echo "valgrind is not here; get it with: apt install valgrind" >&2; exit 2; }
+bench=$(nice cargo bench --locked --bench stages --no-run --message-format=json |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    made = json.loads(line)
+    if made.get("target", {}).get("name") == "stages" and made.get("executable"):
+        print(made["executable"])')
+[ -x "$bench" ] || { echo "cargo made no bench named stages" >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# counted STAGE REQUESTS: instructions of a whole run.
+counted() {
+    timeout 120 valgrind --tool=callgrind --callgrind-out-file="$work/out" "$bench" "$1" "$2" 2>"$work/log" ||
+        { tail -20 "$work/log" >&2; return 1; }
+    awk '/^(summary|totals):/ { n = $2 } END { print n }' "$work/out"
+}
+
+[ $# -gt 0 ] || mapfile -t all < <("$bench" list)
+printf '%-10s %24s\n' stage 'instructions per request'
+for stage in "${@:-${all[@]}}"; do
+    few=$(counted "$stage" $FEW)
+    many=$(counted "$stage" $MANY)
+    printf '%-10s %24s\n' "$stage" $(((many - few) / (MANY - FEW)))
+done
