@@ -39,7 +39,7 @@ bench *filter:
 bench-stages *stages:
     benches/stages.sh "$@"
 
-# resbench beside wrk, wrk2, oha, hey, h2load, k6 and a bare loop: just bench-peers [rounds] [seconds] [--only closed-64,open …] (25 min; needs nginx)
+# resbench beside wrk, wrk2, oha, hey, h2load, k6 and a bare loop: just bench-peers [rounds] [seconds] [--only closed-64,open …] (20 min; needs nginx)
 bench-peers *args: _release
     python3 benches/peers/run.py target/release/resbench "$@"
 

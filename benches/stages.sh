@@ -4,8 +4,8 @@
 #   benches/stages.sh [STAGE ...]      all of them without words; `just bench-stages` calls this
 #
 # Each stage runs twice, with FEW and with MANY requests: (instructions of the longer − of the shorter) ÷ (MANY − FEW), so that
-# start-up is in neither. User space only: what the kernel does for a request is not in it. `engine` differs from run to run by
-# about a hundredth, since what it meets at a time depends on when; the others hardly at all. Takes a minute.
+# start-up is in neither. User space only: what the kernel does for a request is not in it. The same twice, but for `exchange` and
+# `engine`: what these meet at a time depends on when, which moves them by a hundredth or so. Takes a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 FEW=1000
@@ -22,17 +22,18 @@ for line in sys.stdin:
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# counted STAGE REQUESTS: instructions of a whole run.
+# counted STAGE REQUESTS: instructions of a whole run, and how many requests it made.
 counted() {
-    timeout 120 valgrind --tool=callgrind --callgrind-out-file="$work/out" "$bench" "$1" "$2" 2>"$work/log" ||
+    local requests
+    requests=$(timeout 120 benches/valgrind.py --tool=callgrind --callgrind-out-file="$work/out" "$bench" "$1" "$2" 2>"$work/log") ||
         { tail -20 "$work/log" >&2; return 1; }
-    awk '/^(summary|totals):/ { n = $2 } END { print n }' "$work/out"
+    awk -v requests="$requests" '/^(summary|totals):/ { n = $2 } END { print n, requests }' "$work/out"
 }
 
-[ $# -gt 0 ] || mapfile -t all < <("$bench" list)
+if [ $# -gt 0 ]; then stages=("$@"); else mapfile -t stages < <("$bench" list); fi
 printf '%-10s %24s\n' stage 'instructions per request'
-for stage in "${@:-${all[@]}}"; do
+for stage in "${stages[@]}"; do
     few=$(counted "$stage" $FEW)
     many=$(counted "$stage" $MANY)
-    printf '%-10s %24s\n' "$stage" $(((many - few) / (MANY - FEW)))
+    echo "$few $many" | awk -v stage="$stage" '{ printf "%-10s %24.0f\n", stage, ($3 - $1) / ($4 - $2) }'
 done

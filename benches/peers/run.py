@@ -70,8 +70,8 @@ def arguments():
     parser.add_argument("--server-cpu", default="1")
     parser.add_argument("--floor", help="a floor client that is built already")
     options = parser.parse_args()
-    if options.rounds < 1 or options.seconds < 1:
-        parser.error("at least one round of at least one second")
+    if options.rounds < 1 or options.seconds < 2:
+        parser.error("at least one round of two seconds: in less, wrk2 may not have begun")
     unknown = set(options.only or []) - {c.name for c in CASES}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
@@ -179,7 +179,7 @@ class Numbers:
 
 
 def ratio_words(ratio):
-    return "-" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f}–{ratio[2]:.2f})"
+    return "-" if ratio is None else chart.words_of(ratio)
 
 
 def table(cases, bench, numbers):
