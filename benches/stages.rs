@@ -2,7 +2,6 @@
 //!
 //! Instructions do not depend on what else the machine does, so a change can be judged where times cannot. Two runs of different
 //! length tell what one request costs: start-up is in both. Owns the stages; leaves alone the counting, and takes no time.
-//! Prints how many requests there were: of `engine`, which runs a millisecond for each asked for, only it knows.
 //!
 //! usage: stages STAGE REQUESTS · stages list
 
@@ -30,7 +29,7 @@ use resbench::target::{Checker, Facts, RequestBodies};
 use resbench::units::Offset;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Requests per second of every plan with a rate: one a millisecond, so that a number of requests is a whole number of those.
+/// Requests per second of every plan here: one a millisecond, with which the engine keeps up under callgrind too.
 const RATE: u64 = 1000;
 /// What nginx of `just bench-peers` answers: 64 bytes of JSON under a head of five lines.
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 20:00:00 GMT\r\nContent-Type: application/json\r\n\
@@ -56,7 +55,8 @@ fn main() {
         ["serve"] => serve(),
         [name, requests] => {
             let (_, stage) = STAGES.iter().find(|(known, _)| *known == name).expect("a stage of `stages list`");
-            println!("{}", stage(requests.parse().expect("a number of requests")));
+            let requests = requests.parse().expect("a number of requests");
+            assert_eq!(stage(requests), requests, "every request took its way through the stage");
         }
         // `cargo bench` runs every bench without arguments; this one has nothing to say then.
         _ => eprintln!("usage: stages STAGE REQUESTS, or stages list"),
@@ -65,15 +65,11 @@ fn main() {
 
 /// A plan of exactly so many arrivals.
 fn plan(requests: u64) -> Plan {
-    plan_of(requests, &format!("rate = {RATE}"))
-}
-
-fn plan_of(requests: u64, load: &str) -> Plan {
     let text = format!(
         "name = \"stages\"\nseed = 42\n\
          [target]\nprotocol = \"http\"\nmethod = \"POST\"\nurl = \"http://127.0.0.1:1/invocations\"\n\
          [traffic]\nbody = '{{\"dataframe_split\":{{\"columns\":[\"amount\"],\"data\":[[14.05]]}}}}'\narrivals = \"uniform\"\n\
-         [[phase]]\nname = \"load\"\nduration = \"{}ms\"\n{load}\n",
+         [[phase]]\nname = \"load\"\nduration = \"{}ms\"\nrate = {RATE}\n",
         requests * 1000 / RATE
     );
     load_text(&text, Path::new("stages.toml"), &LoadOptions::default())
@@ -159,11 +155,11 @@ fn record(requests: u64) -> u64 {
     ok + taken.try_iter().map(|part| part.ok()).sum::<u64>()
 }
 
-/// All of it: eight users of a closed loop and a server, with everything that runs beside. Not an open loop: valgrind 3.19 knows no
-/// `epoll_pwait2`, and the older call's whole milliseconds make the engine look where it would sleep.
+/// All of it: the engine sends to a server when requests are due, with everything that runs beside. Needs a valgrind that knows
+/// `epoll_pwait2`; 3.19 does not.
 fn engine(requests: u64) -> u64 {
     let server = Server::start();
-    let (plan, url) = (Arc::new(plan_of(requests, "concurrency = 8")), server.url());
+    let (plan, url) = (Arc::new(plan(requests)), server.url());
     let bodies = RequestBodies::encode(&plan);
     let job = Job {
         requests: wire_requests(&plan.target, &url, &bodies),
@@ -181,11 +177,12 @@ fn engine(requests: u64) -> u64 {
     while !engine.is_over() {
         sleep(Duration::from_millis(100));
     }
-    engine.finish().expect("records are kept");
+    let load = engine.finish().expect("records are kept");
     // It may be gone already.
     let _ = std::fs::remove_file(spill);
     let live = shared.live();
-    assert_eq!(live.failed, 0, "every request was answered");
+    let failures: Vec<_> = load.errors.iter().filter(|trace| trace.count > 0).collect();
+    assert_eq!(live.failed, 0, "every request was answered, but {failures:?}");
     live.ok
 }
 
