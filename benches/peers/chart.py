@@ -15,7 +15,7 @@ def ratios(title, below, groups):
     low, high = low - 0.05, high + 0.05
 
     def across(ratio):
-        place = (min(max(math.log(ratio), low), high) - low) / (high - low)
+        place = (min(max(math.log(ratio), low), high) - low) / (high - low)  # also of a ratio that is infinite
         return LEFT + place * (WIDTH - LEFT - RIGHT)
 
     top = 74
@@ -48,7 +48,8 @@ def ratios(title, below, groups):
 
 def words_of(ratio):
     """Median and range, to two digits or to two that are not zero: `0.98 (0.91–1.02)`."""
-    median, least, most = (f"{value:.2f}" if value >= 0.1 else f"{value:.2g}" for value in ratio)
+    digits = lambda value: "∞" if math.isinf(value) else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"  # noqa: E731
+    median, least, most = map(digits, ratio)
     return f"{median} ({least}–{most})"
 
 

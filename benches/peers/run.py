@@ -68,7 +68,7 @@ def arguments():
     parser.add_argument("--rate", type=int, default=20_000, help="of the open loop, requests/s")
     parser.add_argument("--client-cpu", default="0")
     parser.add_argument("--server-cpu", default="1")
-    parser.add_argument("--floor", help="a floor client that is built already")
+    parser.add_argument("--floor", type=lambda s: str(pathlib.Path(s).resolve()), help="a floor client that is built already")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 2:
         parser.error("at least one round of two seconds: in less, wrk2 may not have begun")
@@ -204,7 +204,7 @@ def row_of(case, tool, metrics, numbers):
     for metric in metrics:
         values = numbers.values(case.name, tool.name, metric)
         star = "*" if metric in ("p50_us", "p99_us") and not tool.from_due else ""
-        median = f"{statistics.median(values):,.{METRICS[metric][1]}f}{star}" if values else "-"
+        median = f"{statistics.median(values):,.{METRICS[metric][1]}f}{star}".replace("inf", "∞") if values else "-"
         if metric == "rss_mib":
             line += f"{median:>9}"
         else:
