@@ -17,7 +17,7 @@ use std::time::Duration;
 use resbench::client::conn::{Conn, Event};
 use resbench::client::http1::{AnswerReader, Progress};
 use resbench::client::resolve::Resolved;
-use resbench::client::wire_requests;
+use resbench::client::{Endpoint, Requests};
 use resbench::clock::{Clock, sleep};
 use resbench::engine::dispatch::{Dispatch, Step};
 use resbench::engine::{Engine, Job, Shared, late_limit};
@@ -98,23 +98,28 @@ fn dispatch(requests: u64) -> u64 {
 fn exchange(requests: u64) -> u64 {
     let server = Server::start();
     let plan = plan(RATE);
-    let wire = wire_requests(&plan.target, &server.url(), &RequestBodies::encode(&plan));
-    let mut conn = Conn::open(server.address, None, 1 << 20, false).expect("the server is there");
+    let requests_of = Requests::new(&plan.target, &server.url(), &RequestBodies::encode(&plan));
+    let endpoint = Endpoint { max_answer: 1 << 20, ..Endpoint::default() };
+    let mut conn = Conn::open(&endpoint, &requests_of, server.address, None).expect("the server is there");
     let mut answered = 0;
     while answered < requests {
-        if conn.is_idle() {
-            conn.send(wire.get(0)).expect("a small request goes out at once");
+        if conn.room() > 0 {
+            conn.send(&requests_of, 0).expect("a small request goes out at once");
         }
         let flags = if conn.is_connecting() { PollFlags::OUT } else { PollFlags::IN };
         poll(&mut [PollFd::from_borrowed_fd(conn.fd(), flags)], None).expect("poll");
-        match conn.on_ready(false) {
-            Event::Answered => {
-                conn.with_answer(|answer| assert_eq!((answer.status, answer.body.len()), (200, 64)));
-                assert!(conn.recycle(), "the connection is kept");
-                answered += 1;
+        let mut event = conn.on_ready(false);
+        while let Some(happened) = event {
+            match happened {
+                Event::Answered(slot) => {
+                    conn.with_answer(slot, |answer| assert_eq!((answer.status, answer.body.len()), (200, 64)));
+                    assert!(conn.release(slot), "the connection is kept");
+                    answered += 1;
+                }
+                Event::Handshaking | Event::Connected => {}
+                failed => panic!("{failed:?}"),
             }
-            Event::Pending | Event::Connected => {}
-            failed @ Event::Failed(..) => panic!("{failed:?}"),
+            event = conn.next_event();
         }
     }
     answered
@@ -162,11 +167,12 @@ fn engine(requests: u64) -> u64 {
     let (plan, url) = (Arc::new(plan(requests)), server.url());
     let bodies = RequestBodies::encode(&plan);
     let job = Job {
-        requests: wire_requests(&plan.target, &url, &bodies),
+        requests: Requests::new(&plan.target, &url, &bodies),
         bodies,
         checker: Checker::new(&plan.target),
-        resolved: Resolved::new(&url.host, url.port).expect("an address is its own name"),
-        tls: None,
+        resolved: Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).expect("an address is its own name"),
+        endpoint: Endpoint { max_answer: 1 << 20, ..Endpoint::default() },
+        spin_ns: 0,
         late_limit_ns: late_limit(&plan).as_nanos() as u64,
         plan: plan.clone(),
     };
