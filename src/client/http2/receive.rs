@@ -138,7 +138,7 @@ impl Session {
         if id == 0 {
             return Err(protocol("a frame of a stream on stream 0"));
         }
-        if id % 2 == 0 || id >= self.next_id {
+        if id.is_multiple_of(2) || id >= self.next_id {
             return Err(protocol("a frame for a stream that was never begun"));
         }
         Ok(self.streams.find(id))
@@ -372,7 +372,7 @@ impl Session {
         if header.has(flag::ACK) {
             return if payload.is_empty() { Ok(()) } else { Err(size("SETTINGS with an acknowledgement")) };
         }
-        if payload.len() % 6 != 0 {
+        if !payload.len().is_multiple_of(6) {
             return Err(size("SETTINGS that end amid a setting"));
         }
         if !self.greeted {

@@ -121,7 +121,9 @@ fn the_first_words_are_preface_settings_and_a_large_window() {
 #[test]
 fn the_second_request_names_what_the_first_has_said() {
     let mut s = session(0);
-    (s.begin(0), s.begin(0), s.begin(0));
+    s.begin(0);
+    s.begin(0);
+    s.begin(0);
     let frames = sent(&mut s);
     let kinds: Vec<_> = frames.iter().map(|f| (f.0, f.1, f.2)).collect();
     let of = |id| [(kind::HEADERS, flag::END_HEADERS, id), (kind::DATA, END, id)];
@@ -226,7 +228,8 @@ fn answers_of_many_streams_may_interleave() {
 #[test]
 fn an_answer_to_head_has_a_length_and_no_body() {
     let mut s = Session::new(requests("HEAD", &[b""]), MAX, 10);
-    (s.begin(0), s.begin(0));
+    s.begin(0);
+    s.begin(0);
     let long = [(":status", "200"), ("content-length", "99999999999")];
     s.receive(&[settings(&[]), head(1, END, &long), head(3, 0, &long), data(3, END, b"x")].concat());
     let why = "a body where none may be".into();
@@ -277,7 +280,8 @@ fn large_bodies_go_out_in_turn_and_only_as_the_socket_takes_them() {
     let mut s = Session::new(requests("POST", &[&body]), MAX, 10);
     let window = (setting::INITIAL_WINDOW_SIZE, MAX_31);
     s.receive(&[settings(&[window]), number(kind::WINDOW_UPDATE, 0, 1 << 30)].concat());
-    (s.begin(0), s.begin(0));
+    s.begin(0);
+    s.begin(0);
     let (mut seen, mut turns) = (0, Vec::new());
     while !s.outgoing().is_empty() {
         assert!(s.outgoing().len() < BODIES_WAIT_ABOVE + PAYLOAD_MAX + 1000);
@@ -318,7 +322,8 @@ fn room_is_what_both_sides_allow() {
     s.receive(&settings(&[]));
     assert_eq!(s.room(), 300);
     s.receive(&settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]));
-    (s.begin(0), s.begin(0));
+    s.begin(0);
+    s.begin(0);
     assert_eq!(s.room(), 0);
     s.receive(&head(1, END, &[(":status", "200")]));
     assert_eq!((events(&mut s), s.room()), (vec![Event::Answered(0)], 0));
@@ -333,7 +338,8 @@ fn identifiers_run_out_and_the_connection_ends_in_peace() {
     let mut s = session(0);
     s.next_id = MAX_31 - 2;
     assert_eq!(s.room(), 2);
-    (s.begin(0), s.begin(0));
+    s.begin(0);
+    s.begin(0);
     assert_eq!((s.room(), s.is_over()), (0, false));
     s.receive(&[ok(MAX_31, "last"), ok(MAX_31 - 2, "one before")].concat());
     assert_eq!(events(&mut s), [Event::Answered(1), Event::Answered(0)]);
@@ -435,7 +441,8 @@ fn a_peer_that_closes_fails_what_is_open_and_nothing_else() {
     s.closed();
     s.receive(&ok(1, "from the grave"));
     assert_eq!((events(&mut s), s.room()), (vec![], 0));
-    (s.release(0), s.release(1));
+    s.release(0);
+    s.release(1);
     assert!(s.is_over());
 
     let mut idle = session(0);
