@@ -3,13 +3,15 @@
 use rustix::process::{Resource, getrlimit};
 
 use crate::cli::out;
+use crate::engine;
 use crate::fault::journal;
 use crate::platform::process::available_cpus;
 use crate::platform::volume;
 
 pub(super) fn doctor() -> u8 {
-    let checks: [(&str, Result<String, String>); 6] = [
+    let checks: [(&str, Result<String, String>); 7] = [
         ("cpus", cpus()),
+        ("pacing", engine::available().map(|()| "waits are timed to the nanosecond".to_owned())),
         ("io faults (FUSE)", volume::available().map(|()| "can mount".to_owned())),
         ("open files", files()),
         ("ephemeral ports", ports()),

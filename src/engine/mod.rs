@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::epoll;
+
 use crate::client::resolve::Resolved;
 use crate::client::{Endpoint, Requests};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::plan::{Phase, Plan};
 use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
 use crate::target::{Checker, RequestBodies};
@@ -163,6 +165,18 @@ pub struct LoadResult {
     pub cpu: Duration,
 }
 
+/// Can waits be timed to the nanosecond here?
+///
+/// # Errors
+/// Why not, and what it takes: without `epoll_pwait2` a wait would be off by up to a millisecond, and so would be every number.
+pub fn available() -> Result<(), String> {
+    let tried = epoll::create(epoll::CreateFlags::CLOEXEC).and_then(|poller| {
+        let mut events = Vec::with_capacity(1);
+        epoll::wait(&poller, rustix::buffer::spare_capacity(&mut events), Some(&clock::timespec(0)))
+    });
+    tried.map(drop).map_err(|e| format!("the load engine needs epoll_pwait2, Linux 5.11 or later: {e}"))
+}
+
 impl Engine {
     /// Starts the workers, which wait for offset zero. `cpus` are the CPUs to keep to, in turn; empty for
     /// wherever the system puts them.
@@ -259,7 +273,7 @@ mod tests {
         let engine = Engine::start(job, shared, clock, &[], dir.path().join("slots.tmp"));
         while !engine.is_over() {
             assert!(clock.now() < Offset::from(Duration::from_secs(20)), "the load has not ended");
-            crate::clock::sleep(Duration::from_millis(10));
+            clock::sleep(Duration::from_millis(10));
         }
         let mut load = engine.finish().unwrap();
         let stats = assemble(&plan, &mut load.collected, plan.end()).unwrap().phases.remove(0);

@@ -10,7 +10,6 @@ use std::sync::mpsc::Sender;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::io::Errno;
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_setaffinity, set_current_timer_slack};
 
@@ -328,15 +327,9 @@ impl Worker<'_> {
     /// Waits, then handles what came; true when there may be more at once.
     fn take_events(&mut self, events: &mut Vec<epoll::Event>, wait_ns: u64) -> bool {
         events.clear();
-        let wait = |ns: u64, events: &mut Vec<epoll::Event>| {
-            epoll::wait(&self.pool.poller, spare_capacity(events), Some(&clock::timespec(ns)))
-        };
-        match wait(wait_ns, events) {
-            Ok(_) => {}
-            // No `epoll_pwait2` here (Linux before 5.11, some sandboxes): whole milliseconds go by the older call, the
-            // rest is spent looking, since late is worse than busy.
-            Err(Errno::NOSYS | Errno::PERM) if wait(wait_ns / 1_000_000 * 1_000_000, events).is_ok() => {}
-            Err(_) => return false,
+        // Interrupted by a signal is as good as nothing happened: the loop comes round. What else may go wrong was tried before.
+        if epoll::wait(&self.pool.poller, spare_capacity(events), Some(&clock::timespec(wait_ns))).is_err() {
+            return false;
         }
         if events.is_empty() {
             return false;

@@ -5,6 +5,7 @@
 
 mod conclude;
 mod guard;
+mod preflight;
 mod surroundings;
 
 use std::path::{Path, PathBuf};
@@ -353,6 +354,12 @@ impl Stage<'_> {
             Ok(resolved) => resolved,
             Err(why) => return measured.not_started(why),
         };
+        surroundings::raise_file_limit();
+        let room = resolved.next().map(|address| preflight::Room::here(address.ip()));
+        let ready = engine::available().and_then(|()| room.map_or(Ok(()), |room| preflight::check(self.plan, room)));
+        if let Err(why) = ready {
+            return measured.not_started(why);
+        }
         let target = &self.plan.target;
         let session = url.tls.then(|| tls::client(&url.host, target.ca.as_deref(), target.http2)).transpose();
         let session = match session {
@@ -383,7 +390,6 @@ impl Stage<'_> {
             spin_ns: self.options.load.spin.as_nanos() as u64,
             late_limit_ns: engine::late_limit(self.plan).as_nanos() as u64,
         });
-        surroundings::raise_file_limit();
         let clock = Clock::starting_in(LEAD + prepare_time(self.plan));
         let faults = match self.prepare_faults(clock, local) {
             Ok(faults) => faults,

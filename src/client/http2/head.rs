@@ -106,7 +106,9 @@ impl Head {
         if self.names.len() + self.values.len() + name.len() + value.len() > HEAD_MAX {
             return Err(BadHead::TooLarge("the head of the answer is larger than 64 KiB"));
         }
-        let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty() && n.bytes().all(is_lower_token));
+        let name = std::str::from_utf8(name)
+            .ok()
+            .filter(|n| !n.is_empty() && n.bytes().all(|b| IS_LOWER_TOKEN[usize::from(b)]));
         let name = name.ok_or(BadHead::Malformed("a header name that HTTP/2 does not allow"))?;
         if value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
             return Err(BadHead::Malformed("a header value with a line end or a zero in it"));
@@ -155,9 +157,14 @@ impl Head {
 }
 
 /// What a field's name is made of, upper case aside, which HTTP/2 forbids; `:` is not of it.
-fn is_lower_token(b: u8) -> bool {
-    b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b)
-}
+static IS_LOWER_TOKEN: [bool; 256] = {
+    let (mut table, allowed, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz", 0);
+    while at < allowed.len() {
+        table[allowed[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// The head that was read last, with the block that it was read from: most answers of a server begin alike to the
 /// octet, and without a dynamic table equal blocks mean the same.
