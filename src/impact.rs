@@ -7,12 +7,13 @@
 //! Where the design leaves a choice, this is what we chose:
 //!
 //! - The baseline is every measured slot before the *first* fault of the run, so that the damage of one
-//!   fault never lowers the bar of the next. It needs 100 arrivals.
+//!   fault never lowers the bar of the next. It needs 100 arrivals, a generator that kept up, and no second that is
+//!   itself below the bar: else the fault would be blamed for what was there before it.
 //! - A second with fewer than 100 arrivals is extended forward until it has them, to 10 s at most; with fewer
 //!   than that nothing is said about it. Seconds begin at every slot, and lie wholly before the censor.
 //! - Onset is the first slot of the first hurt second that is itself below the bar.
 //! - When fewer than 10 s are left before the censor, the pooled window ends there; with fewer than 3 s left a good
-//!   end is not called recovered but `unknown`.
+//!   end is not called recovered but `unknown`. So is a fault that was watched for less than that and hurt nobody yet.
 //! - A fault applied less than a second after this one is part of the same blow and does not censor it: no whole
 //!   second lies between them.
 //! - A lasting fault may recover while it is held (its target was taken out of rotation) and hurt again when it
@@ -21,7 +22,7 @@
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::summary::{Slot, pooled_quantile};
+use crate::summary::{Slot, keeps_up, pooled_quantile};
 use crate::units::Offset;
 
 /// Hurt and recovered are told apart at this share of the baseline's Q.
@@ -34,8 +35,10 @@ const POOLED: Duration = Duration::from_secs(10);
 const SHORTEST_POOLED: Duration = Duration::from_secs(3);
 
 /// When a fault was really there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultTimes {
+    /// Its name, for the words of a reason.
+    pub name: String,
     /// First applied; none when it never was.
     pub applied: Option<Offset>,
     /// Last reverted; none for one-shot faults and those still held when load stopped.
@@ -90,6 +93,13 @@ pub struct Impact {
     pub longest_outage_s: Option<f64>,
     /// Good answers missing against the baseline over the same time, never below 0; none without a baseline or arrivals.
     pub lost_requests: Option<f64>,
+    /// Requests over that time that failed or were shed; none without arrivals.
+    pub failed: Option<u64>,
+    /// Good answers over that time that came later than W; none without arrivals.
+    pub slow: Option<u64>,
+    /// Latency over every planned arrival before the first fault, ns: p50 and p99; each is none where it is infinite, both
+    /// are missing without a baseline.
+    pub before: Option<[Option<u64>; 2]>,
     /// W; none when nothing gives it.
     pub within: Option<Duration>,
     /// Q before the first fault.
@@ -111,6 +121,9 @@ impl Impact {
             watched_s: 0.0,
             longest_outage_s: None,
             lost_requests: None,
+            failed: None,
+            slow: None,
+            before: None,
             within: None,
             baseline_q: None,
             worst_q: None,
@@ -137,21 +150,21 @@ pub fn default_within(slots: &[Slot], faults: &[FaultTimes]) -> Option<Duration>
 /// What the requests saw of `faults[which]`, given the slots of the whole run in order. `within` is W; none takes
 /// [`default_within`].
 pub fn measure(slots: &[Slot], faults: &[FaultTimes], which: usize, within: Option<Duration>) -> Impact {
-    let fault = faults[which];
+    let fault = &faults[which];
     let Some(applied) = fault.applied else { return Impact::unknown("the fault was never applied") };
     let Some(within) = within.or_else(|| default_within(slots, faults)) else {
         return Impact::unknown(
             "no objective says what is good in time, and no good answer came before the first fault",
         );
     };
-    let course = Course::new(slots, within);
+    let course = Course::new(slots.iter().collect(), within);
     let censor = censor(slots, faults, applied);
     let watch = Watch { course: &course, fault, applied, censor };
     match baseline_q(slots, faults, within) {
-        Ok(q) => watch.impact(q, within),
+        Ok(q) => Impact { before: Some(baseline_latency(slots, faults)), ..watch.impact(q, within) },
         Err(reason) => Impact {
             within: Some(within),
-            longest_outage_s: course.longest_outage(applied, censor),
+            longest_outage_s: course.longest_outage(applied, censor.at),
             ..Impact::unknown(reason)
         },
     }
@@ -166,29 +179,74 @@ fn baseline<'a>(slots: &'a [Slot], faults: &[FaultTimes]) -> impl Iterator<Item 
     slots.iter().filter(move |s| s.measured && s.end <= until)
 }
 
+/// Q of the baseline, or why it is no ground to judge by.
 fn baseline_q(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> Result<f64, String> {
-    let (planned, good) =
-        baseline(slots, faults).fold((0, 0), |(planned, good), s| (planned + s.planned, good + s.good(within)));
+    let course = Course::new(baseline(slots, faults).collect(), within);
+    let Pool { planned, good, .. } = course.pool(0, course.slots.len());
+    let (late, client) = course.slots.iter().fold((0, 0), |(late, client), s| (late + s.late, client + s.client));
     if planned < MIN_ARRIVALS {
-        Err(format!("only {planned} measured arrivals before the first fault to compare with, {MIN_ARRIVALS} needed"))
-    } else if good == 0 {
-        Err("no answer was good in time before the first fault, so nothing can get worse".into())
-    } else {
-        Ok(good as f64 / planned as f64)
+        return Err(format!(
+            "only {planned} measured arrivals before the first fault to compare with, {MIN_ARRIVALS} needed"
+        ));
+    }
+    if !keeps_up(planned, late, client) {
+        return Err(
+            "the generator was late before the first fault, so that there is nothing sound to compare with".into()
+        );
+    }
+    if good == 0 {
+        return Err("no answer was good in time before the first fault, so nothing can get worse".into());
+    }
+    let q = good as f64 / planned as f64;
+    match course.worst_second(Offset::ZERO, Offset(u64::MAX)) {
+        Some(worst) if worst < BAR * q => Err(format!(
+            "before the first fault a second was only {:.2} % good, already below the {:.2} % that counts as hurt",
+            100.0 * worst,
+            100.0 * BAR * q
+        )),
+        _ => Ok(q),
     }
 }
 
-/// The next fault, or the end of the slots.
-fn censor(slots: &[Slot], faults: &[FaultTimes], applied: Offset) -> Offset {
-    let end = slots.last().map_or(applied, |s| s.end);
-    let later = faults.iter().filter_map(|f| f.applied).filter(|other| *other >= applied + SECOND);
-    later.min().unwrap_or(end).min(end)
+fn baseline_latency(slots: &[Slot], faults: &[FaultTimes]) -> [Option<u64>; 2] {
+    let parts: Vec<&[(u16, u32)]> = baseline(slots, faults).map(|s| s.latency_ok.as_slice()).collect();
+    let planned = baseline(slots, faults).map(|s| s.planned).sum();
+    [0.5, 0.99].map(|share| pooled_quantile(&parts, planned, share))
 }
 
-/// Arrivals and good ones, pooled.
+/// Where the watching of a fault ends: at the next fault, or with the load.
 #[derive(Clone, Copy, Debug)]
+struct Censor<'a> {
+    at: Offset,
+    /// The next fault; none for the end of the load.
+    next: Option<&'a str>,
+}
+
+impl Censor<'_> {
+    /// `the next fault, kill-one, came 1.0 s after it was applied`.
+    fn in_words(&self, applied: Offset) -> String {
+        let after = format!("{:.1} s after it was applied", self.at.since(applied).as_secs_f64());
+        match self.next {
+            Some(name) => format!("the next fault, {name}, came {after}"),
+            None => format!("the load ended {after}"),
+        }
+    }
+}
+
+fn censor<'a>(slots: &[Slot], faults: &'a [FaultTimes], applied: Offset) -> Censor<'a> {
+    let end = slots.last().map_or(applied, |s| s.end);
+    let later = faults.iter().filter_map(|f| f.applied.map(|at| (at, f.name.as_str())));
+    match later.filter(|(at, _)| *at >= applied + SECOND && *at <= end).min() {
+        Some((at, name)) => Censor { at, next: Some(name) },
+        None => Censor { at: end, next: None },
+    }
+}
+
+/// Arrivals, those answered well, and those answered well in time, pooled.
+#[derive(Clone, Copy, Debug, Default)]
 struct Pool {
     planned: u64,
+    ok: u64,
     good: u64,
 }
 
@@ -200,17 +258,18 @@ impl Pool {
 
 /// The slots of the run with running sums, so that any stretch is pooled by two look-ups.
 struct Course<'a> {
-    slots: &'a [Slot],
+    slots: Vec<&'a Slot>,
     /// Sums before each slot; one longer than the slots.
     before: Vec<Pool>,
 }
 
 impl Course<'_> {
-    fn new(slots: &[Slot], within: Duration) -> Course<'_> {
-        let mut before = vec![Pool { planned: 0, good: 0 }];
-        let mut sum = before[0];
-        for slot in slots {
-            sum = Pool { planned: sum.planned + slot.planned, good: sum.good + slot.good(within) };
+    fn new(slots: Vec<&Slot>, within: Duration) -> Course<'_> {
+        let mut sum = Pool::default();
+        let mut before = vec![sum];
+        for slot in &slots {
+            sum =
+                Pool { planned: sum.planned + slot.planned, ok: sum.ok + slot.ok, good: sum.good + slot.good(within) };
             before.push(sum);
         }
         Course { slots, before }
@@ -223,7 +282,7 @@ impl Course<'_> {
 
     fn pool(&self, from: usize, to: usize) -> Pool {
         let (a, b) = (self.before[from], self.before[to.max(from)]);
-        Pool { planned: b.planned - a.planned, good: b.good - a.good }
+        Pool { planned: b.planned - a.planned, ok: b.ok - a.ok, good: b.good - a.good }
     }
 
     /// Q of the second that begins with slot `i`, extended to [`MIN_ARRIVALS`]; none when too few arrive.
@@ -246,6 +305,12 @@ impl Course<'_> {
     /// Slots at which a whole second begins within this time.
     fn seconds(&self, from: Offset, until: Offset) -> impl Iterator<Item = usize> + '_ {
         (self.from(from)..self.slots.len()).take_while(move |i| self.slots[*i].start + SECOND <= until)
+    }
+
+    /// The lowest Q of any second within this time; none when no second could be told.
+    fn worst_second(&self, from: Offset, until: Offset) -> Option<f64> {
+        let end = self.slots.last().map_or(until, |s| s.end.min(until));
+        self.seconds(from, end).filter_map(|i| self.second(i, end)).min_by(f64::total_cmp)
     }
 
     /// None when nothing was due.
@@ -279,9 +344,9 @@ enum Search {
 /// One fault, watched from *applied* to the censor.
 struct Watch<'a> {
     course: &'a Course<'a>,
-    fault: FaultTimes,
+    fault: &'a FaultTimes,
     applied: Offset,
-    censor: Offset,
+    censor: Censor<'a>,
 }
 
 impl Watch<'_> {
@@ -297,30 +362,38 @@ impl Watch<'_> {
             (true, None) => 0.0,
         };
         let pool = self.course.pool(self.course.from(self.applied), self.course.from(until));
-        let seconds = self.course.seconds(self.applied, until.max(self.applied + SECOND).min(self.censor));
+        let seconds = self.course.seconds(self.applied, until.max(self.applied + SECOND).min(self.censor.at));
+        let known = pool.planned > 0;
         Impact {
             state,
             onset,
             recovered_at,
             recovery_s: if state == State::None { Some(0.0) } else { recovered_at.map(since_base) },
             recovery_after_revert_s: recovered_at.zip(reverted).map(|(at, reverted)| at.since(reverted).as_secs_f64()),
-            watched_s: since_base(self.censor),
+            watched_s: since_base(self.censor.at),
             longest_outage_s: self.course.longest_outage(self.applied, until),
-            lost_requests: (pool.planned > 0).then(|| (baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            lost_requests: known.then(|| (baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            failed: known.then_some(pool.planned - pool.ok),
+            slow: known.then_some(pool.ok - pool.good),
+            before: None,
             within: Some(within),
             baseline_q: Some(baseline_q),
-            worst_q: seconds.filter_map(|i| self.course.second(i, self.censor)).min_by(f64::total_cmp),
+            worst_q: seconds.filter_map(|i| self.course.second(i, self.censor.at)).min_by(f64::total_cmp),
             reason,
         }
     }
 
     /// State, onset, end and reason. Follows a lasting fault through hurts that come back; see the top of the file.
     fn follow(&self, bar: f64) -> (State, Option<Offset>, Option<Offset>, String) {
-        let first = match self.first_hurt(self.applied, self.censor, bar) {
+        let first = match self.first_hurt(self.applied, self.censor.at, bar) {
             Ok(Some(slot)) => slot,
             Ok(None) => {
                 let reason = format!("no second fell below {:.2} % good", 100.0 * bar);
-                return (State::None, None, None, reason);
+                let short = self.censor.at < self.applied + SHORTEST_POOLED;
+                return match short {
+                    true => (State::Unknown, None, None, format!("{}; {reason} until then", self.ended())),
+                    false => (State::None, None, None, reason),
+                };
             }
             Err(reason) => return (State::Unknown, None, None, reason),
         };
@@ -330,11 +403,11 @@ impl Watch<'_> {
             let recovered = match self.recovery(hurt, bar) {
                 Search::Recovered(slot) => slot,
                 Search::NotRecovered if self.ends_before_revert() => {
-                    let reason = "the next fault, or the end, came before this one was reverted";
-                    return (State::Unknown, onset, None, reason.into());
+                    let reason = format!("{}, before it was reverted", self.ended());
+                    return (State::Unknown, onset, None, reason);
                 }
                 Search::NotRecovered => {
-                    let reason = format!("not back at {:.2} % good by {}", 100.0 * bar, self.censor);
+                    let reason = format!("not back at {:.2} % good by {}", 100.0 * bar, self.censor.at);
                     return (State::NotRecovered, onset, None, reason);
                 }
                 Search::Unknown(reason) => return (State::Unknown, onset, None, reason),
@@ -354,7 +427,7 @@ impl Watch<'_> {
     fn first_hurt(&self, from: Offset, until: Offset, bar: f64) -> Result<Option<usize>, String> {
         let mut told = false;
         for i in self.course.seconds(from, until) {
-            let Some(q) = self.course.second(i, self.censor) else { continue };
+            let Some(q) = self.course.second(i, self.censor.at) else { continue };
             told = true;
             if q < bar {
                 // The pool is below the bar, so one of its slots is.
@@ -362,19 +435,29 @@ impl Watch<'_> {
                 return Ok((i..self.course.slots.len()).find(below));
             }
         }
-        if told {
-            Ok(None)
-        } else if self.censor < from + SECOND {
-            Err("less than a second was left before the next fault or the end".into())
-        } else {
-            Err(format!("fewer than {MIN_ARRIVALS} arrivals in every 10 s after it was applied"))
+        if told { Ok(None) } else { Err(self.untold(from)) }
+    }
+
+    /// Why no second after this could be told.
+    fn untold(&self, from: Offset) -> String {
+        let until = self.censor.at.min(from + POOLED);
+        let arrivals = self.course.pool(self.course.from(from), self.course.from(until)).planned;
+        match self.censor.at < from + POOLED {
+            true if arrivals < MIN_ARRIVALS => format!("{}, with only {arrivals} arrivals until then", self.ended()),
+            true => self.ended(),
+            false => format!("fewer than {MIN_ARRIVALS} arrivals in every 10 s after it was applied"),
         }
+    }
+
+    /// What ended the watching, in words.
+    fn ended(&self) -> String {
+        self.censor.in_words(self.applied)
     }
 
     /// A hurt that a lasting fault brings back after it had recovered while it was held.
     fn next_hurt(&self, recovered: Offset, bar: f64) -> Option<usize> {
         let reverted = self.fault.reverted.filter(|r| self.fault.lasting && recovered < *r)?;
-        let until = (reverted + POOLED + SECOND).min(self.censor);
+        let until = (reverted + POOLED + SECOND).min(self.censor.at);
         self.first_hurt(recovered, until, bar).ok().flatten()
     }
 
@@ -382,11 +465,11 @@ impl Watch<'_> {
         let mut told = false;
         // The earliest start of a good end that is too short to be called recovered.
         let mut good_end = None;
-        for i in self.course.seconds(self.course.slots[hurt].end, self.censor) {
-            let second = self.course.second(i, self.censor);
-            let pooled_good = self.course.pooled(i, self.censor).is_some_and(|q| q >= bar);
+        for i in self.course.seconds(self.course.slots[hurt].end, self.censor.at) {
+            let second = self.course.second(i, self.censor.at);
+            let pooled_good = self.course.pooled(i, self.censor.at).is_some_and(|q| q >= bar);
             told |= second.is_some();
-            let left = self.censor.since(self.course.slots[i].start);
+            let left = self.censor.at.since(self.course.slots[i].start);
             match second {
                 Some(q) if q >= bar && pooled_good && left >= SHORTEST_POOLED => return Search::Recovered(i),
                 Some(q) if q < bar => good_end = None,
@@ -396,17 +479,18 @@ impl Watch<'_> {
         }
         match good_end {
             Some(left) => Search::Unknown(format!(
-                "good again for the last {:.1} s before the next fault or the end, too short to call it recovered",
-                left.as_secs_f64()
+                "good again for the last {:.1} s, too short to call it recovered: {}",
+                left.as_secs_f64(),
+                self.ended()
             )),
             None if told => Search::NotRecovered,
-            None => Search::Unknown("too little was left, or too few arrived, after it began to hurt".into()),
+            None => Search::Unknown(format!("too little was seen after it began to hurt: {}", self.ended())),
         }
     }
 
     /// A lasting fault that was still held at the censor: its recovery could not even begin.
     fn ends_before_revert(&self) -> bool {
-        self.fault.lasting && self.fault.reverted.is_none_or(|r| r >= self.censor)
+        self.fault.lasting && self.fault.reverted.is_none_or(|r| r >= self.censor.at)
     }
 
     /// Outage and lost requests are counted until recovery, and at least while the fault was held. For one that never hurt:
@@ -414,12 +498,12 @@ impl Watch<'_> {
     fn cost_until(&self, state: State, recovered_at: Option<Offset>) -> Offset {
         let held_until = self.fault.reverted.unwrap_or(self.applied);
         let until = match (state, recovered_at) {
-            (State::None, _) if self.fault.lasting && self.fault.reverted.is_none() => self.censor,
+            (State::None, _) if self.fault.lasting && self.fault.reverted.is_none() => self.censor.at,
             (State::None, _) => held_until + POOLED,
             (_, Some(at)) => at.max(held_until),
-            (_, None) => self.censor,
+            (_, None) => self.censor.at,
         };
-        until.min(self.censor)
+        until.min(self.censor.at)
     }
 }
 
@@ -436,11 +520,11 @@ mod tests {
     }
 
     fn one_shot(applied: f64) -> FaultTimes {
-        FaultTimes { applied: Some(at(applied)), reverted: None, lasting: false }
+        FaultTimes { name: "kill-one".into(), applied: Some(at(applied)), ..FaultTimes::default() }
     }
 
     fn lasting(applied: f64, reverted: f64) -> FaultTimes {
-        FaultTimes { applied: Some(at(applied)), reverted: Some(at(reverted)), lasting: true }
+        FaultTimes { reverted: Some(at(reverted)), lasting: true, ..one_shot(applied) }
     }
 
     /// Slots of 100 ms over this many seconds, `rate` arrivals a second spread evenly over them, of which the share
@@ -453,7 +537,7 @@ mod tests {
             let ok = (planned as f64 * good(f64::from(i) / 10.0 + 0.05)).round() as u64;
             let latency_ok = if ok > 0 { vec![(bucket_of(10_000_000), ok as u32)] } else { Vec::new() };
             let (start, end) = (at(f64::from(i) / 10.0), at(f64::from(i + 1) / 10.0));
-            Slot { start, end, phase: PhaseId(0), measured: true, planned, ok, latency_ok }
+            Slot { start, end, phase: PhaseId(0), measured: true, planned, ok, latency_ok, ..Slot::default() }
         };
         (0..count).map(slot).collect()
     }
@@ -524,6 +608,51 @@ mod tests {
         let second = measure(&slots, &faults, 1, W);
         assert_eq!((second.state, second.recovery_s), (State::Recovered, Some(5.0)));
         assert_eq!(second.baseline_q, Some(1.0), "the first fault does not lower the bar of the second");
+    }
+
+    #[test]
+    fn a_next_fault_that_comes_soon_is_the_reason_by_its_name() {
+        let soon = |second: f64| {
+            let faults = [lasting(20.0, 40.0), FaultTimes { name: "kill-two".into(), ..one_shot(second) }];
+            // No arrival in the first moments: the first slot begins after the fault.
+            let slots: Vec<Slot> = slots(60.0, 500.0, |_| 1.0).into_iter().filter(|s| s.start != at(20.0)).collect();
+            measure(&slots, &faults, 0, W)
+        };
+        for second in [21.0, 21.5] {
+            let impact = soon(second);
+            let words = format!("the next fault, kill-two, came {:.1} s after it was applied", second - 20.0);
+            assert_eq!(impact.state, State::Unknown);
+            assert!(impact.reason.contains(&words), "{}", impact.reason);
+        }
+        assert_eq!(soon(25.0).state, State::None, "five seconds were seen, and none hurt");
+    }
+
+    #[test]
+    fn a_baseline_that_is_no_ground_to_judge_by_makes_it_unknown() {
+        let noisy = slots(60.0, 500.0, bad(&[(10.0, 11.0, 0.9), (20.0, 23.0, 0.0)]));
+        let mut late = slots(60.0, 500.0, bad(&[(20.0, 23.0, 0.0)]));
+        late.iter_mut().filter(|s| s.end <= at(20.0)).for_each(|s| s.late = 1);
+        let mut own = slots(60.0, 500.0, bad(&[(20.0, 23.0, 0.0)]));
+        own[3].client = 11;
+        for (slots, says) in [(&noisy, "a second was only 90.00 % good"), (&late, "generator"), (&own, "generator")] {
+            let impact = measure(slots, &[one_shot(20.0)], 0, W);
+            assert_eq!((impact.state, impact.recovery_s, impact.lost_requests), (State::Unknown, None, None), "{says}");
+            assert_eq!(impact.longest_outage_s, Some(3.0), "an outage is one whatever was before");
+            assert!(impact.reason.contains(says), "{}", impact.reason);
+        }
+        late.iter_mut().for_each(|s| s.late = u64::from(s.start >= at(20.0)));
+        assert_eq!(measure(&late, &[one_shot(20.0)], 0, W).state, State::Recovered, "late only after it");
+    }
+
+    #[test]
+    fn what_failed_and_what_came_late_are_told_apart() {
+        let mut slots = slots(60.0, 500.0, bad(&[(20.0, 22.0, 0.5)]));
+        let slow = |s: &&mut Slot| s.start >= at(22.0) && s.start < at(23.0);
+        slots.iter_mut().filter(slow).for_each(|s| s.latency_ok = vec![(bucket_of(300_000_000), s.ok as u32)]);
+        let impact = measure(&slots, &[one_shot(20.0)], 0, W);
+        assert_eq!((impact.lost_requests, impact.failed, impact.slow), (Some(1000.0), Some(500), Some(500)));
+        let before = impact.before.unwrap().map(|ns| ns.unwrap() / 100_000);
+        assert_eq!(before, [100, 100], "10 ms, in tenths");
     }
 
     #[test]

@@ -457,7 +457,7 @@ fn fault_verdict(facts: &Facts, objective: &Objective, fault: usize) -> (Option<
     if let Some(stats) = spans.iter().filter_map(|s| facts.summary.span(s)).find(|s| !s.kept_up()) {
         return inconclusive(behind(stats));
     }
-    let times: Vec<FaultTimes> = facts.faults.iter().map(|f| f.times).collect();
+    let times: Vec<FaultTimes> = facts.faults.iter().map(|f| f.times.clone()).collect();
     // Outage and loss have no `within` of their own: they are those of the report's impact.
     let within = match objective.metric {
         Metric::RecoveryTime => objective.within.or_else(|| facts.plan.tightest_latency_bound()),
@@ -635,7 +635,7 @@ mod tests {
         let mut plan = plan(vec![objective]);
         let mut summary = RunSummary { phases: vec![span.clone()], ..RunSummary::default() };
         summary.spans.insert(SpanRef::During(0), span);
-        let times = FaultTimes { applied: Some(Offset(20_000_000_000)), reverted: None, lasting: false };
+        let times = FaultTimes { applied: Some(Offset(20_000_000_000)), ..FaultTimes::default() };
         let mut fault = FaultFacts { times, proven: true, evidence: "pid 7 gone".into(), detection: None };
         change(&mut plan, &mut summary, &mut fault);
         let facts = Facts { plan: &plan, summary: &summary, faults: &[fault], probes: &[ProbeFacts::default()] };
@@ -825,7 +825,8 @@ mod tests {
             o.spans = vec![SpanRef::Phase(PhaseId(phase))];
             judge_with(o, good(1000), |_, summary, fault| {
                 summary.phases = vec![good(1000); 3];
-                fault.times = FaultTimes { applied: Some(Offset::from_secs_f64(applied)), reverted: None, lasting };
+                fault.times =
+                    FaultTimes { applied: Some(Offset::from_secs_f64(applied)), lasting, ..FaultTimes::default() };
             })
             .verdict
         };
@@ -857,7 +858,16 @@ mod tests {
             let ok = if (20.0..until).contains(&(i as f64 / 10.0)) { 0 } else { 50 };
             let latency_ok = if ok > 0 { vec![(bucket_of(10_000_000), ok)] } else { Vec::new() };
             let (start, end) = (Offset(i * 100_000_000), Offset((i + 1) * 100_000_000));
-            Slot { start, end, phase: PhaseId(0), measured: true, planned: 50, ok: u64::from(ok), latency_ok }
+            Slot {
+                start,
+                end,
+                phase: PhaseId(0),
+                measured: true,
+                planned: 50,
+                ok: u64::from(ok),
+                latency_ok,
+                ..Slot::default()
+            }
         };
         (0..600).map(slot).collect()
     }

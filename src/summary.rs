@@ -89,9 +89,13 @@ impl SpanStats {
 
     /// Did the generator keep up here (DESIGN 5.8)? At least 99 % sent in time and `client` errors below 0.1 %.
     pub fn kept_up(&self) -> bool {
-        self.late as f64 <= 0.01 * self.planned as f64
-            && self.errors[ErrorClass::Client as usize] as f64 <= 0.001 * self.planned as f64
+        keeps_up(self.planned, self.late, self.errors[ErrorClass::Client as usize])
     }
+}
+
+/// At least 99 % sent in time, and at most 0.1 % failed on our own side (DESIGN 5.8).
+pub(crate) fn keeps_up(planned: u64, late: u64, client: u64) -> bool {
+    late as f64 <= 0.01 * planned as f64 && client as f64 <= 0.001 * planned as f64
 }
 
 fn share(part: u64, whole: u64) -> Option<f64> {
@@ -153,6 +157,10 @@ pub struct Slot {
     pub planned: u64,
     /// Good answers.
     pub ok: u64,
+    /// Sent later than the lag limit, or not sent by then.
+    pub late: u64,
+    /// Failed on our own side.
+    pub client: u64,
     /// Latency of good answers as (bucket, count), ascending.
     pub latency_ok: Vec<(u16, u32)>,
 }

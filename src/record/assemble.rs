@@ -138,6 +138,8 @@ fn add_to_slot(slot: &mut Slot, part: &Part, measured: bool) {
     // What a stop cut off says nothing about the service.
     slot.planned += part.planned - part.errors[ErrorClass::Unfinished as usize];
     slot.ok += part.ok();
+    slot.late += part.late;
+    slot.client += part.errors[ErrorClass::Client as usize];
     slot.latency_ok = merge_buckets(&slot.latency_ok, &part.latency_ok.buckets);
 }
 

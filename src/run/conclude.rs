@@ -48,7 +48,7 @@ pub(super) fn conclude(
     let detections = detections(&measured);
     let faults: Vec<FaultFacts> = (0..plan.faults.len())
         .map(|i| FaultFacts {
-            times: times[i],
+            times: times[i].clone(),
             proven: measured.faults[i].proof.proven(),
             evidence: measured.faults[i].proof.evidence.clone(),
             detection: detections[i].map(Duration::from_secs_f64),
@@ -153,6 +153,7 @@ fn numbers(plan: &Plan, measured: &mut Measured) -> std::io::Result<Numbers> {
 
 fn fault_times(plan: &Plan, records: &[FaultRecord]) -> Vec<FaultTimes> {
     let times = |(p, r): (&crate::plan::FaultPlan, &FaultRecord)| FaultTimes {
+        name: p.name.clone(),
         applied: r.applied_at.map(|at| slot_edge(p, at)),
         reverted: r.reverted_at,
         lasting: p.lasts.is_some(),
