@@ -1,4 +1,4 @@
-//! `resbench report RUN`: the files of a run, rendered anew from its run.json.
+//! `resbench report RUN`: the files of a run, rendered anew from its run.json. Of a folder of runs, the newest.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::report::{self, store};
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// The run's folder (or the run.json in it).
+    /// The run's folder (or the run.json in it); of a folder that holds runs, the newest.
     run: PathBuf,
     /// The form of the result on stdout.
     #[arg(long, value_enum, default_value = "human")]
@@ -20,7 +20,13 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
     let dir = if args.run.ends_with("run.json") {
         args.run.parent().unwrap_or(&args.run).to_owned()
     } else {
-        args.run.clone()
+        match store::newest(&args.run) {
+            Some(newest) => {
+                out::talk(&format!("newest run: {}\n", out::safe(&newest.display().to_string())));
+                newest
+            }
+            None => args.run.clone(),
+        }
     };
     let report = match store::load(&dir) {
         Ok(report) => report,

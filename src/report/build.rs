@@ -235,9 +235,9 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
         },
         impact: ImpactReport {
             cut_off: record.applied_at.map(|at| cut_off(facts, at)),
+            latency: latency_shift(facts, index),
             ..impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index])
         },
-
         errors,
     }
 }
@@ -247,6 +247,14 @@ fn cut_off(facts: &Facts<'_>, applied: Offset) -> u64 {
     let from = applied.0.saturating_sub(facts.plan.traffic.timeout.as_nanos() as u64);
     let before = facts.summary.slots.iter().filter(|s| s.start.0 >= from && s.end <= applied);
     before.map(|s| s.planned - s.ok).sum()
+}
+
+fn latency_shift(facts: &Facts<'_>, index: usize) -> Option<LatencyShift> {
+    let [before_p50_us, before_p99_us] = facts.impacts[index].before?.map(|ns| ns.map(us));
+    let during = facts.summary.span(&SpanRef::During(index))?;
+    let [during_p50_us, during_p99_us] = [Quantile::P50, Quantile::P99].map(|q| during.latency(q));
+    let (during_p50_us, during_p99_us) = (during_p50_us?.map(us), during_p99_us?.map(us));
+    Some(LatencyShift { before_p50_us, before_p99_us, during_p50_us, during_p99_us })
 }
 
 fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>, in_flight: Option<u64>) -> ImpactReport {
@@ -260,6 +268,9 @@ fn impact(seen: &Impact, applied: Option<Offset>, detection_s: Option<f64>, in_f
         detection_s,
         longest_outage_s: seen.longest_outage_s,
         lost_requests: seen.lost_requests,
+        failed: seen.failed,
+        slow: seen.slow,
+        latency: None,
         in_flight_when_applied: in_flight,
         cut_off: None,
         within_ms: seen.within.map(|w| w.as_secs_f64() * 1e3),

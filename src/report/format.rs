@@ -168,6 +168,33 @@ fn in_unit(value: f64, unit: &str, bound: bool) -> String {
     }
 }
 
+/// A time that a person chose, in ms, without digits it does not need: `50 ms`.
+pub fn chosen_ms(ms: f64) -> String {
+    in_unit(ms / 1e3, "s", true)
+}
+
+/// What a fault hit, in at most about `limit` characters: process ids go first, then whole names, never half a name.
+pub fn targets(all: &[String], limit: usize) -> String {
+    let whole = clean(&all.join(", "));
+    if whole.chars().count() <= limit {
+        return whole;
+    }
+    let bare: Vec<&str> = all.iter().map(|t| t.split(" (").next().unwrap_or(t)).collect();
+    // `replica 0, replica 1` says the word once.
+    let word =
+        bare[0].split_once(' ').map(|(word, _)| word).filter(|w| bare.iter().all(|b| b.starts_with(&format!("{w} "))));
+    let names: Vec<&str> = bare.iter().map(|b| word.map_or(*b, |w| &b[w.len() + 1..])).collect();
+    let lead = match word {
+        Some(word) if names.len() > 1 => format!("{}s ", clean(word)),
+        Some(word) => format!("{} ", clean(word)),
+        None => String::new(),
+    };
+    let fits = |n: &usize| lead.len() + names[..*n].iter().map(|n| n.chars().count() + 2).sum::<usize>() <= limit;
+    let shown = (1..=names.len()).rev().find(fits).unwrap_or(1);
+    let more = if shown < names.len() { format!(" and {} more", names.len() - shown) } else { String::new() };
+    format!("{lead}{}{more}", short(&names[..shown].join(", "), limit))
+}
+
 /// The measured side of an objective.
 pub fn objective_value(o: &ObjectiveReport) -> String {
     let endless = ["latency", "ttft", "itl"].iter().any(|m| o.metric.starts_with(m)) && o.n > 0;
@@ -260,6 +287,17 @@ mod tests {
         }
         assert_eq!(percent_bound(1.0 - 0.01), "99 %");
         assert_eq!(percent_bound(0.005), "0.5 %");
+    }
+
+    #[test]
+    fn names_of_targets_are_never_cut_in_two() {
+        let all: Vec<String> = (0..12).map(|n| format!("replica {n} (pid {})", 41_000 + n)).collect();
+        assert_eq!(targets(&all[..2], 60), "replica 0 (pid 41000), replica 1 (pid 41001)");
+        assert_eq!(targets(&all[..3], 60), "replicas 0, 1, 2");
+        assert_eq!(targets(&all, 30), "replicas 0, 1, 2, 3, 4, 5, 6 and 5 more");
+        let mixed = ["replica 1 (pid 4100000)".to_owned(), "dependency registry".to_owned()];
+        assert_eq!(targets(&mixed, 30), "replica 1 and 1 more");
+        assert_eq!(targets(&[], 30), "");
     }
 
     #[test]

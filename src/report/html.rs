@@ -12,10 +12,10 @@ use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
-    objective_bound, objective_place, objective_value, percent, rate, short, time_s, time_us,
+    objective_bound, objective_place, objective_value, percent, rate, short, targets, time_s, time_us,
 };
 use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
-use super::story::tell;
+use super::story::{recovered_in_force, tell};
 
 /// Rows of a table; the rest is counted.
 const ROWS: usize = 200;
@@ -214,7 +214,9 @@ fn tiles(report: &Report) -> Vec<Tile> {
         tiles.push(tile);
         let lost: f64 = report.faults.iter().map(|f| f.impact.lost_requests.unwrap_or(0.0).max(0.0)).sum();
         let outage = report.faults.iter().filter_map(|f| f.impact.longest_outage_s).fold(0.0, f64::max);
-        let note = format!("longest outage {}", time_s(outage));
+        let cut: u64 = report.faults.iter().filter_map(|f| f.impact.cut_off).sum();
+        let cut = if cut > 0 { format!("and {} due before; ", count(cut)) } else { String::new() };
+        let note = format!("{cut}longest outage {}", time_s(outage));
         tiles.push(Tile { what: "Good answers lost", value: count(lost.round() as u64), note });
     }
     tiles
@@ -302,8 +304,8 @@ fn faults(report: &Report) -> Table {
         "#outage",
         "#lost",
     ];
-    let caption = "Recovery counts from applied for one-shot faults and from reverted for lasting ones. Lost: good answers missing \
-                   against the baseline.";
+    let caption = "Hurt counts from applied, recovery from applied for one-shot faults and from reverted for lasting ones (“in force”: \
+                   over before that). Lost: good answers missing against the baseline.";
     Table::new("faults", "Faults", caption, &head).fill(&report.faults, fault)
 }
 
@@ -311,6 +313,7 @@ fn fault(f: &FaultReport) -> Row {
     let i = &f.impact;
     let recovered = match i.state.as_str() {
         "none" => "not hurt".to_owned(),
+        "recovered" if recovered_in_force(f) => "in force".to_owned(),
         "recovered" => maybe_s(i.recovery_s),
         "not_recovered" => "never".to_owned(),
         _ => "unknown".to_owned(),
@@ -318,7 +321,7 @@ fn fault(f: &FaultReport) -> Row {
     let cells = vec![
         clean(&f.name),
         format!("{} via {}", clean(&f.kind), clean(&f.via)),
-        short(&f.targets.join(", "), 200),
+        targets(&f.targets, 120),
         planned(f),
         maybe_at_s(f.applied_at_s),
         maybe_at_s(f.reverted_at_s),
@@ -498,7 +501,8 @@ fn events(report: &Report) -> Table {
     let head = ["at", "replica", "event", "in words"];
     Table::new("events", "Platform events", "On the clock of the load.", &head).fill(&report.platform_events, |e| {
         let replica = e.replica.map_or(NOTHING.into(), |r| r.to_string());
-        Row { class: "", cells: vec![at_s(e.at_s), replica, clean(&e.kind).replace('_', " "), short(&e.text, 300)] }
+        let at = if e.at_s > 0.0 { at_s(e.at_s) } else { "before load".into() };
+        Row { class: "", cells: vec![at, replica, clean(&e.kind).replace('_', " "), short(&e.text, 300)] }
     })
 }
 
@@ -566,7 +570,7 @@ fn data(report: &Report, charts: &[Chart]) -> String {
     let names = [
         "offered",
         "good",
-        "good but slow",
+        "answered, too slow",
         "failed",
         "shed",
         "p50",

@@ -289,6 +289,12 @@ pub struct ImpactReport {
     pub longest_outage_s: Option<f64>,
     /// Good answers missing against the baseline; null when it cannot be told.
     pub lost_requests: Option<f64>,
+    /// Over the same time, requests that failed or were shed; null when it cannot be told.
+    pub failed: Option<u64>,
+    /// Over the same time, good answers that came later than W; null when it cannot be told.
+    pub slow: Option<u64>,
+    /// Latency before the first fault and in `during:NAME`; null without the one or the other.
+    pub latency: Option<LatencyShift>,
     /// Requests due before it was applied and not done by then.
     pub in_flight_when_applied: Option<u64>,
     /// Of the requests due in the last `timeout` before it was applied, those that were not good: what it took with it. They
@@ -302,6 +308,19 @@ pub struct ImpactReport {
     pub worst_good_ratio: Option<f64>,
     /// Why the state is what it is.
     pub reason: String,
+}
+
+/// Latency over every planned arrival before the first fault and during this one, µs; null where it is infinite.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyShift {
+    /// Median before.
+    pub before_p50_us: Option<f64>,
+    /// 99th percentile before.
+    pub before_p99_us: Option<f64>,
+    /// Median during.
+    pub during_p50_us: Option<f64>,
+    /// 99th percentile during.
+    pub during_p99_us: Option<f64>,
 }
 
 /// One objective in one span.
@@ -500,7 +519,7 @@ pub struct NinesCurve {
 /// Something that happened on the platform.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventReport {
-    /// When; clamped to 0 before load.
+    /// When; 0 for everything before load.
     pub at_s: f64,
     /// Which replica.
     pub replica: Option<u16>,

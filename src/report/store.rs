@@ -51,6 +51,16 @@ pub fn load(run: &Path) -> Result<Report, String> {
     serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: not a whole report: {e}"))
 }
 
+/// The newest run in a folder that is no run itself but holds some, `reports/NAME`; none for any other folder. The names of runs begin
+/// with their time, so the last by name is the newest.
+pub fn newest(dir: &Path) -> Option<PathBuf> {
+    if dir.join("run.json").exists() {
+        return None;
+    }
+    let inside = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    inside.filter(|run| run.join("run.json").is_file()).max()
+}
+
 fn missing(path: &Path, error: &io::Error) -> String {
     let hint = "hint: give the directory of a run, reports/<name>/<time>-<id>";
     format!("{}: cannot be read: {error}\n{hint}", path.display())
@@ -106,6 +116,21 @@ mod tests {
             let error = load(&at).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn the_newest_run_of_a_folder_is_found_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest(dir.path()), None);
+        for run in ["20261122T193010Z-ff", "20261123T000000Z-00", "20261123T090000Z-unfinished"] {
+            fs::create_dir(dir.path().join(run)).unwrap();
+        }
+        for run in ["20261122T193010Z-ff", "20261123T000000Z-00"] {
+            fs::write(dir.path().join(run).join("run.json"), "{}").unwrap();
+        }
+        let last = dir.path().join("20261123T000000Z-00");
+        assert_eq!(newest(dir.path()), Some(last.clone()));
+        assert_eq!(newest(&last), None, "a run is itself");
     }
 
     #[test]

@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 
 use super::format::{
-    at_s, count, latency_us, maybe_count, maybe_percent, maybe_s, maybe_us, objective_bound, objective_place,
-    objective_value, percent, rate, short, time_s,
+    at_s, count, latency_us, maybe_percent, maybe_us, objective_bound, objective_place, objective_value, rate, short,
+    targets,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, SpanReport, VerdictWord};
-use super::story::headline;
+use super::story::{self, headline};
 
 /// Rows of a table shown; the rest is in the report.
 const ROWS: usize = 40;
@@ -23,7 +23,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     objectives(&mut out, report, width, paint);
     phases(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
-    foot(&mut out, report, width, paint);
+    foot(&mut out, report, width);
     out
 }
 
@@ -150,7 +150,7 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
     for f in report.faults.iter().take(ROWS) {
         let (sign, verdict) =
             if f.proof.proven { ("✓ proven", VerdictWord::Met) } else { ("? NOT PROVEN", VerdictWord::Inconclusive) };
-        let on = if f.targets.is_empty() { String::new() } else { format!(" on {}", short(&f.targets.join(", "), 60)) };
+        let on = if f.targets.is_empty() { String::new() } else { format!(" on {}", targets(&f.targets, 60)) };
         let _ = writeln!(
             out,
             "  {} ({}){on}  {}",
@@ -158,7 +158,8 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
             short(&f.kind, 32),
             paint.verdict(verdict, sign)
         );
-        wrapped(out, &format!("{}{}", when(f), impact(f)), width, "    ");
+        wrapped(out, &when(f), width, "    ");
+        wrapped(out, &impact(f), width, "    ");
         wrapped(
             out,
             &format!("proof ({}): {}", short(&f.proof.level, 20), short(&f.proof.evidence, 300)),
@@ -179,27 +180,16 @@ fn when(f: &FaultReport) -> String {
 }
 
 fn impact(f: &FaultReport) -> String {
-    let i = &f.impact;
-    let worst = i.worst_good_ratio.map(|w| format!(", worst second {} good", percent(w))).unwrap_or_default();
-    let lost = format!(
-        ", {} good answers missing, longest outage {}",
-        maybe_count(i.lost_requests),
-        maybe_s(i.longest_outage_s)
-    );
-    match (i.state.as_str(), i.recovery_s) {
-        ("none", _) => format!("; {}", super::story::unfelt(f)),
-        ("recovered", Some(s)) => format!("; recovered after {}{worst}{lost}", time_s(s)),
-        ("not_recovered", _) => format!("; NOT recovered{worst}{lost}"),
-        _ => format!("; recovery unknown: {}", short(&i.reason, 200)),
+    let bad = short(&story::how_bad(f), 400);
+    match f.impact.state.as_str() {
+        // What is not known is said once.
+        "none" | "unknown" => bad,
+        _ => format!("{}; {bad}", short(&story::back_when(f), 300)),
     }
 }
 
-fn foot(out: &mut String, report: &Report, width: usize, paint: Paint) {
+fn foot(out: &mut String, report: &Report, width: usize) {
     out.push('\n');
-    if !report.generator.kept_up && !report.phases.is_empty() {
-        let note = format!("The load generator fell behind: {}", short(&report.generator.note, 200));
-        wrapped(out, &paint.verdict(VerdictWord::Inconclusive, &note), width, "");
-    }
     for w in report.warnings.iter().take(ROWS) {
         wrapped(out, &format!("warning: {}", short(w, 400)), width, "");
     }

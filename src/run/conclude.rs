@@ -17,7 +17,7 @@ use crate::report::model::{
 };
 use crate::report::{hlog, store};
 use crate::run::{Finished, Measured, RunError, RunOptions, surroundings};
-use crate::summary::RunSummary;
+use crate::summary::{RunSummary, SpanStats};
 use crate::units::Offset;
 
 /// Judges what was measured and saves it.
@@ -57,10 +57,9 @@ pub(super) fn conclude(
     let probes: Vec<ProbeFacts> = measured.probes.iter().map(probe_facts).collect();
     let judged =
         objective::judge_all(&objective::Facts { plan, summary: &summary.run, faults: &faults, probes: &probes });
-    let verdict = objective::overall(&judged, &faults);
-    // A run that measured nothing, or not to its end, cannot have met anything.
-    let verdict =
-        if measured.ending == Ending::Completed { verdict } else { verdict.max(objective::Verdict::Inconclusive) };
+    let generator = generator(plan, &summary.run, &measured);
+    let sound = measured.ending == Ending::Completed && generator.kept_up;
+    let verdict = run_verdict(objective::overall(&judged, &faults), sound);
     let clean = left.is_empty();
     let exit_code = objective::exit_code(clean, ending_of(&measured), verdict);
     let verdict = build::verdict_word(verdict);
@@ -79,7 +78,7 @@ pub(super) fn conclude(
         ending: measured.ending,
         clean,
         exit_code,
-        generator: generator(plan, &summary.run, &measured),
+        generator,
         environment: Environment {
             replicas: measured.replicas,
             target: measured.url.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -113,6 +112,12 @@ pub(super) fn conclude(
     write_hlog(dir, plan, &summary, &measured).map_err(kept)?;
     store::save(dir, &report).map_err(kept)?;
     Ok(Finished { report, dir: dir.to_owned() })
+}
+
+/// A run that measured nothing, not to its end, or with a generator that fell behind cannot have met anything, even where nothing
+/// was promised.
+fn run_verdict(judged: objective::Verdict, sound: bool) -> objective::Verdict {
+    if sound { judged } else { judged.max(objective::Verdict::Inconclusive) }
 }
 
 /// The record of a fault that the run did not come to.
@@ -281,17 +286,12 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
     let mut lag = crate::hist::Hist::new();
     summary.phases.iter().for_each(|p| lag.merge(&p.lag));
     let us = |ns: Option<u64>| ns.map(|n| n as f64 / 1e3);
-    let late: Vec<String> = plan
-        .phases
-        .iter()
-        .zip(&summary.phases)
-        .filter(|(p, s)| p.measured && !s.kept_up())
-        .map(|(p, s)| {
-            let client = s.errors[crate::outcome::ErrorClass::Client as usize];
-            let failed = if client > 0 { format!(", {client} failed on our own side") } else { String::new() };
-            format!("{}: {} of {} arrivals were not sent in time{failed}", p.name, s.late, s.planned)
-        })
-        .collect();
+    let phases = plan.phases.iter().zip(&summary.phases).filter(|(p, _)| p.measured);
+    let behind: Vec<String> = phases.filter_map(|(p, s)| lateness(&p.name, s)).collect();
+    let kept_up = behind.is_empty();
+    // A phase may keep up while a short span within it did not: its objectives are open, so its numbers are told.
+    let spans = summary.spans.iter().filter_map(|(name, s)| lateness(&build::span_name(plan, name), s));
+    let note = if kept_up { spans.collect() } else { behind };
     GeneratorReport {
         lag_us: LagReport {
             p50: us(lag.quantile(0.5)),
@@ -300,13 +300,22 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
         },
         cpu_s: measured.load.as_ref().map_or(0.0, |l| l.cpu.as_secs_f64()),
         max_rss_bytes: surroundings::max_rss(),
-        kept_up: late.is_empty(),
+        kept_up,
         workers: measured.workers,
         late_limit_us: crate::engine::late_limit(plan).as_secs_f64() * 1e6,
-        note: late.join("; "),
+        note: note.join("; "),
         max_in_flight: measured.in_flight_max,
         connections: measured.connections,
     }
+}
+
+/// How the generator fell behind in a span, in numbers; none when it kept up.
+fn lateness(name: &str, stats: &SpanStats) -> Option<String> {
+    let client = stats.errors[crate::outcome::ErrorClass::Client as usize];
+    let late = (stats.late > 0).then(|| format!("{} of {} requests were not sent in time", stats.late, stats.planned));
+    let own = (client > 0).then(|| format!("{client} of {} failed on our own side", stats.planned));
+    let all: Vec<String> = late.into_iter().chain(own).collect();
+    (!stats.kept_up()).then(|| format!("{name}: {}", all.join(", ")))
 }
 
 /// Why the verdict is what it is, most important first.
@@ -326,10 +335,11 @@ fn reasons(report: &Report, measured: &Measured) -> Vec<String> {
             .filter(|f| !f.proof.proven)
             .map(|f| format!("fault {} is not proven: {}", f.name, f.proof.evidence)),
     );
-    if !report.generator.kept_up {
+    if !report.generator.note.is_empty() {
         reasons.push(format!("the generator fell behind: {}", report.generator.note));
     }
-    reasons.extend(objectives(VerdictWord::Inconclusive).map(|o| format!("{}: {}", name(o), o.reason)));
+    let open = objectives(VerdictWord::Inconclusive).filter(|o| o.reason != objective::GENERATOR_LATE);
+    reasons.extend(open.map(|o| format!("{}: {}", name(o), o.reason)));
     reasons
 }
 
@@ -457,6 +467,30 @@ mod tests {
         assert_eq!(detections(&measured), [None, None, Some(0.0)]);
         measured.events.insert(0, out(0, 12.0));
         assert_eq!(detections(&measured), [Some(2.0), None, Some(0.0)]);
+    }
+
+    #[test]
+    fn a_run_without_objectives_whose_generator_fell_behind_is_not_met() {
+        use objective::Verdict::{Inconclusive, Met, Violated};
+        let phase = crate::plan::Phase {
+            name: "only".into(),
+            start: Offset::ZERO,
+            duration: Duration::from_secs(10),
+            load: crate::plan::Load::Open(crate::plan::Shape::Constant(crate::units::Rate::per_second(100.0).unwrap())),
+            measured: true,
+        };
+        let plan = plan(vec![phase]);
+        let measured = Measured::nothing(&plan);
+        let of = |late| {
+            let stats = SpanStats { planned: 1000, ok: 1000, late, ..SpanStats::default() };
+            generator(&plan, &RunSummary { phases: vec![stats], ..RunSummary::default() }, &measured)
+        };
+        assert!(of(10).kept_up && of(10).note.is_empty());
+        assert!(!of(11).kept_up);
+        assert_eq!(of(11).note, "only: 11 of 1000 requests were not sent in time");
+        let judged = objective::overall(&[], &[]);
+        assert_eq!((run_verdict(judged, true), run_verdict(judged, of(11).kept_up)), (Met, Inconclusive));
+        assert_eq!(run_verdict(Violated, false), Violated);
     }
 
     #[test]

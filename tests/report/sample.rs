@@ -146,7 +146,20 @@ pub(crate) fn troubled() -> Report {
             touched: 912,
             evidence: "the link held 912 answers back by 80 ms each".into(),
         },
-        impact: ImpactReport { state: "none".into(), ..ImpactReport::default() },
+        impact: ImpactReport {
+            state: "none".into(),
+            recovery_s: Some(0.0),
+            failed: Some(0),
+            slow: Some(0),
+            within_ms: Some(WITHIN_US / 1e3),
+            latency: Some(LatencyShift {
+                before_p50_us: Some(430.0),
+                before_p99_us: Some(861.0),
+                during_p50_us: Some(50_500.0),
+                during_p99_us: Some(60_000.0),
+            }),
+            ..ImpactReport::default()
+        },
         ..FaultReport::default()
     };
     report.faults.push(lasting("slow-1", "network-delay", 12.0, 16.0));
@@ -203,7 +216,7 @@ pub(crate) fn troubled() -> Report {
     report.residue = vec!["stuck: process 41903 is still stopped: kill -CONT 41903".into()];
     report.reasons.insert(0, "good answers stayed below 10 % for 30 s: the safety stop ended the run at 58.0 s".into());
     report.generator.kept_up = false;
-    report.generator.note = "4.1 % were sent later than 5 ms".into();
+    report.generator.note = "fault: 410 of 10011 requests were not sent in time".into();
     report
 }
 
@@ -377,6 +390,9 @@ fn fault(killed: f64, back: f64) -> FaultReport {
             detection_s: Some(0.8),
             longest_outage_s: Some(0.1),
             lost_requests: Some(217.0),
+            failed: Some(214),
+            slow: Some(4),
+            cut_off: Some(3),
             within_ms: Some(WITHIN_US / 1e3),
             baseline_good_ratio: Some(0.9998),
             worst_good_ratio: Some(0.664),

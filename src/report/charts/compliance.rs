@@ -9,7 +9,7 @@ use super::frame::{LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, ground, heading, 
 use super::ink::Ink;
 use super::picture::{Align, Picture};
 use super::timeline::{COLUMNS, bound_line};
-use crate::report::format::{percent, percent_bound, time_us};
+use crate::report::format::{chosen_ms, percent, percent_bound};
 use crate::report::model::Report;
 use crate::report::story::good_share;
 
@@ -23,7 +23,7 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     let top = lanes(&mut Picture::new(WIDTH, 1), report, axis, 54.0) + 6.0;
     let panel = (top, top + 200.0);
     let mut p = Picture::new(WIDTH, (panel.1 + 42.0) as u32);
-    let within = format!("within {} ({})", time_us(report.plan.within_ms * 1e3), report.plan.within_source);
+    let within = format!("within {} ({})", chosen_ms(report.plan.within_ms), report.plan.within_source);
     heading(&mut p, TITLE, &format!("Good {within}; {}, by due", n_planned(report)));
     lanes(&mut p, report, axis, 54.0);
     ground(&mut p, report, axis, panel);

@@ -5,7 +5,7 @@ use super::columns::end_s;
 use super::ink::Ink;
 use super::picture::{Align, Picture, Point};
 use crate::report::format::{INFINITE, count, number, time_us};
-use crate::report::model::{FaultReport, Report};
+use crate::report::model::{EventReport, FaultReport, Report};
 
 /// Width of every chart, CSS pixels.
 pub(super) const WIDTH: u32 = 1100;
@@ -170,7 +170,7 @@ pub(super) fn lanes(p: &mut Picture, report: &Report, axis: TimeAxis, top: f64) 
     phase_lane(p, report, axis, top);
     let mut y = top + 25.0;
     y = fault_lanes(p, report, axis, y);
-    if !report.platform_events.is_empty() {
+    if events(report).next().is_some() {
         lane_name(p, y, "replicas");
         event_lane(p, report, axis, y);
         y += LANE;
@@ -288,8 +288,13 @@ fn rectangle(from: Point, to: Point) -> Vec<Point> {
     vec![from, (to.0, from.1), to, (from.0, to.1), from]
 }
 
+/// What happened on the platform while there was load; what came before stands in the table.
+fn events(report: &Report) -> impl Iterator<Item = &EventReport> {
+    report.platform_events.iter().filter(|e| e.at_s > 0.0)
+}
+
 fn event_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
-    for event in report.platform_events.iter().take(EVENTS) {
+    for event in events(report).take(EVENTS) {
         let x = axis.x(event.at_s);
         match event.kind.as_str() {
             "ready" => p.triangle((x, y + 5.0), 8.0, true, Ink::Back),
@@ -313,18 +318,29 @@ pub(super) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
     if !report.faults.is_empty() {
         word(p, &|p, x| p.hatch((x, y - 6.0), (x + 12.0, y + 6.0), Ink::Fault, 4.0), "fault as planned");
         word(p, &|p, x| p.rect((x, y - 4.0), (x + 12.0, y + 4.0), Ink::Fault, 1.0), "fault in force");
-        word(p, &|p, x| p.triangle((x + 6.0, y + 4.0), 8.0, false, Ink::Bad), "begins to hurt");
-        word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "recovered");
+        if report.faults.iter().any(|f| f.impact.onset_at_s.is_some()) {
+            word(p, &|p, x| p.triangle((x + 6.0, y + 4.0), 8.0, false, Ink::Bad), "begins to hurt");
+        }
+        if report.faults.iter().any(|f| f.impact.recovered_at_s.is_some()) {
+            word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "recovered");
+        }
     }
-    if !report.platform_events.is_empty() {
-        let cross = |p: &mut Picture, x: f64| {
-            p.line(vec![(x + 2.0, y - 4.0), (x + 10.0, y + 4.0)], Ink::Bad, 1.8);
-            p.line(vec![(x + 2.0, y + 4.0), (x + 10.0, y - 4.0)], Ink::Bad, 1.8);
-        };
+    let cross = |p: &mut Picture, x: f64| {
+        p.line(vec![(x + 2.0, y - 4.0), (x + 10.0, y + 4.0)], Ink::Bad, 1.8);
+        p.line(vec![(x + 2.0, y + 4.0), (x + 10.0, y - 4.0)], Ink::Bad, 1.8);
+    };
+    let happened = |kind: &str| events(report).any(|e| e.kind == kind);
+    if happened("exited") {
         word(p, &cross, "replica exited");
-        word(p, &|p, x| p.triangle((x + 6.0, y + 4.0), 8.0, false, Ink::Bad), "not ready");
-        word(p, &|p, x| p.line(vec![(x + 6.0, y - 4.0), (x + 6.0, y + 4.0)], Ink::Muted, 1.5), "started");
-        word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "ready");
+    }
+    if happened("not_ready") {
+        word(p, &|p, x| p.triangle((x + 6.0, y + 4.0), 8.0, false, Ink::Bad), "replica not ready");
+    }
+    if happened("started") {
+        word(p, &|p, x| p.line(vec![(x + 6.0, y - 4.0), (x + 6.0, y + 4.0)], Ink::Muted, 1.5), "replica started");
+    }
+    if happened("ready") {
+        word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "replica ready");
     }
 }
 

@@ -8,8 +8,9 @@ use super::frame::{
 };
 use super::ink::Ink;
 use super::picture::{Align, Picture, Point};
-use crate::report::format::time_us;
+use crate::report::format::chosen_ms;
 use crate::report::model::Report;
+use crate::report::story::cut_off_note;
 
 /// Columns of the chart, and of the table behind the pointer.
 pub(in crate::report) const COLUMNS: usize = 480;
@@ -55,6 +56,9 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
         marks(&mut p, report, axis, panel);
     }
     axis.draw(&mut p, load.1);
+    if let Some(note) = cut_off_note(report) {
+        p.text((LEFT, load.1 + 33.0), &note, SMALL, Align::Left, Ink::Muted);
+    }
     Some(Chart { name: NAME, title: TITLE, description: describe(report), picture: p })
 }
 
@@ -126,7 +130,7 @@ impl Sign {
 type Layer = (fn(&Column) -> u64, Sign, &'static str);
 const LAYERS: [Layer; 4] = [
     (|c| c.good, Sign::Fill(Ink::Good), "good"),
-    (|c| c.slow, Sign::Fill(Ink::Slow), "good but slow"),
+    (|c| c.slow, Sign::Fill(Ink::Slow), "answered, too slow"),
     (|c| c.failed, Sign::Hatched(Ink::Bad), "failed"),
     (|c| c.shed, Sign::Fill(Ink::Shed), "shed"),
 ];
@@ -157,7 +161,7 @@ fn requests_panel(p: &mut Picture, report: &Report, axis: TimeAxis, columns: &[C
     p.line(columns.iter().flat_map(offered).collect(), Ink::Text, 1.2);
     let mut signs = vec![(Sign::Line(Ink::Text, 1.2), "offered")];
     signs.extend(shown.iter().map(|(_, sign, name)| (*sign, *name)));
-    let within = time_us(report.plan.within_ms * 1e3);
+    let within = chosen_ms(report.plan.within_ms);
     panel_head(p, panel.0, "Requests", &format!("per second, by due; good = answered well within {within}"), &signs);
 }
 

@@ -229,6 +229,12 @@ fn lasts_to_the_end(fault: &Draft, facts: &Facts) -> bool {
     }
 }
 
+/// The phase that a fault begins in, where that is not measured: `during:` ends before an unmeasured phase, so it is empty then.
+fn unmeasured<'a>(fault: &Draft, facts: &Facts<'a>) -> Option<&'a Phase> {
+    let at = fault.plan.as_ref()?.at;
+    facts.phases?.iter().find(|p| p.start <= at && at < p.end()).filter(|p| !p.measured)
+}
+
 fn fault_named(name: &str, facts: &Facts) -> Result<usize, (String, String)> {
     let names: Vec<&str> = facts.faults.iter().map(|f| f.name.as_str()).collect();
     names.iter().position(|n| *n == name).ok_or_else(|| {
@@ -265,7 +271,17 @@ fn spans(cx: &mut Context, at: &Path, o: &file::Objective, facts: &Facts) -> Opt
 /// One span; the inner none is a part that is broken elsewhere.
 fn span(cx: &Context, text: &str, facts: &Facts) -> Result<Option<SpanRef>, (String, String)> {
     if let Some(name) = text.strip_prefix("during:") {
-        return fault_named(name, facts).map(|i| Some(SpanRef::During(i)));
+        let index = fault_named(name, facts)?;
+        return match unmeasured(&facts.faults[index], facts) {
+            None => Ok(Some(SpanRef::During(index))),
+            Some(phase) => {
+                let message =
+                    format!("`{name}` begins in phase `{}`, which is not measured, and so is `{text}`", phase.name);
+                let help =
+                    format!("remove `measure = false` from `{}`, or begin the fault in a measured phase", phase.name);
+                Err((message, help))
+            }
+        };
     }
     if let Some(name) = text.strip_prefix("after:") {
         let index = fault_named(name, facts)?;
