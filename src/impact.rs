@@ -6,9 +6,9 @@
 //! Everything is read from slots of at most 100 ms, by *due*. Q is the share of arrivals good within W.
 //! Where the design leaves a choice, this is what we chose:
 //!
-//! - The baseline is every measured slot before the *first* fault of the run, so that the damage of one
-//!   fault never lowers the bar of the next. It needs 100 arrivals, a generator that kept up, and no second that is
-//!   itself below the bar: else the fault would be blamed for what was there before it.
+//! - The baseline is every measured slot that ends W or more before the *first* fault of the run, so that the damage of one fault
+//!   never lowers the bar of the next: what was due later could still be hit by it. It needs 100 arrivals, a generator that
+//!   kept up, and no second that is itself below the bar: else the fault would be blamed for what was there before it.
 //! - A second with fewer than 100 arrivals is extended forward until it has them, to 10 s at most; with fewer
 //!   than that nothing is said about it. Seconds begin at every slot, and lie wholly before the censor.
 //! - Onset is the first slot of the first hurt second that is itself below the bar.
@@ -141,7 +141,7 @@ pub fn planned_within(plan: &Plan, fault: usize) -> Option<Duration> {
 
 /// W where no objective gives one: 2 × the p99 of good answers before the first fault. None without good answers then.
 pub fn default_within(slots: &[Slot], faults: &[FaultTimes]) -> Option<Duration> {
-    let baseline: Vec<&Slot> = baseline(slots, faults).collect();
+    let baseline: Vec<&Slot> = baseline(slots, faults, Duration::ZERO).collect();
     let parts: Vec<&[(u16, u32)]> = baseline.iter().map(|s| s.latency_ok.as_slice()).collect();
     let p99 = pooled_quantile(&parts, baseline.iter().map(|s| s.ok).sum(), 0.99)?;
     Some(Duration::from_nanos(2 * p99))
@@ -161,7 +161,7 @@ pub fn measure(slots: &[Slot], faults: &[FaultTimes], which: usize, within: Opti
     let censor = censor(slots, faults, applied);
     let watch = Watch { course: &course, fault, applied, censor };
     match baseline_q(slots, faults, within) {
-        Ok(q) => Impact { before: Some(baseline_latency(slots, faults)), ..watch.impact(q, within) },
+        Ok(q) => Impact { before: Some(baseline_latency(slots, faults, within)), ..watch.impact(q, within) },
         Err(reason) => Impact {
             within: Some(within),
             longest_outage_s: course.longest_outage(applied, censor.at),
@@ -174,14 +174,14 @@ fn first_applied(faults: &[FaultTimes]) -> Option<Offset> {
     faults.iter().filter_map(|f| f.applied).min()
 }
 
-fn baseline<'a>(slots: &'a [Slot], faults: &[FaultTimes]) -> impl Iterator<Item = &'a Slot> {
+fn baseline<'a>(slots: &'a [Slot], faults: &[FaultTimes], within: Duration) -> impl Iterator<Item = &'a Slot> {
     let until = first_applied(faults).unwrap_or(Offset(u64::MAX));
-    slots.iter().filter(move |s| s.measured && s.end <= until)
+    slots.iter().filter(move |s| s.measured && s.end + within <= until)
 }
 
 /// Q of the baseline, or why it is no ground to judge by.
 fn baseline_q(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> Result<f64, String> {
-    let course = Course::new(baseline(slots, faults).collect(), within);
+    let course = Course::new(baseline(slots, faults, within).collect(), within);
     let Pool { planned, good, .. } = course.pool(0, course.slots.len());
     let (late, client) = course.slots.iter().fold((0, 0), |(late, client), s| (late + s.late, client + s.client));
     if planned < MIN_ARRIVALS {
@@ -208,9 +208,10 @@ fn baseline_q(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> Result
     }
 }
 
-fn baseline_latency(slots: &[Slot], faults: &[FaultTimes]) -> [Option<u64>; 2] {
-    let parts: Vec<&[(u16, u32)]> = baseline(slots, faults).map(|s| s.latency_ok.as_slice()).collect();
-    let planned = baseline(slots, faults).map(|s| s.planned).sum();
+fn baseline_latency(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> [Option<u64>; 2] {
+    let baseline = || baseline(slots, faults, within);
+    let parts: Vec<&[(u16, u32)]> = baseline().map(|s| s.latency_ok.as_slice()).collect();
+    let planned = baseline().map(|s| s.planned).sum();
     [0.5, 0.99].map(|share| pooled_quantile(&parts, planned, share))
 }
 
@@ -640,6 +641,10 @@ mod tests {
             assert_eq!(impact.longest_outage_s, Some(3.0), "an outage is one whatever was before");
             assert!(impact.reason.contains(says), "{}", impact.reason);
         }
+        // Nine of fifty that were due just before it were lost by it: that is no noise of the baseline.
+        let taken = slots(60.0, 500.0, bad(&[(19.9, 20.0, 0.8), (20.0, 23.0, 0.0)]));
+        let impact = measure(&taken, &[one_shot(20.0)], 0, W);
+        assert_eq!((impact.state, impact.baseline_q), (State::Recovered, Some(1.0)));
         late.iter_mut().for_each(|s| s.late = u64::from(s.start >= at(20.0)));
         assert_eq!(measure(&late, &[one_shot(20.0)], 0, W).state, State::Recovered, "late only after it");
     }
@@ -716,7 +721,7 @@ mod tests {
         };
         for (slots, fault, says) in [
             (slots(60.0, 500.0, |_| 1.0), FaultTimes::default(), "never applied"),
-            (slots(60.0, 500.0, |_| 1.0), one_shot(0.1), "only 50 measured arrivals"),
+            (slots(60.0, 500.0, |_| 1.0), one_shot(0.2), "only 50 measured arrivals"),
             (slots(60.0, 500.0, |_| 0.0), one_shot(20.0), "no answer was good in time"),
             (slots(60.0, 0.0, |_| 1.0), one_shot(20.0), "only 0 measured arrivals"),
             (unmeasured(slots(60.0, 500.0, |_| 1.0)), one_shot(20.0), "only 0 measured arrivals"),

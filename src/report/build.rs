@@ -234,7 +234,7 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
             evidence: record.proof.evidence.clone(),
         },
         impact: ImpactReport {
-            cut_off: record.applied_at.map(|at| cut_off(facts, at)),
+            cut_off: record.applied_at.map(|at| cut_off(facts, index, at)),
             latency: latency_shift(facts, index),
             ..impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index])
         },
@@ -242,8 +242,10 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
     }
 }
 
-/// Requests due in the last `timeout` before this and not good: what a fault took with it.
-fn cut_off(facts: &Facts<'_>, applied: Offset) -> u64 {
+/// Requests due in the last `timeout` before a fault and not good: what it took with it. Its own span may begin a little before it
+/// was applied, and nothing is counted twice.
+fn cut_off(facts: &Facts<'_>, index: usize, applied: Offset) -> u64 {
+    let applied = facts.summary.span(&SpanRef::During(index)).map_or(applied, |s| s.start.min(applied));
     let from = applied.0.saturating_sub(facts.plan.traffic.timeout.as_nanos() as u64);
     let before = facts.summary.slots.iter().filter(|s| s.start.0 >= from && s.end <= applied);
     before.map(|s| s.planned - s.ok).sum()

@@ -3,7 +3,7 @@
 //! Owns units, digits and the cleaning of strings that came from outside. Leaves alone the escaping of a
 //! particular format (HTML, XML, Markdown), which stands beside the writer of that format.
 
-use crate::report::model::ObjectiveReport;
+use crate::report::model::{ObjectiveReport, SpanReport};
 
 /// What stands for a latency that never ended.
 pub const INFINITE: &str = "∞";
@@ -214,6 +214,31 @@ pub fn objective_bound(o: &ObjectiveReport) -> String {
         "min" => format!("≥ {}", in_unit(o.bound, &o.unit, true)),
         _ => "holds".into(),
     }
+}
+
+/// A phase or span by its name, with what has to be known of it.
+pub fn span_name(s: &SpanReport) -> String {
+    let note = match (s.measured, s.closed_loop) {
+        (false, _) => " (not measured)",
+        (true, true) => " (closed loop)",
+        _ => "",
+    };
+    format!("{}{note}", short(&s.name, 80))
+}
+
+/// Its numbers in the summaries: offered, good, errors, p50, p99, max, lag p99.
+pub fn span_numbers(s: &SpanReport) -> [String; 7] {
+    let latency = |us| latency_us(us, s.planned);
+    let l = &s.latency_us;
+    [
+        rate(s.offered_rps),
+        rate(s.throughput_rps),
+        maybe_percent(s.error_rate),
+        latency(l.p50),
+        latency(l.p99),
+        latency(l.max),
+        maybe_us(s.lag_us.p99),
+    ]
 }
 
 /// Where an objective was judged: the fault and the span, whichever there are.

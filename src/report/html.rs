@@ -12,7 +12,7 @@ use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
-    objective_bound, objective_place, objective_value, percent, rate, short, targets, time_s, time_us,
+    objective_bound, objective_place, objective_value, percent, rate, short, span_name, targets, time_s, time_us,
 };
 use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
 use super::story::{recovered_in_force, tell};
@@ -212,12 +212,13 @@ fn tiles(report: &Report) -> Vec<Tile> {
     }
     if let Some(tile) = recovery(report) {
         tiles.push(tile);
-        let lost: f64 = report.faults.iter().map(|f| f.impact.lost_requests.unwrap_or(0.0).max(0.0)).sum();
+        let lost: Vec<f64> = report.faults.iter().filter_map(|f| f.impact.lost_requests).collect();
+        let lost = if lost.is_empty() { "unknown".to_owned() } else { maybe_count(Some(lost.iter().sum())) };
         let outage = report.faults.iter().filter_map(|f| f.impact.longest_outage_s).fold(0.0, f64::max);
         let cut: u64 = report.faults.iter().filter_map(|f| f.impact.cut_off).sum();
         let cut = if cut > 0 { format!("and {} due before; ", count(cut)) } else { String::new() };
         let note = format!("{cut}longest outage {}", time_s(outage));
-        tiles.push(Tile { what: "Good answers lost", value: count(lost.round() as u64), note });
+        tiles.push(Tile { what: "Good answers lost", value: lost, note });
     }
     tiles
 }
@@ -365,12 +366,7 @@ fn spans(report: &Report) -> Vec<&SpanReport> {
 }
 
 fn span_row(s: &SpanReport, cells: Vec<String>) -> Row {
-    let note = match (s.measured, s.closed_loop) {
-        (false, _) => " (not measured)",
-        (true, true) => " (closed loop)",
-        _ => "",
-    };
-    let cells = std::iter::once(format!("{}{note}", clean(&s.name))).chain(cells).collect();
+    let cells = std::iter::once(span_name(s)).chain(cells).collect();
     Row { class: if s.measured { "" } else { "quiet" }, cells }
 }
 

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 
 use super::charts::columns::{Column, end_s, join};
 use super::format::{
-    at_s, count, latency_us, maybe_percent, objective_bound, objective_place, objective_value, rate, short, time_s,
-    time_us,
+    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
 };
 use super::model::{Ending, Report, SpanReport, VerdictWord};
 use super::story::{promise, tell};
@@ -167,24 +166,8 @@ fn phases(out: &mut String, report: &Report) {
     let _ = writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let all: Vec<&SpanReport> = report.phases.iter().chain(&report.spans).collect();
     for s in all.iter().take(ROWS) {
-        let note = match (s.measured, s.closed_loop) {
-            (false, _) => " (not measured)",
-            (true, true) => " (closed loop)",
-            _ => "",
-        };
-        let _ = writeln!(
-            out,
-            "| {}{note} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            cell(&s.name),
-            rate(s.offered_rps),
-            rate(s.throughput_rps),
-            maybe_percent(s.error_rate),
-            latency_us(s.latency_us.p50, s.planned),
-            latency_us(s.latency_us.p99, s.planned),
-            latency_us(s.latency_us.max, s.planned),
-            super::format::maybe_us(s.lag_us.p99),
-            count(s.planned),
-        );
+        let numbers = span_numbers(s).join(" | ");
+        let _ = writeln!(out, "| {} | {numbers} | {} |", cell(&span_name(s)), count(s.planned));
     }
     more(out, all.len());
 }

@@ -5,10 +5,9 @@
 use std::fmt::Write as _;
 
 use super::format::{
-    at_s, count, latency_us, maybe_percent, maybe_us, objective_bound, objective_place, objective_value, rate, short,
-    targets,
+    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, targets,
 };
-use super::model::{Ending, FaultReport, ObjectiveReport, Report, SpanReport, VerdictWord};
+use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 use super::story::{self, headline};
 
 /// Rows of a table shown; the rest is in the report.
@@ -117,29 +116,12 @@ fn phases(out: &mut String, report: &Report, width: usize, paint: Paint) {
     }
     let mut table = Table::new(&["phase", "offered", "good", "errors", "p50", "p99", "max", "lag p99"], "lrrrrrrr");
     for s in report.phases.iter().take(ROWS) {
-        table.row(phase(s), String::new(), None);
+        let [offered, good, errors, p50, p99, max, lag] = span_numbers(s);
+        table.row([span_name(s), offered, good, errors, p50, p99, max, lag], String::new(), None);
     }
     out.push('\n');
     table.write(out, width, paint);
     more(out, report.phases.len());
-}
-
-fn phase(s: &SpanReport) -> [String; 8] {
-    let name = match (s.measured, s.closed_loop) {
-        (false, _) => format!("{} (not measured)", short(&s.name, 30)),
-        (true, true) => format!("{} (closed loop)", short(&s.name, 30)),
-        _ => short(&s.name, 40),
-    };
-    [
-        name,
-        rate(s.offered_rps),
-        rate(s.throughput_rps),
-        maybe_percent(s.error_rate),
-        latency_us(s.latency_us.p50, s.planned),
-        latency_us(s.latency_us.p99, s.planned),
-        latency_us(s.latency_us.max, s.planned),
-        maybe_us(s.lag_us.p99),
-    ]
 }
 
 fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {

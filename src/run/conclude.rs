@@ -12,6 +12,7 @@ use crate::platform::PlatformEventKind;
 use crate::probe::{Asked, ProbeLog, When};
 use crate::record::assemble::{Assembled, assemble, spans};
 use crate::report::build;
+use crate::report::format::count;
 use crate::report::model::{
     Ending, Environment, GeneratorReport, LagReport, LinkTime, Report, ScenarioInfo, VerdictWord,
 };
@@ -312,8 +313,9 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
 /// How the generator fell behind in a span, in numbers; none when it kept up.
 fn lateness(name: &str, stats: &SpanStats) -> Option<String> {
     let client = stats.errors[crate::outcome::ErrorClass::Client as usize];
-    let late = (stats.late > 0).then(|| format!("{} of {} requests were not sent in time", stats.late, stats.planned));
-    let own = (client > 0).then(|| format!("{client} of {} failed on our own side", stats.planned));
+    let planned = count(stats.planned);
+    let late = (stats.late > 0).then(|| format!("{} of {planned} requests were not sent in time", count(stats.late)));
+    let own = (client > 0).then(|| format!("{} of {planned} failed on our own side", count(client)));
     let all: Vec<String> = late.into_iter().chain(own).collect();
     (!stats.kept_up()).then(|| format!("{name}: {}", all.join(", ")))
 }
@@ -487,7 +489,7 @@ mod tests {
         };
         assert!(of(10).kept_up && of(10).note.is_empty());
         assert!(!of(11).kept_up);
-        assert_eq!(of(11).note, "only: 11 of 1000 requests were not sent in time");
+        assert_eq!(of(11).note, "only: 11 of 1,000 requests were not sent in time");
         let judged = objective::overall(&[], &[]);
         assert_eq!((run_verdict(judged, true), run_verdict(judged, of(11).kept_up)), (Met, Inconclusive));
         assert_eq!(run_verdict(Violated, false), Violated);

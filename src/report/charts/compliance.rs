@@ -5,13 +5,15 @@
 
 use super::Chart;
 use super::columns::{Column, join, width_s};
-use super::frame::{LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, ground, heading, lanes, marks, n_planned, width_of};
+use super::frame::{
+    LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, bound_words, ground, heading, lanes, marks, n_planned, width_of,
+};
 use super::ink::Ink;
 use super::picture::{Align, Picture};
-use super::timeline::{COLUMNS, bound_line};
+use super::timeline::COLUMNS;
 use crate::report::format::{chosen_ms, percent, percent_bound};
 use crate::report::model::Report;
-use crate::report::story::good_share;
+use crate::report::story::{cut_off_note, good_share};
 
 const TITLE: &str = "Share of good requests over time";
 
@@ -22,7 +24,8 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     let axis = TimeAxis::of(report);
     let top = lanes(&mut Picture::new(WIDTH, 1), report, axis, 54.0) + 6.0;
     let panel = (top, top + 200.0);
-    let mut p = Picture::new(WIDTH, (panel.1 + 42.0) as u32);
+    let note = cut_off_note(report);
+    let mut p = Picture::new(WIDTH, (panel.1 + if note.is_some() { 58.0 } else { 42.0 }) as u32);
     let within = format!("within {} ({})", chosen_ms(report.plan.within_ms), report.plan.within_source);
     heading(&mut p, TITLE, &format!("Good {within}; {}, by due", n_planned(report)));
     lanes(&mut p, report, axis, 54.0);
@@ -32,10 +35,16 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
     scale.draw(&mut p, (LEFT, RIGHT), percent_bound);
     missing(&mut p, report, axis, &scale, &columns);
     marks(&mut p, report, axis, panel);
-    let target = report.plan.good_target.map(|t| (scale.y(t), format!("objective {} good", percent_bound(t))));
-    bound_line(&mut p, panel.0, target);
+    if let Some(target) = report.plan.good_target {
+        let y = scale.y(target);
+        p.dashed(&[(LEFT, y), (RIGHT, y)], Ink::Bound, 1.5, (9.0, 4.0));
+        bound_words(&mut p, panel.0, (RIGHT, y), &format!("objective {} good", percent_bound(target)));
+    }
     phase_shares(&mut p, report, axis, &scale);
     axis.draw(&mut p, panel.1);
+    if let Some(note) = note {
+        p.text((LEFT, panel.1 + 49.0), &note, SMALL, Align::Left, Ink::Muted);
+    }
     Some(Chart { name: "compliance", title: TITLE, description: describe(report, worst), picture: p })
 }
 

@@ -4,8 +4,8 @@
 use super::columns::end_s;
 use super::ink::Ink;
 use super::picture::{Align, Picture, Point};
-use crate::report::format::{INFINITE, count, number, time_us};
-use crate::report::model::{EventReport, FaultReport, Report};
+use crate::report::format::{INFINITE, count, number, objective_bound, short, time_us};
+use crate::report::model::{EventReport, FaultReport, Report, SpanReport};
 
 /// Width of every chart, CSS pixels.
 pub(super) const WIDTH: u32 = 1100;
@@ -52,6 +52,11 @@ impl Scale {
             (value - self.low) / (self.high - self.low)
         };
         self.bottom - share.clamp(0.0, 1.0) * (self.bottom - self.top)
+    }
+
+    /// Does a value lie on it, or would it be put on the edge?
+    pub(super) fn holds(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
     }
 
     /// Round values, at most about eight.
@@ -294,10 +299,17 @@ fn events(report: &Report) -> impl Iterator<Item = &EventReport> {
 }
 
 fn event_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
+    let exited_at = |e: &EventReport| {
+        let near =
+            |other: &&EventReport| other.replica == e.replica && (axis.x(other.at_s) - axis.x(e.at_s)).abs() < 8.0;
+        events(report).filter(near).any(|other| other.kind == "exited")
+    };
     for event in events(report).take(EVENTS) {
         let x = axis.x(event.at_s);
         match event.kind.as_str() {
             "ready" => p.triangle((x, y + 5.0), 8.0, true, Ink::Back),
+            // The cross of the exit that made it so stands there already.
+            "not_ready" if exited_at(event) => {}
             "not_ready" => p.triangle((x, y + 14.0), 8.0, false, Ink::Bad),
             "exited" => {
                 p.line(vec![(x - 4.0, y + 5.0), (x + 4.0, y + 13.0)], Ink::Bad, 1.8);
@@ -381,6 +393,67 @@ pub(super) fn marks(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bott
     }
 }
 
+/// A promise about latency, and when it was made.
+pub(super) struct Promise {
+    /// `p99 ≤ 100 ms`.
+    pub(super) label: String,
+    /// The quantile, 0..1; none for the maximum.
+    pub(super) quantile: Option<f64>,
+    /// µs.
+    pub(super) bound_us: f64,
+    /// First and last instant of each stretch that it is judged over, seconds; those that touch are one.
+    pub(super) over: Vec<(f64, f64)>,
+}
+
+/// Promises drawn; more would hide what they speak of.
+const PROMISES: usize = 8;
+
+/// The objectives that bound latency from above, each with every span it is judged over.
+pub(super) fn promises(report: &Report) -> Vec<Promise> {
+    let mut all: Vec<Promise> = vec![];
+    for o in report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max") {
+        let Some(statistic) = o.metric.strip_prefix("latency.") else { continue };
+        let named = |s: &&SpanReport| Some(&s.name) == o.span.as_ref();
+        let Some(span) = report.phases.iter().chain(&report.spans).find(named) else { continue };
+        let label = format!("{} {}", short(statistic, 12), objective_bound(o));
+        let (from, to) = (span.start_at_s, span.start_at_s + span.duration_s);
+        match all.iter_mut().find(|p| p.label == label) {
+            Some(promise) => match promise.over.last_mut().filter(|(_, end)| (*end - from).abs() < 1e-3) {
+                Some((_, end)) => *end = to,
+                None => promise.over.push((from, to)),
+            },
+            None => all.push(Promise {
+                label,
+                quantile: statistic.strip_prefix('p').and_then(|q| q.parse::<f64>().ok()).map(|q| q / 100.0),
+                bound_us: o.bound * 1e6,
+                over: vec![(from, to)],
+            }),
+        }
+    }
+    all.truncate(PROMISES);
+    all
+}
+
+/// Each promise as a dashed line over its own spans, with its words at the last of them.
+pub(super) fn promise_lines(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale) {
+    for promise in promises(report).iter().filter(|p| scale.holds(p.bound_us)) {
+        let y = scale.y(promise.bound_us);
+        for (from, to) in &promise.over {
+            p.dashed(&[(axis.x(*from), y), (axis.x(*to), y)], Ink::Bound, 1.5, (9.0, 4.0));
+        }
+        let end = promise.over.last().map_or(RIGHT, |(_, to)| axis.x(*to));
+        bound_words(p, scale.top, (end.max(LEFT + 90.0), y), &promise.label);
+    }
+}
+
+/// Words above the right end of a dashed line, or below it near the top of a panel.
+pub(super) fn bound_words(p: &mut Picture, top: f64, (x, y): Point, words: &str) {
+    let wide = width_of(words, SMALL) + 12.0;
+    let foot = if y - 18.0 < top { y + 18.0 } else { y - 3.0 };
+    p.rect((x - 4.0 - wide, foot - 14.0), (x - 4.0, foot), Ink::Paper, 0.8);
+    p.bold((x - 8.0, foot - 3.0), words, SMALL, Align::Right, Ink::Bound);
+}
+
 /// Planned arrivals, for the line under a title.
 pub(super) fn n_planned(report: &Report) -> String {
     format!("n = {} planned requests", count(report.windows.iter().map(|w| w.due_planned).sum()))
@@ -394,6 +467,7 @@ pub(super) fn tick_number(x: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::model::ObjectiveReport;
 
     #[test]
     fn scales_end_on_round_values_and_hold_what_is_outside() {
@@ -405,6 +479,41 @@ mod tests {
         let linear = Scale::linear((0.0, 600.0), (0.0, 100.0));
         assert_eq!(linear.ticks(), [0.0, 200.0, 400.0, 600.0]);
         assert_eq!(linear.y(300.0), 50.0);
+    }
+
+    #[test]
+    fn a_promise_is_one_line_over_spans_that_touch() {
+        let phase = |name: &str, start_at_s| SpanReport {
+            name: name.into(),
+            start_at_s,
+            duration_s: 10.0,
+            ..SpanReport::default()
+        };
+        let promise = |metric: &str, span: &str| ObjectiveReport {
+            metric: metric.into(),
+            span: Some(span.into()),
+            op: "max".into(),
+            bound: 0.1,
+            unit: "s".into(),
+            ..ObjectiveReport::default()
+        };
+        let report = Report {
+            phases: vec![phase("a", 0.0), phase("b", 10.0), phase("c", 20.0), phase("d", 30.0)],
+            objectives: ["a", "b", "d", "gone"]
+                .map(|span| promise("latency.p99", span))
+                .into_iter()
+                .chain([promise("latency.max", "c"), promise("recovery_time", "c")])
+                .collect(),
+            ..Report::default()
+        };
+        let seen: Vec<_> = promises(&report).into_iter().map(|p| (p.label, p.quantile, p.over)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("p99 ≤ 100 ms".to_owned(), Some(0.99), vec![(0.0, 20.0), (30.0, 40.0)]),
+                ("max ≤ 100 ms".to_owned(), None, vec![(20.0, 30.0)])
+            ]
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Where the latencies lie at each moment: two humps, slow drifts and queues that percentiles hide.
 
 use super::Chart;
-use super::frame::{LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, heading, lanes, marks, tick_us, width_of};
+use super::frame::{
+    LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, heading, lanes, marks, promise_lines, tick_us, width_of,
+};
 use super::ink::{HEAT, Ink};
 use super::picture::{Align, Picture};
-use super::timeline::bound_line;
 use crate::report::format::{count, time_s};
 use crate::report::model::Report;
 
@@ -44,11 +45,7 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
         failures(&mut p, axis, &failed, (width_s, top));
     }
     marks(&mut p, report, axis, (top, panel.1));
-    bound_line(
-        &mut p,
-        panel.0,
-        report.plan.latency_bound_us.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))),
-    );
+    promise_lines(&mut p, report, axis, &scale);
     axis.draw(&mut p, panel.1);
     key(&mut p, most, panel.1 + 26.0);
     let description = format!(

@@ -4,11 +4,11 @@
 //! curve is thin and broken, and the ground beyond the best sample is hatched.
 
 use super::Chart;
-use super::frame::{SMALL, Scale, WIDTH, heading, tick_us, width_of};
+use super::frame::{SMALL, Scale, WIDTH, bound_words, heading, promises, tick_us, width_of};
 use super::ink::{Ink, SERIES};
 use super::picture::{Align, Picture, Point};
 use crate::report::format::{count, short};
-use crate::report::model::{NinesCurve, ObjectiveReport, Report};
+use crate::report::model::{NinesCurve, Report};
 
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 800.0;
@@ -28,8 +28,7 @@ pub(super) fn draw(report: &Report) -> Option<Chart> {
         curves
             .iter()
             .flat_map(|c| c.points.iter().map(|(_, us)| *us))
-            .chain(report.plan.latency_bound_us)
-            .chain(promised(report).map(|(o, _)| o.bound * 1e6))
+            .chain(promises(report).into_iter().filter(|p| p.quantile.is_some()).map(|p| p.bound_us))
     };
     let (low, high) = (latencies().fold(f64::INFINITY, f64::min), latencies().fold(0.0, f64::max));
     let scale = Scale::log((low * 0.9, high * 1.1), PANEL);
@@ -125,30 +124,15 @@ fn draw_curve(p: &mut Picture, axis: &Nines, scale: &Scale, curve: &NinesCurve, 
     }
 }
 
-/// Objectives on percentiles of latency, with their quantile.
-fn promised(report: &Report) -> impl Iterator<Item = (&ObjectiveReport, f64)> {
-    let quantile = |o: &ObjectiveReport| o.metric.strip_prefix("latency.p").and_then(|p| p.parse::<f64>().ok());
-    let latencies = report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max");
-    latencies.filter_map(move |o| quantile(o).map(|q| (o, q / 100.0)))
-}
-
-/// Objectives on percentiles as points on this plane, the tightest bound as a line.
+/// Objectives on percentiles as points on this plane.
 fn bounds(p: &mut Picture, report: &Report, axis: &Nines, scale: &Scale) {
-    if let Some(bound) = report.plan.latency_bound_us {
-        let y = scale.y(bound);
-        p.dashed(&[(LEFT, y), (RIGHT, y)], Ink::Bound, 1.5, (9.0, 4.0));
-        p.bold((LEFT + 8.0, y - 6.0), &format!("objective {}", tick_us(bound)), SMALL, Align::Left, Ink::Bound);
-    }
-    let mut seen: Vec<(f64, f64)> = vec![];
-    for (o, q) in promised(report) {
-        let point = (axis.x(q), scale.y(o.bound * 1e6));
-        if seen.contains(&point) || seen.len() >= 20 {
-            continue;
-        }
-        seen.push(point);
-        let (x, y) = point;
-        diamond(p, point);
-        p.text((x + 9.0, y - 5.0), &short(&o.metric, 20), SMALL, Align::Left, Ink::Bound);
+    for (promise, q) in promises(report).iter().filter_map(|p| p.quantile.map(|q| (p, q))) {
+        let (x, y) = (axis.x(q), scale.y(promise.bound_us));
+        diamond(p, (x, y));
+        let words = width_of(&promise.label, SMALL) + 12.0;
+        // On the side where there is room.
+        let right = if x + words + 14.0 < RIGHT { x + words + 14.0 } else { x - 2.0 };
+        bound_words(p, PANEL.0, (right, y), &promise.label);
     }
 }
 

@@ -4,7 +4,7 @@ use super::Chart;
 use super::columns::{Column, Range, join, width_s};
 use super::frame::{
     LEFT, RIGHT, SMALL, Scale, TimeAxis, WIDTH, ground, heading, lane_legend, lanes, marks, n_planned, nice_step,
-    tick_number, tick_us, width_of,
+    promise_lines, promises, tick_number, tick_us, width_of,
 };
 use super::ink::Ink;
 use super::picture::{Align, Picture, Point};
@@ -184,9 +184,9 @@ const CURVES: [Curve; 3] = [
 
 fn latency_panel(p: &mut Picture, report: &Report, axis: TimeAxis, columns: &[Column], panel: Panel) {
     let ranges = || columns.iter().flat_map(|c| [c.p50_us, c.p99_us, c.max_us]).flatten();
-    let bound = report.plan.latency_bound_us;
-    let low = ranges().map(|r| r.low).chain(bound).fold(f64::INFINITY, f64::min);
-    let high = ranges().map(|r| r.high).chain(bound.map(|b| b * 1.2)).fold(0.0, f64::max);
+    let bounds = || promises(report).into_iter().map(|p| p.bound_us);
+    let low = ranges().map(|r| r.low).chain(bounds()).fold(f64::INFINITY, f64::min);
+    let high = ranges().map(|r| r.high).chain(bounds().map(|b| b * 1.2)).fold(0.0, f64::max);
     let (low, high) = if low < high { (low * 0.8, high) } else { (100.0, 1e6) };
     let endless = columns.iter().any(|c| c.p99_infinite || c.p50_infinite);
     // Infinite latencies get a strip of their own above every finite one.
@@ -199,20 +199,12 @@ fn latency_panel(p: &mut Picture, report: &Report, axis: TimeAxis, columns: &[Co
     for (range, infinite, sign, _) in CURVES {
         curve(p, axis, &scale, columns, range, infinite, sign);
     }
-    bound_line(p, panel.0, bound.map(|b| (scale.y(b), format!("objective {}", tick_us(b)))));
-    let signs: Vec<_> = CURVES.iter().rev().map(|(_, _, sign, name)| (*sign, *name)).collect();
-    panel_head(p, panel.0, "Latency", "done − due, log axis; failed and shed count as ∞", &signs);
-}
-
-/// A dashed line over the whole width; its words stand above its right end, or below it near the top of a panel.
-pub(super) fn bound_line(p: &mut Picture, top: f64, at: Option<(f64, String)>) {
-    if let Some((y, words)) = at {
-        p.dashed(&[(LEFT, y), (RIGHT, y)], Ink::Bound, 1.5, (9.0, 4.0));
-        let wide = width_of(&words, SMALL) + 12.0;
-        let foot = if y - 18.0 < top { y + 18.0 } else { y - 3.0 };
-        p.rect((RIGHT - 4.0 - wide, foot - 14.0), (RIGHT - 4.0, foot), Ink::Paper, 0.8);
-        p.bold((RIGHT - 8.0, foot - 3.0), &words, SMALL, Align::Right, Ink::Bound);
+    promise_lines(p, report, axis, &scale);
+    let mut signs: Vec<_> = CURVES.iter().rev().map(|(_, _, sign, name)| (*sign, *name)).collect();
+    if !promises(report).is_empty() {
+        signs.push((Sign::Dashed(Ink::Bound, 1.5, (9.0, 4.0)), "objective"));
     }
+    panel_head(p, panel.0, "Latency", "done − due, log axis; failed and shed count as ∞", &signs);
 }
 
 fn infinite_strip(p: &mut Picture, axis: TimeAxis, columns: &[Column], top: f64) {
@@ -294,7 +286,9 @@ fn replica_steps(p: &mut Picture, axis: TimeAxis, columns: &[Column], panel: Pan
     for (c, n) in steps {
         let x = axis.x(c.start_s);
         if last != Some(n) && x > free {
-            p.bold((x + 4.0, scale.y(n as f64) - 4.0), &n.to_string(), SMALL, Align::Left, Ink::Back);
+            let (y, number) = (scale.y(n as f64), n.to_string());
+            p.rect((x + 2.0, y - 15.0), (x + 6.0 + width_of(&number, SMALL), y - 2.0), Ink::Paper, 0.8);
+            p.bold((x + 4.0, y - 4.0), &number, SMALL, Align::Left, Ink::Back);
             free = x + 14.0;
         }
         last = Some(n);
