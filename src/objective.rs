@@ -173,7 +173,7 @@ pub fn exit_code(clean: bool, ending: Ending, verdict: Verdict) -> u8 {
 pub fn sample_needed(metric: &Metric, op: Op, bound: f64) -> u64 {
     let Some(allowed) = allowed_share(metric, op, bound).filter(|a| *a > 0.0) else { return 1 };
     let exact = match metric {
-        Metric::Latency(_) | Metric::LatencyOk(_) => RISK.ln() / (1.0 - allowed).ln(),
+        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => RISK.ln() / (1.0 - allowed).ln(),
         _ => 3.0 / allowed,
     };
     // 3/(1 − 0.99) is a rounding error off 300.
@@ -182,9 +182,10 @@ pub fn sample_needed(metric: &Metric, op: Op, bound: f64) -> u64 {
 
 /// The share of the sample that may speak against the bound; none for metrics that are no quantile and no share.
 fn allowed_share(metric: &Metric, op: Op, bound: f64) -> Option<f64> {
+    use Metric::{Itl, Latency, LatencyOk, Ttft};
     let allowed = match (metric, op) {
-        (Metric::Latency(q) | Metric::LatencyOk(q), Op::Max) => 1.0 - q.share(),
-        (Metric::Latency(q) | Metric::LatencyOk(q), Op::Min) => q.share(),
+        (Latency(q) | LatencyOk(q) | Ttft(q) | Itl(q), Op::Max) => 1.0 - q.share(),
+        (Latency(q) | LatencyOk(q) | Ttft(q) | Itl(q), Op::Min) => q.share(),
         (metric, Op::Max) if metric.unit() == "ratio" => bound,
         (metric, Op::Min) if metric.unit() == "ratio" => 1.0 - bound,
         _ => return None,
@@ -253,6 +254,18 @@ fn read(objective: &Objective, span: &SpanStats) -> Result<Reading, &'static str
             let against = over(n, span.latency_ok.count_at_or_below(bound_ns));
             Reading { value: seconds(Some(value)), n, against }
         }
+        Metric::Ttft(q) => {
+            let n = span.streams_planned();
+            let value = span.ttft(*q).ok_or("no stream was due here")?;
+            let against = over(n, span.ttft.count_at_or_below(bound_ns));
+            Reading { value: seconds(value), n, against }
+        }
+        Metric::Itl(q) => {
+            let n = span.itl.count();
+            let value = span.itl.quantile(q.share()).ok_or("no good answer had two tokens")?;
+            let against = over(n, span.itl.count_at_or_below(bound_ns));
+            Reading { value: seconds(Some(value)), n, against }
+        }
         Metric::ErrorRate => share(planned.saturating_sub(span.ok), planned),
         Metric::Availability => share(span.ok, planned),
         Metric::ShedRate => share(span.shed, planned),
@@ -291,7 +304,7 @@ fn statistic(objective: &Objective) -> Option<Statistic> {
 /// (0.1 % wide), so it keeps a bound that lies in the same bucket, as `good_ratio` counts it.
 fn keeps(metric: &Metric, op: Op, value: Option<f64>, bound: f64) -> bool {
     let bound = match metric {
-        Metric::Latency(_) | Metric::LatencyOk(_) => {
+        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => {
             let top = bucket_top(bucket_of((bound * 1e9) as u64)) as f64 / 1e9;
             if op == Op::Max { top.max(bound) } else { bound }
         }

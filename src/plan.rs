@@ -106,6 +106,17 @@ pub struct Target {
     pub expect_status: Vec<u16>,
     /// Where an answer carries version, fallback level and prediction.
     pub answer: AnswerPaths,
+    /// What is written around prompts; always there for rows of a dataset under the `openai` protocol.
+    pub chat: Option<Chat>,
+}
+
+/// What stands around a prompt in a chat request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// The model asked for.
+    pub model: String,
+    /// Tokens to answer with, at most; none leaves it to the server.
+    pub max_tokens: Option<u32>,
 }
 
 /// The protocols that are built.
@@ -115,6 +126,19 @@ pub enum Protocol {
     Mlflow,
     /// Anything over HTTP: bodies as they are, good is what `expect_status` says.
     Http,
+    /// OpenAI's chat completions: `POST /v1/chat/completions`, answers streamed token by token.
+    Openai,
+}
+
+impl Protocol {
+    /// The word of the language.
+    pub fn word(self) -> &'static str {
+        match self {
+            Protocol::Mlflow => "mlflow",
+            Protocol::Http => "http",
+            Protocol::Openai => "openai",
+        }
+    }
 }
 
 /// Where to look in an answer.
@@ -237,6 +261,8 @@ pub struct Traffic {
     pub dns_refresh: Duration,
     /// Largest answer that is read, in bytes.
     pub max_answer: usize,
+    /// Some bodies ask for a stream of tokens (protocol `openai` only).
+    pub streams: bool,
 }
 
 /// A version of the Internet Protocol.
@@ -636,6 +662,10 @@ pub enum Metric {
     LatencyMax,
     /// `latency.ok.pNN`: good answers only.
     LatencyOk(Quantile),
+    /// `ttft.pNN`: due → first token, over every planned arrival, failures infinite.
+    Ttft(Quantile),
+    /// `itl.pNN`: from one token to the next, over every such gap in good answers.
+    Itl(Quantile),
     /// 1 − ok/planned.
     ErrorRate,
     /// ok/planned.
@@ -669,6 +699,8 @@ impl Metric {
             Metric::Latency(q) => format!("latency.{q}"),
             Metric::LatencyMax => "latency.max".into(),
             Metric::LatencyOk(q) => format!("latency.ok.{q}"),
+            Metric::Ttft(q) => format!("ttft.{q}"),
+            Metric::Itl(q) => format!("itl.{q}"),
             Metric::ErrorRate => "error_rate".into(),
             Metric::Availability => "availability".into(),
             Metric::Throughput => "throughput".into(),
@@ -684,6 +716,11 @@ impl Metric {
         }
     }
 
+    /// Speaks of tokens, which only streams have.
+    pub fn is_of_stream(&self) -> bool {
+        matches!(self, Metric::Ttft(_) | Metric::Itl(_))
+    }
+
     /// Belongs to a fault, not to a span.
     pub fn is_of_fault(&self) -> bool {
         matches!(self, Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage | Metric::LostRequests)
@@ -693,6 +730,7 @@ impl Metric {
     pub fn unit(&self) -> &'static str {
         match self {
             Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_) => "s",
+            Metric::Ttft(_) | Metric::Itl(_) => "s",
             Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage => "s",
             Metric::Throughput => "/s",
             Metric::LostRequests => "count",
@@ -749,6 +787,7 @@ pub(crate) mod tests_support {
                 source_addresses: Vec::new(),
                 dns_refresh: Duration::from_secs(5),
                 max_answer: 1 << 20,
+                streams: false,
             },
             phases,
             faults: vec![],
@@ -772,6 +811,7 @@ pub(crate) mod tests_support {
             method: "POST".into(),
             expect_status: vec![200],
             answer,
+            chat: None,
         }
     }
 }

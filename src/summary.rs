@@ -44,6 +44,14 @@ pub struct SpanStats {
     pub done_ok: u64,
     /// Sent later than the lag limit, or not sent by then (DESIGN 5.8).
     pub late: u64,
+    /// First token − due of good streams.
+    pub ttft: Hist,
+    /// From one token to the next, every gap of every good stream.
+    pub itl: Hist,
+    /// Output tokens of good answers, by *due*.
+    pub output_tokens: u64,
+    /// Output tokens of good answers *done* in this stretch, whenever they were due.
+    pub done_tokens: u64,
     /// What answers said.
     pub quality: Quality,
     /// The same stretch second by second, in order, for the block bootstrap.
@@ -85,6 +93,23 @@ impl SpanStats {
     /// Good answers done per second; none for an empty stretch.
     pub fn throughput(&self) -> Option<f64> {
         (self.duration_s() > 0.0).then(|| self.done_ok as f64 / self.duration_s())
+    }
+
+    /// Arrivals that a first token is counted over: all but good answers that were no stream.
+    pub fn streams_planned(&self) -> u64 {
+        self.planned - (self.ok - self.ttft.count())
+    }
+
+    /// The quantile of the time to first token over every planned stream, failed and shed ones being infinite: the outer `None`
+    /// without arrivals, `Some(None)` when it is infinite. ns.
+    pub fn ttft(&self, q: Quantile) -> Option<Option<u64>> {
+        let n = self.streams_planned();
+        (n > 0).then(|| self.ttft.value_at_rank(rank_of(q.share(), n)))
+    }
+
+    /// Output tokens per second, of good answers done here; none for an empty stretch.
+    pub fn token_rate(&self) -> Option<f64> {
+        (self.duration_s() > 0.0).then(|| self.done_tokens as f64 / self.duration_s())
     }
 
     /// Did the generator keep up here (DESIGN 5.8)? At least 99 % sent in time and `client` errors below 0.1 %.

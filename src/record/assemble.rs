@@ -32,6 +32,12 @@ pub struct Window {
     pub latency_failed: Times,
     /// sent − due.
     pub lag: Times,
+    /// First token − due of good streams.
+    pub ttft: Times,
+    /// From one token to the next in good streams.
+    pub itl: Times,
+    /// Output tokens of good answers done in it.
+    pub done_tokens: u64,
     /// Good answers done in it.
     pub done_ok: u64,
     /// Failures that ended in it.
@@ -113,6 +119,10 @@ fn add_to_span(span: &mut SpanStats, part: &Part) {
     part.service.add_to(&mut span.service);
     part.lag.add_to(&mut span.lag);
     part.connect.add_to(&mut span.connect);
+    part.ttft.add_to(&mut span.ttft);
+    part.itl.add_to(&mut span.itl);
+    span.output_tokens += part.output_tokens;
+    span.done_tokens += part.done_tokens;
     span.quality.labelled += part.labelled;
     span.quality.correct += part.correct;
     span.quality.fallback_known += part.fallback_known;
@@ -166,6 +176,9 @@ fn add_to_window(window: &mut Window, part: &Part) {
     window.latency_ok.merge(&part.latency_ok);
     window.latency_failed.merge(&part.latency_failed);
     window.lag.merge(&part.lag);
+    window.ttft.merge(&part.ttft);
+    window.itl.merge(&part.itl);
+    window.done_tokens += part.done_tokens;
     window.done_ok += part.done_ok;
     window.done_failed += part.done_failed;
     window.in_flight_max = window.in_flight_max.max(part.in_flight_max);

@@ -108,6 +108,14 @@ pub struct Part {
     pub lag: Times,
     /// Connecting.
     pub connect: Times,
+    /// First token − due of good streams.
+    pub ttft: Times,
+    /// From one token to the next in good streams.
+    pub itl: Times,
+    /// Output tokens of good answers.
+    pub output_tokens: u64,
+    /// Output tokens of good answers done in this slot.
+    pub done_tokens: u64,
     /// Good answers done in this slot.
     pub done_ok: u64,
     /// Failures that ended in this slot.
@@ -150,7 +158,15 @@ impl Part {
             put(out, class as u64);
             put(out, *n);
         }
-        for times in [&self.latency_ok, &self.latency_failed, &self.service, &self.lag, &self.connect] {
+        for times in [
+            &self.latency_ok,
+            &self.latency_failed,
+            &self.service,
+            &self.lag,
+            &self.connect,
+            &self.ttft,
+            &self.itl,
+        ] {
             for n in [times.buckets.len() as u64, times.sum_ns, times.max_ns, times.overflow] {
                 put(out, n);
             }
@@ -162,6 +178,8 @@ impl Part {
             }
         }
         for n in [
+            self.output_tokens,
+            self.done_tokens,
             self.done_ok,
             self.done_failed,
             self.in_flight_max,
@@ -203,7 +221,11 @@ impl Part {
         part.service = r.times();
         part.lag = r.times();
         part.connect = r.times();
+        part.ttft = r.times();
+        part.itl = r.times();
         for field in [
+            &mut part.output_tokens,
+            &mut part.done_tokens,
             &mut part.done_ok,
             &mut part.done_failed,
             &mut part.in_flight_max,
@@ -285,6 +307,7 @@ mod tests {
             let part = Part {
                 start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors,
                 latency_ok: Times::pack(&mut latencies, 12, 99), lag: Times::pack(&mut [5, 1, 5], 3, 4), done_ok: 7, versions,
+                ttft: Times::pack(&mut [9, 2], 8, 7), itl: Times::pack(&mut [0, 0, 3], 6, 5), output_tokens: 300, done_tokens: 200,
                 ..Part::default()
             };
             let mut bytes = Vec::new();

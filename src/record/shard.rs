@@ -13,7 +13,7 @@ use crate::outcome::ErrorClass;
 use crate::plan::Plan;
 use crate::record::part::{Part, Times};
 use crate::record::{Cuts, SLOT_NS};
-use crate::target::Facts;
+use crate::target::{Facts, Tokens};
 use crate::units::{Offset, PhaseId};
 
 /// Names a slot that is open.
@@ -100,7 +100,24 @@ struct OpenSlot {
     service: Vec<u16>,
     lag: Vec<u16>,
     connect: Vec<u16>,
+    ttft: Vec<u16>,
+    itl: Vec<u16>,
     versions: Vec<u64>,
+}
+
+impl OpenSlot {
+    /// What a good answer said in tokens.
+    fn tokens(&mut self, tokens: &Tokens<'_>, due: u64) {
+        self.part.output_tokens += tokens.count;
+        if let Some(first) = tokens.first {
+            let ttft = first.saturating_sub(due);
+            self.ttft.push(bucket_of(ttft));
+            note(&mut self.part.ttft, ttft);
+        }
+        self.itl.extend_from_slice(tokens.gaps);
+        self.part.itl.sum_ns += tokens.gaps_sum;
+        self.part.itl.max_ns = self.part.itl.max_ns.max(tokens.gaps_max);
+    }
 }
 
 /// One worker's records.
@@ -217,8 +234,11 @@ impl Shard {
                     }
                     slot.versions[version] += 1;
                 }
+                let tokens = facts.tokens.unwrap_or_default();
+                slot.tokens(&tokens, sample.due);
                 if let Some(SlotKey(k)) = now_slot {
                     self.slots[k as usize].part.done_ok += 1;
+                    self.slots[k as usize].part.done_tokens += tokens.count;
                 }
             }
             Err((class, seen)) => {
@@ -329,6 +349,8 @@ impl Shard {
             (&mut part.service, &mut slot.service),
             (&mut part.lag, &mut slot.lag),
             (&mut part.connect, &mut slot.connect),
+            (&mut part.ttft, &mut slot.ttft),
+            (&mut part.itl, &mut slot.itl),
         ] {
             *times = Times::pack(indices, times.sum_ns, times.max_ns);
             indices.clear();
@@ -423,5 +445,32 @@ mod tests {
         assert_eq!(sum(|p| p.late), 501, "shed late is late too");
         assert_eq!(report.errors[ErrorClass::Timeout as usize].count, 50);
         assert_eq!(parts.iter().map(|p| p.latency_ok.max_ns).max(), Some(900 * MS));
+    }
+
+    #[test]
+    fn tokens_are_kept_by_due_and_their_rate_by_done() {
+        let (tx, rx) = std::sync::mpsc::channel();
+        let mut shard = Shard::new(&plan_of(&[1000]), Arc::default(), MS, tx);
+        let gaps = [20 * MS, 0, 30 * MS];
+        let indices = gaps.map(bucket_of);
+        let tokens = |first| Tokens { first, count: 5, gaps: &indices, gaps_sum: 50 * MS, gaps_max: 30 * MS };
+        let failed = shard.planned(30 * MS);
+        let good = [(10 * MS, Some(150 * MS)), (20 * MS, None)].map(|(due, first)| (shard.planned(due), due, first));
+        for (key, due, first) in good {
+            shard.sent(key, due, due, 1);
+            let said = Tokens { gaps: if first.is_some() { &indices } else { &[] }, ..tokens(first) };
+            let facts = Facts { tokens: Some(said), ..Facts::default() };
+            shard.done(key, &Sample { due, sent: due, done: 450 * MS, outcome: Ok(facts) });
+        }
+        shard.sent(failed, 30 * MS, 30 * MS, 1);
+        let outcome = Err((ErrorClass::BadAnswer, "cut"));
+        shard.done(failed, &Sample { due: 30 * MS, sent: 30 * MS, done: 460 * MS, outcome });
+        shard.finish();
+        let parts: Vec<Part> = rx.iter().collect();
+        let at = |start: u64| parts.iter().find(|p| p.start.0 == start).unwrap();
+        let (due, done) = (at(0), at(400 * MS));
+        assert_eq!((due.ttft.count(), due.ttft.max_ns, due.ttft.sum_ns), (1, 140 * MS, 140 * MS));
+        assert_eq!((due.itl.count(), due.itl.max_ns, due.output_tokens, due.done_tokens), (3, 30 * MS, 10, 0));
+        assert_eq!((done.output_tokens, done.done_tokens, done.done_ok), (0, 10, 2));
     }
 }

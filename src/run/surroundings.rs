@@ -1,7 +1,7 @@
 //! Where a run takes place, for the record.
 
 use crate::clock;
-use crate::plan::{Plan, Platform, Protocol};
+use crate::plan::{Plan, Platform};
 use crate::report::model::Environment;
 
 /// What is known before the run.
@@ -29,11 +29,7 @@ pub(super) fn look(plan: &Plan) -> Environment {
         .to_owned(),
         replicas: 0,
         target: String::new(),
-        protocol: match plan.target.protocol {
-            Protocol::Mlflow => "mlflow",
-            Protocol::Http => "http",
-        }
-        .to_owned(),
+        protocol: plan.target.protocol.word().to_owned(),
         link_us: None,
         load_average: read("/proc/loadavg").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
     }

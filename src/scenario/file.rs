@@ -100,7 +100,7 @@ impl JsonSchema for MetricName {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [
             { "type": "string", "enum": words::METRICS },
-            { "type": "string", "pattern": "^latency\\.(ok\\.)?p[0-9.]+$" },
+            { "type": "string", "pattern": "^(latency\\.(ok\\.)?|ttft\\.|itl\\.)p[0-9.]+$" },
         ] })
     }
 }
@@ -113,7 +113,7 @@ pub(super) struct Target {
     pub(super) protocol: Protocol,
     /// The whole prediction URL of a service that is there already. Without it the platform gives the address.
     pub(super) url: Option<String>,
-    /// Path of a prediction on the platform's address (protocol http). Default `/`.
+    /// Path of a prediction on the platform's address (protocols http and openai). Default `/`, or `/v1/chat/completions`.
     pub(super) path: Option<String>,
     /// Extra request headers.
     pub(super) headers: Option<BTreeMap<String, String>>,
@@ -128,6 +128,12 @@ pub(super) struct Target {
     pub(super) expect_status: Option<Vec<u16>>,
     /// Where an answer carries its version, fallback level and prediction.
     pub(super) answer: Option<Answer>,
+    /// The model to ask (protocol openai); needed where a dataset is sent.
+    #[schemars(length(min = 1, max = 200))]
+    pub(super) model: Option<String>,
+    /// Tokens that an answer may have (protocol openai, with a dataset). Default: the server's own limit.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_tokens: Option<u32>,
 }
 
 /// What a request body is and what an answer means.
@@ -138,6 +144,8 @@ pub(super) enum Protocol {
     Mlflow,
     /// Anything over HTTP: bodies as they are; good is what `expect_status` says.
     Http,
+    /// OpenAI chat completions, streamed: POST /v1/chat/completions; the dataset's column `prompt` is what is asked.
+    Openai,
 }
 
 /// Places in an answer: `"header:x-model-version"`, or `"json:/predictions/0"` (a JSON pointer).
@@ -189,7 +197,8 @@ pub(super) struct Local {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ready {
-    /// Polled by GET; any 2xx is ready. Default `/ping` for mlflow replicas, `/` for http replicas and dependencies.
+    /// Polled by GET; any 2xx is ready. Default `/ping` for mlflow replicas, `/health` for openai
+    /// replicas, `/` for http replicas and dependencies.
     pub(super) path: Option<String>,
     /// Between two polls, at least 10ms. Default 1s.
     pub(super) every: Option<Duration>,
@@ -219,7 +228,8 @@ pub(super) struct Dependency {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Traffic {
-    /// A CSV file with a header; rows become request bodies in the target's protocol (http: one JSON object each).
+    /// A CSV file with a header; rows become request bodies in the target's protocol (http: one JSON object each;
+    /// openai: a chat with the column `prompt`).
     pub(super) dataset: Option<String>,
     /// A JSON Lines file; lines are sent as they are.
     pub(super) bodies: Option<String>,

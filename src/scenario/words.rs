@@ -3,6 +3,7 @@
 //! Pure. Leaves alone where words stand (`file.rs`) and what they lead to (`compile/`).
 
 use crate::plan::Metric;
+use crate::units::Quantile;
 
 /// The candidate that a misspelt word most likely meant; none when nothing is near.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -46,8 +47,8 @@ pub(super) fn listed(words: &[&str]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// The metrics, as a person lists them. `latency.pNN` stands for every percentile from p50 to p99.99.
-pub(super) const METRICS: [&str; 20] = [
+/// The metrics, as a person lists them. `pNN` stands for every percentile from p50 to p99.99.
+pub(super) const METRICS: [&str; 24] = [
     "latency.p50",
     "latency.p90",
     "latency.p95",
@@ -57,6 +58,10 @@ pub(super) const METRICS: [&str; 20] = [
     "latency.ok.p50",
     "latency.ok.p95",
     "latency.ok.p99",
+    "ttft.p50",
+    "ttft.p99",
+    "itl.p50",
+    "itl.p99",
     "error_rate",
     "availability",
     "throughput",
@@ -85,10 +90,16 @@ pub(super) fn metric(word: &str) -> Option<Metric> {
         "detection_time" => Metric::DetectionTime,
         "longest_outage" => Metric::LongestOutage,
         "lost_requests" => Metric::LostRequests,
-        _ => match word.strip_prefix("latency.ok.") {
-            Some(p) => Metric::LatencyOk(p.parse().ok()?),
-            None => Metric::Latency(word.strip_prefix("latency.")?.parse().ok()?),
-        },
+        _ => {
+            let families: [(&str, fn(Quantile) -> Metric); 4] = [
+                ("latency.ok.", Metric::LatencyOk),
+                ("latency.", Metric::Latency),
+                ("ttft.", Metric::Ttft),
+                ("itl.", Metric::Itl),
+            ];
+            let (quantile, of) = families.iter().find_map(|(family, of)| Some((word.strip_prefix(family)?, of)))?;
+            of(quantile.parse().ok()?)
+        }
     })
 }
 
@@ -149,7 +160,7 @@ mod tests {
         for word in METRICS {
             assert_eq!(metric(word).unwrap_or_else(|| panic!("{word}")).word(), word);
         }
-        for not_one in ["latency", "latency.p100", "latency.ok.max", "ttft.p99", "latency.", ""] {
+        for not_one in ["latency", "latency.p100", "latency.ok.max", "ttft.max", "itl.99", "latency.", ""] {
             assert_eq!(metric(not_one), None, "{not_one}");
         }
     }

@@ -6,12 +6,15 @@
 mod extract;
 mod http;
 mod mlflow;
+mod openai;
+pub mod sse;
 
 use std::borrow::Cow;
 
 use crate::plan::{AnswerPaths, Bodies, Dataset, Place, Plan, Protocol, Target};
 
 pub use extract::{Scalar, scalar_at};
+pub use openai::{TokenStream, Tokens};
 
 /// Byte strings laid out one after another: two allocations for all of them, whatever their number.
 #[derive(Debug, Default)]
@@ -58,6 +61,8 @@ impl Rows {
 pub struct RequestBodies {
     rows: Rows,
     labels: Option<Vec<Label>>,
+    /// Which of them ask for a stream; empty for protocols without streams.
+    streams: Vec<bool>,
     /// The `content-type` of every body.
     pub content_type: &'static str,
 }
@@ -102,11 +107,18 @@ impl RequestBodies {
                     match plan.target.protocol {
                         Protocol::Mlflow => mlflow::encode(table, row, &mut row_bytes),
                         Protocol::Http => http::encode(table, row, &mut row_bytes),
+                        Protocol::Openai => {
+                            let chat = plan.target.chat.as_ref().expect("rows of this protocol come with a model");
+                            openai::encode(chat, table, row, &mut row_bytes);
+                        }
                     }
                     all.push(&row_bytes);
                 }
                 all.labels = table.labels.as_ref().map(|l| l.iter().map(|t| Label::of(t)).collect());
             }
+        }
+        if plan.target.protocol == Protocol::Openai {
+            all.streams = (0..all.len()).map(|row| openai::asks_for_stream(all.get(row))).collect();
         }
         all
     }
@@ -129,6 +141,11 @@ impl RequestBodies {
     /// The body of this number.
     pub fn get(&self, row: usize) -> &[u8] {
         self.rows.get(row)
+    }
+
+    /// The body of this number asks for a stream of tokens.
+    pub fn streams(&self, row: usize) -> bool {
+        self.streams.get(row) == Some(&true)
     }
 
     fn label(&self, row: usize) -> Option<&Label> {
@@ -196,6 +213,8 @@ pub struct Facts<'a> {
     pub fallback: Option<bool>,
     /// The model version that answered.
     pub version: Option<Cow<'a, str>>,
+    /// Tokens and their times, from [`Checker::check_tokens`].
+    pub tokens: Option<Tokens<'a>>,
 }
 
 /// Why an answer is not good.
@@ -233,9 +252,42 @@ impl Checker {
         if !self.expect_status.contains(&answer.status) {
             return Err(Wrong::Status(answer.status));
         }
-        if self.protocol == Protocol::Mlflow {
-            mlflow::check(answer.body).map_err(Wrong::Content)?;
+        match self.protocol {
+            Protocol::Mlflow => mlflow::check(answer.body).map_err(Wrong::Content)?,
+            Protocol::Http => {}
+            Protocol::Openai => {
+                let mut stream = TokenStream::default();
+                stream.feed(answer.body, 0);
+                said(answer, bodies.streams(row), &stream)?;
+            }
         }
+        Ok(self.facts(answer, bodies, row))
+    }
+
+    /// As [`Checker::check`], for the protocol `openai`: the body went through `stream` as it came in.
+    ///
+    /// # Errors
+    /// Why it is not good.
+    pub fn check_tokens<'a>(
+        &self,
+        answer: &Answer<'a>,
+        bodies: &RequestBodies,
+        row: usize,
+        stream: &'a TokenStream,
+    ) -> Result<Facts<'a>, Wrong> {
+        if !self.expect_status.contains(&answer.status) {
+            return Err(Wrong::Status(answer.status));
+        }
+        let tokens = Some(said(answer, bodies.streams(row), stream)?);
+        Ok(Facts { tokens, ..self.facts(answer, bodies, row) })
+    }
+
+    /// Answers of this target are to be fed to a [`TokenStream`] as they come in.
+    pub fn reads_tokens(&self) -> bool {
+        self.protocol == Protocol::Openai
+    }
+
+    fn facts<'a>(&self, answer: &Answer<'a>, bodies: &RequestBodies, row: usize) -> Facts<'a> {
         let correct = match (bodies.label(row), &self.paths.prediction) {
             (Some(label), Some(place)) => find(place, answer).map(|value| label.matches(&value)),
             _ => None,
@@ -253,8 +305,22 @@ impl Checker {
             Scalar::Number(n) => Some(Cow::Owned(n.to_string())),
             _ => None,
         });
-        Ok(Facts { correct, fallback, version })
+        Facts { correct, fallback, version, tokens: None }
     }
+}
+
+/// The tokens of a good answer, streamed or whole.
+fn said<'a>(answer: &Answer<'_>, asked_for_stream: bool, stream: &'a TokenStream) -> Result<Tokens<'a>, Wrong> {
+    let kind = answer.header("content-type").unwrap_or("without a content-type");
+    let is_stream = kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("text/event-stream"));
+    if is_stream {
+        return stream.judge().map_err(Wrong::Content);
+    }
+    if asked_for_stream {
+        let kind: String = kind.chars().take(80).collect();
+        return Err(Wrong::Content(format!("a stream was asked for, and the answer is {kind}").into()));
+    }
+    openai::check_whole(answer.body).map_err(Wrong::Content)
 }
 
 fn find<'a>(place: &Place, answer: &Answer<'a>) -> Option<Scalar<'a>> {
@@ -294,7 +360,7 @@ mod tests {
         let b = bodies(&["1", "0"]);
         let answer = |body| Answer { status: 200, headers, body };
         let facts = c.check(&answer(br#"{"predictions": [1], "fallback": 0}"#), &b, 0).unwrap();
-        assert_eq!(facts, Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()) });
+        assert_eq!(facts, Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()), tokens: None });
         assert_eq!(c.check(&answer(br#"{"predictions": [1], "fallback": 2}"#), &b, 1).unwrap().correct, Some(false));
         for bad in [
             &b"<html>"[..],
@@ -317,6 +383,29 @@ mod tests {
             c.check(&Answer { status: 503, headers: Headers::Fields(&[]), body: b"" }, &b, 0),
             Err(Wrong::Status(503))
         );
+    }
+
+    #[test]
+    fn chats_are_judged_by_what_was_asked_for() {
+        let c = checker(Protocol::Openai, AnswerPaths::default());
+        let b = RequestBodies { streams: vec![true, false], ..bodies(&["", ""]) };
+        let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        let whole = "{\"choices\":[{\"message\":{\"content\":\"a\"}}]}";
+        let judged = |kind: &'static str, body: &'static str, row: usize| {
+            let headers = [httparse::Header { name: "Content-Type", value: kind.as_bytes() }];
+            let answer = Answer { status: 200, headers: &headers, body: body.as_bytes() };
+            let mut tokens = TokenStream::default();
+            tokens.feed(answer.body, 5);
+            let once = c.check(&answer, &b, row).map(|_| ());
+            let fed = c.check_tokens(&answer, &b, row, &tokens).map(|f| f.tokens.map(|t| (t.first, t.count)));
+            assert_eq!(once.is_ok(), fed.is_ok());
+            fed.map_err(|wrong| if let Wrong::Content(why) = wrong { why.into_owned() } else { panic!("{wrong:?}") })
+        };
+        assert_eq!(judged("text/event-stream; charset=utf-8", stream, 0), Ok(Some((Some(5), 1))));
+        assert_eq!(judged("application/json", whole, 1), Ok(Some((None, 0))));
+        assert_eq!(judged("application/json", whole, 0).unwrap_err(), "a stream was asked for, and the answer is application/json");
+        assert!(judged("text/event-stream", whole, 0).unwrap_err().contains("without [DONE]"));
+        assert!(judged("text/html", "<html>", 1).unwrap_err().contains("not a JSON chat completion"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fault::Draft;
 use super::{Context, phase, probe};
-use crate::plan::{Bodies, FaultTarget, Lasts, Metric, Objective, Op, Phase, SpanRef, Target, Traffic};
+use crate::plan::{Bodies, FaultTarget, Lasts, Metric, Objective, Op, Phase, Protocol, SpanRef, Target, Traffic};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::{file, limits, words};
 use crate::units::{PhaseId, parse_duration, show_duration};
@@ -138,9 +138,8 @@ fn in_unit(bound: &file::Bound, metric: &Metric) -> Result<f64, (String, String)
                 let (message, help) = m.rsplit_once(": ").unwrap_or((m.as_str(), help));
                 (message.to_owned(), help.to_owned())
             })?;
-            if matches!(metric, Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_))
-                && duration > limits::LATENCY
-            {
+            let is_latency = matches!(metric, Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_));
+            if (is_latency || metric.is_of_stream()) && duration > limits::LATENCY {
                 let help = format!("write at most {}", show_duration(limits::LATENCY));
                 return Err(("longer than latencies are recorded".to_owned(), help));
             }
@@ -312,21 +311,35 @@ fn span(cx: &Context, text: &str, facts: &Facts) -> Result<Option<SpanRef>, (Str
 /// What some metrics need from other tables.
 fn check_needs(cx: &mut Context, at: &Path, metric: &Metric, facts: &Facts) {
     let at = at.key("metric");
+    let is_chat = |t: &Target| t.protocol == Protocol::Openai;
     match metric {
+        Metric::Ttft(_) | Metric::Itl(_) if !facts.target.is_none_or(is_chat) => {
+            let message = format!("`{}` is about tokens, and the protocol is not openai", metric.word());
+            cx.wrong(&at, message, "judge latency.pNN, or write protocol = \"openai\" in [target]");
+        }
+        Metric::Ttft(_) | Metric::Itl(_) if facts.traffic.is_some_and(|t| !t.streams) => {
+            let message = format!("`{}` is about streams, and no body asks for one", metric.word());
+            cx.wrong(&at, message, "write \"stream\": true into the bodies, or judge latency.pNN");
+        }
+        Metric::Accuracy if facts.target.is_some_and(is_chat) => {
+            let help = "judge error_rate, ttft.pNN or itl.pNN";
+            cx.wrong(&at, "`accuracy` does not go with the protocol openai: it has no predictions", help);
+        }
         Metric::Accuracy => {
             let has_labels = |t: &Traffic| matches!(&t.bodies, Bodies::Dataset(d) if d.labels.is_some());
             if facts.traffic.is_some_and(|t| !has_labels(t)) {
                 let help = "add `dataset` and `label` to [traffic]";
                 cx.wrong(&at, "`accuracy` needs labels to check predictions against", help);
             }
-            let nowhere = |t: &Target| t.protocol == crate::plan::Protocol::Http && t.answer.prediction.is_none();
+            let nowhere = |t: &Target| t.protocol == Protocol::Http && t.answer.prediction.is_none();
             if facts.target.is_some_and(nowhere) {
                 let help = "add answer = { prediction = \"json:/predictions/0\" } to [target]";
                 cx.wrong(&at, "`accuracy` needs to know where the prediction stands", help);
             }
         }
         Metric::FallbackRate if facts.target.is_some_and(|t| t.answer.fallback.is_none()) => {
-            let help = "add answer = { fallback = \"json:/fallback\" } to [target]";
+            let place = if facts.target.is_some_and(is_chat) { "header:x-fallback" } else { "json:/fallback" };
+            let help = format!("add answer = {{ fallback = \"{place}\" }} to [target]");
             cx.wrong(&at, "`fallback_rate` needs to know where the fallback level stands", help);
         }
         _ => {}
@@ -336,7 +349,7 @@ fn check_needs(cx: &mut Context, at: &Path, metric: &Metric, facts: &Facts) {
 /// A latency over good answers is below the timeout by itself: such a bound would promise nothing.
 fn check_good_answers_bound(cx: &mut Context, at: &Path, metric: &Metric, op: Op, bound: f64, facts: &Facts) {
     let Some(timeout) = facts.traffic.map(|t| t.timeout) else { return };
-    if matches!(metric, Metric::LatencyOk(_)) && op == Op::Max && bound >= timeout.as_secs_f64() {
+    if matches!(metric, Metric::LatencyOk(_) | Metric::Itl(_)) && op == Op::Max && bound >= timeout.as_secs_f64() {
         let message = format!(
             "a good answer comes within the timeout of {} anyway, so this promises nothing",
             show_duration(timeout)
@@ -347,7 +360,8 @@ fn check_good_answers_bound(cx: &mut Context, at: &Path, metric: &Metric, op: Op
 
 fn warn_about_good_answers_only(cx: &mut Context, all: &[Objective]) {
     let counts_errors = all.iter().any(|o| matches!(o.metric, Metric::ErrorRate | Metric::Availability));
-    if let Some(o) = all.iter().find(|o| matches!(o.metric, Metric::LatencyOk(_))).filter(|_| !counts_errors) {
+    let good_only = |o: &&Objective| matches!(o.metric, Metric::LatencyOk(_) | Metric::Itl(_));
+    if let Some(o) = all.iter().find(good_only).filter(|_| !counts_errors) {
         cx.warn(format!(
             "`{}` looks at good answers only, and no objective bounds error_rate: a service that fails fast would pass",
             o.metric.word()
@@ -360,7 +374,7 @@ fn warn_about_few_samples(cx: &mut Context, all: &[Objective], facts: &Facts) {
     let Some(phases) = facts.phases else { return };
     for o in all {
         let needed = match o.metric {
-            Metric::Latency(q) | Metric::LatencyOk(q) => (0.05_f64.ln() / q.share().ln()).ceil(),
+            Metric::Latency(q) | Metric::LatencyOk(q) | Metric::Ttft(q) => (0.05_f64.ln() / q.share().ln()).ceil(),
             Metric::ErrorRate if o.bound > 0.0 => (3.0 / o.bound).ceil(),
             Metric::Availability if o.bound < 1.0 => (3.0 / (1.0 - o.bound)).ceil(),
             _ => continue,

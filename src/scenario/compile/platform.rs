@@ -46,7 +46,11 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known
     let known = Placeholders { volume: local.volume.is_some(), replica: true, dependencies: &names };
     known.check_command(cx, &at.key("command"), &local.command);
     check_env(cx, &at.key("env"), &env, &known);
-    let ready_path = if target.is_some_and(|t| t.protocol == Protocol::Http) { "/" } else { "/ping" };
+    let ready_path = match target.map(|t| t.protocol) {
+        Some(Protocol::Http) => "/",
+        Some(Protocol::Openai) => "/health",
+        Some(Protocol::Mlflow) | None => "/ping",
+    };
     let restart_delay = local.restart_delay.map_or(Duration::from_secs(1), |d| d.0);
     cx.within(&at.key("restart_delay"), restart_delay, SHORTEST_PAUSE, Duration::from_secs(300));
     let dependencies = local.dependency.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `[target]`: what receives predictions.
 
 use super::{Context, url};
-use crate::plan::{AnswerPaths, Place, Protocol, Target};
+use crate::plan::{AnswerPaths, Chat, Place, Protocol, Target};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, words};
 
@@ -13,6 +13,7 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
     let protocol = match t.protocol {
         file::Protocol::Mlflow => Protocol::Mlflow,
         file::Protocol::Http => Protocol::Http,
+        file::Protocol::Openai => Protocol::Openai,
     };
     match (&t.url, has_platform) {
         (Some(_), true) => {
@@ -26,7 +27,7 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         _ => {}
     }
     let url = t.url.as_deref().and_then(|u| cx.good(&at.key("url"), url::parse(u)));
-    only_for_http(cx, &at, &t);
+    only_for_some(cx, &at, &t, protocol);
     let path = match (&t.path, protocol) {
         (Some(path), _) => {
             cx.good(&at.key("path"), url::check_path(path));
@@ -34,12 +35,21 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         }
         (None, Protocol::Mlflow) => "/invocations".to_owned(),
         (None, Protocol::Http) => "/".to_owned(),
+        (None, Protocol::Openai) => "/v1/chat/completions".to_owned(),
     };
     if t.path.is_some() && t.url.is_some() {
         cx.clash(&at, "path", "`path` and `url` exclude each other", "write the whole path into `url`");
     }
     let method = t.method.unwrap_or_else(|| "POST".to_owned());
     cx.good(&at.key("method"), check_method(&method));
+    let answer = answer(cx, &at.key("answer"), t.answer);
+    if protocol == Protocol::Openai {
+        only_headers(cx, &at.key("answer"), &answer);
+    }
+    if t.max_tokens.is_some() && t.model.is_none() {
+        let help = "add model = \"…\"; both go into the chats that are made of a dataset";
+        cx.clash(&at, "max_tokens", "`max_tokens` needs `model`", help);
+    }
     Some(Target {
         protocol,
         headers: headers(cx, &at, t.headers.unwrap_or_default()),
@@ -49,20 +59,41 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         http2: t.http2.unwrap_or(false),
         method,
         expect_status: t.expect_status.unwrap_or_else(|| vec![200]),
-        answer: answer(cx, &at.key("answer"), t.answer),
+        answer,
+        chat: t.model.map(|model| Chat { model, max_tokens: t.max_tokens }),
     })
 }
 
-/// Keys that the MLflow protocol settles by itself.
-fn only_for_http(cx: &mut Context, at: &Path, t: &file::Target) {
-    if t.protocol == file::Protocol::Http {
-        return;
+/// Keys that a protocol settles by itself, or has no use for.
+fn only_for_some(cx: &mut Context, at: &Path, t: &file::Target, protocol: Protocol) {
+    let (http, openai) = (protocol == Protocol::Http, protocol == Protocol::Openai);
+    let keys = [
+        ("path", t.path.is_some(), http || openai, "http"),
+        ("method", t.method.is_some(), http, "http"),
+        ("expect_status", t.expect_status.is_some(), http, "http"),
+        ("model", t.model.is_some(), openai, "openai"),
+        ("max_tokens", t.max_tokens.is_some(), openai, "openai"),
+    ];
+    for (key, _, _, whose) in keys.into_iter().filter(|(_, is_set, allowed, _)| *is_set && !allowed) {
+        let message = match whose {
+            "http" => format!("`{key}` is settled by the protocol {}", protocol.word()),
+            _ => format!("`{key}` goes with the protocol {whose} only"),
+        };
+        cx.wrong(&at.key(key), message, format!("remove it, or write protocol = \"{whose}\""));
     }
-    let set =
-        [("path", t.path.is_some()), ("method", t.method.is_some()), ("expect_status", t.expect_status.is_some())];
-    for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-        let help = "remove it, or write protocol = \"http\"";
-        cx.wrong(&at.key(key), format!("`{key}` is settled by the protocol mlflow"), help);
+}
+
+/// A stream of events is no JSON document, and has no prediction that a label could be held against.
+fn only_headers(cx: &mut Context, at: &Path, answer: &AnswerPaths) {
+    for (key, place) in [("version", &answer.version), ("fallback", &answer.fallback)] {
+        if matches!(place, Some(Place::Json(_))) {
+            let help = "write \"header:…\" for what a header of the answer says, or remove it";
+            cx.wrong(&at.key(key), "a stream of tokens is not one JSON document to look into", help);
+        }
+    }
+    if answer.prediction.is_some() {
+        let message = "the protocol openai has no prediction to hold against a label";
+        cx.wrong(&at.key("prediction"), message, "remove it; errors, ttft and itl are what is judged of streams");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use crate::plan::{AddressFamily, Bodies, Process, Target, Traffic};
+use crate::plan::{AddressFamily, Bodies, Process, Protocol, Target, Traffic};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, limits, words};
 
@@ -45,8 +45,14 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
     if target.is_some_and(|t| t.method == "GET") && !matches!(&bodies, Some(Bodies::One(b)) if b.is_empty()) {
         cx.warn("target.method is GET, but traffic carries bodies; write body = \"\" to send none");
     }
+    let chats = target.filter(|t| t.protocol == Protocol::Openai);
+    if let (Some(target), Some(bodies)) = (chats, &bodies) {
+        check_chats(cx, &at, target, &t, bodies);
+    }
+    let bodies = bodies?;
     Some(Traffic {
-        bodies: bodies?,
+        streams: chats.is_some() && asks_for_streams(&bodies),
+        bodies,
         process: process?,
         timeout,
         max_in_flight: t.max_in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
@@ -140,6 +146,52 @@ fn bodies(cx: &mut Context, at: &Path, t: &file::Traffic) -> Option<Bodies> {
             cx.clash(at, last, message, "keep exactly one of dataset, bodies and body");
             None
         }
+    }
+}
+
+/// What the protocol openai needs of what is sent.
+fn check_chats(cx: &mut Context, at: &Path, target: &Target, t: &file::Traffic, bodies: &Bodies) {
+    if t.label.is_some() {
+        let message = "the protocol openai has no prediction to hold against a label";
+        cx.wrong(&at.key("label"), message, "remove `label`");
+    }
+    let root = Path::root().key("target");
+    let Bodies::Dataset(table) = bodies else {
+        if target.chat.is_some() {
+            cx.warn("target.model and target.max_tokens do nothing: bodies are sent as they are");
+        }
+        return;
+    };
+    let name = t.dataset.as_deref().unwrap_or_default();
+    if !table.columns.iter().any(|c| c == "prompt") {
+        let names: Vec<&str> = table.columns.iter().map(String::as_str).collect();
+        let help = format!("call the column to ask `prompt`; its columns: {}", words::listed(&names));
+        cx.wrong(&at.key("dataset"), format!("`{name}` has no column `prompt`"), help);
+    }
+    if target.chat.is_none() {
+        let help = "add model = \"…\" to [target]: the name that the server knows the model by";
+        cx.clash(&root, "", "a dataset becomes chats, and no model is named", help);
+    }
+    let others: Vec<&str> = table.columns.iter().map(String::as_str).filter(|c| *c != "prompt").collect();
+    if !others.is_empty() {
+        cx.warn(format!("{name}: only `prompt` is sent, not {}", words::listed(&others)));
+    }
+}
+
+/// Some body asks for a stream.
+fn asks_for_streams(bodies: &Bodies) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        stream: Option<serde_json::Value>,
+    }
+    let asks = |text: &String| {
+        let body = serde_json::from_str::<Body>(text);
+        body.is_ok_and(|b| b.stream == Some(serde_json::Value::Bool(true)))
+    };
+    match bodies {
+        Bodies::Dataset(_) => true,
+        Bodies::Lines(lines) => lines.iter().any(asks),
+        Bodies::One(body) => asks(body),
     }
 }
 
