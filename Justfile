@@ -49,7 +49,7 @@ soak *args: _release
 
 # fuzz the scenario parser and the readers of answers for so many seconds each (stable Rust will do; needs cargo-fuzz)
 fuzz seconds="60":
-    cd tests/fuzz && for target in scenario answer http2; do \
+    cd tests/fuzz && for target in scenario answer http2 sse; do \
         RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $target corpus/$target -- -max_total_time={{seconds}} -max_len=4096; done
 
 # the picture in the README: runs pod-kill and photographs its report (65 s; needs chromium)

@@ -173,7 +173,9 @@ pub fn exit_code(clean: bool, ending: Ending, verdict: Verdict) -> u8 {
 pub fn sample_needed(metric: &Metric, op: Op, bound: f64) -> u64 {
     let Some(allowed) = allowed_share(metric, op, bound).filter(|a| *a > 0.0) else { return 1 };
     let exact = match metric {
-        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => RISK.ln() / (1.0 - allowed).ln(),
+        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => {
+            RISK.ln() / (1.0 - allowed).ln()
+        }
         _ => 3.0 / allowed,
     };
     // 3/(1 − 0.99) is a rounding error off 300.

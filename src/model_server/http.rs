@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
@@ -18,7 +18,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::Options;
 use super::answer::Answer;
+use super::chat::{self, ChatBody, Pace};
+use super::metrics::Metrics;
 use super::pool::Pool;
 use super::request::Format;
 
@@ -34,11 +37,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// How much of a body that is too large is read to its end, in bytes.
 const MAX_DISCARD: usize = 64 << 20;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
-type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Either<Full<Bytes>, ChatBody>>;
 
 /// What answers at an address.
 #[derive(Clone)]
@@ -56,15 +59,32 @@ pub(super) struct State {
     version: HeaderValue,
     ready: AtomicBool,
     waiting: Mutex<String>,
+    pace: Pace,
 }
 
 impl State {
     /// Not ready yet.
-    pub(super) fn new(pool: Pool, max_body: usize) -> State {
+    pub(super) fn new(pool: Pool, options: &Options) -> State {
         // The model's version is visible ASCII; model.rs has checked it.
         let version = HeaderValue::from_str(&pool.model().version).unwrap_or(HeaderValue::from_static("unknown"));
         let waiting = Mutex::new("starting".to_owned());
-        State { pool, max_body, version, ready: AtomicBool::new(false), waiting }
+        let (max_body, pace) = (options.max_body, Pace::new(options));
+        State { pool, max_body, version, ready: AtomicBool::new(false), waiting, pace }
+    }
+
+    /// How fast chats are answered.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Name of the model.
+    pub(super) fn model_name(&self) -> &str {
+        &self.pool.model().name
+    }
+
+    /// What is counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        self.pool.metrics()
     }
 
     /// From now on predictions are answered.
@@ -157,7 +177,18 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
             let text = state.pool.metrics().render(state.pool.model(), state.pool.queue_depth());
             reply(StatusCode::OK, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), text)
         }),
-        _ => error(StatusCode::NOT_FOUND, "paths here: /invocations, /ping, /health, /version, /metrics"),
+        "/v1/chat/completions" => {
+            let _inside = state.pool.metrics().enter();
+            let reply = chat_completions(state, request).await;
+            state.pool.metrics().answered(reply.status().as_u16());
+            reply
+        }
+        "/v1/models" => get(request.method(), || reply(StatusCode::OK, JSON, chat::models(state.model_name()))),
+        _ => {
+            let paths =
+                "paths here: /invocations, /v1/chat/completions, /v1/models, /ping, /health, /version, /metrics";
+            error(StatusCode::NOT_FOUND, paths)
+        }
     };
     reply.headers_mut().insert(MODEL_VERSION, state.version.clone());
     Ok(reply)
@@ -181,6 +212,19 @@ async fn invocations(state: &State, request: Request<Incoming>) -> Reply {
             let answer = state.pool.answer(format, body).await;
             reply(answer.status, JSON, answer.body)
         }
+        Err(reply) => reply,
+    }
+}
+
+async fn chat_completions(state: &Arc<State>, request: Request<Incoming>) -> Reply {
+    if request.method() != Method::POST {
+        return not_allowed("POST");
+    }
+    if let Err(answer) = state.check() {
+        return reply(answer.status, JSON, answer.body);
+    }
+    match body(request.into_body(), state.max_body).await {
+        Ok(body) => chat::answer(state, &body).await,
         Err(reply) => reply,
     }
 }
@@ -233,8 +277,8 @@ fn error(status: StatusCode, message: &str) -> Reply {
     reply(answer.status, JSON, answer.body)
 }
 
-fn reply(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+pub(super) fn reply(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Either::Left(Full::new(body.into())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply

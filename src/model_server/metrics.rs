@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::model::Model;
 
-/// The status codes that `/invocations` answers with.
+/// The status codes that `/invocations` and `/v1/chat/completions` answer with.
 const CODES: [u16; 7] = [200, 400, 405, 413, 415, 500, 503];
 
 /// Upper bounds of the service time histogram: seconds for the text, nanoseconds to compare.
@@ -36,6 +36,7 @@ pub(super) struct Metrics {
     requests: [AtomicU64; CODES.len()],
     in_flight: AtomicU64,
     feature_read_errors: AtomicU64,
+    output_tokens: AtomicU64,
     service: [AtomicU64; BUCKETS.len() + 1],
     service_nanos: AtomicU64,
 }
@@ -57,7 +58,22 @@ impl Metrics {
         InFlight(&self.in_flight)
     }
 
-    /// Counts an answer of `/invocations`.
+    /// As [`Metrics::enter`], for a stream, which outlives the call that began it; [`Metrics::stream_left`] must follow.
+    pub(super) fn stream_entered(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// The stream is over, or its client has left.
+    pub(super) fn stream_left(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts tokens that were handed to a client's connection.
+    pub(super) fn tokens_sent(&self, count: u64) {
+        self.output_tokens.fetch_add(count, Relaxed);
+    }
+
+    /// Counts an answer.
     pub(super) fn answered(&self, code: u16) {
         let index = CODES.iter().position(|c| *c == code);
         debug_assert!(index.is_some(), "{code} is missing among the codes");
@@ -87,16 +103,18 @@ impl Metrics {
     }
 
     fn write(&self, out: &mut String, model: &Model, queue_depth: usize) -> std::fmt::Result {
-        head(out, "requests_total", "counter", "Answers of /invocations by status code.")?;
+        head(out, "requests_total", "counter", "Answers of /invocations and /v1/chat/completions by status code.")?;
         for (code, count) in CODES.iter().zip(&self.requests) {
             writeln!(out, "model_server_requests_total{{code=\"{code}\"}} {}", count.load(Relaxed))?;
         }
-        head(out, "in_flight_requests", "gauge", "Requests of /invocations being answered.")?;
+        head(out, "in_flight_requests", "gauge", "Requests of /invocations and /v1/chat/completions being answered.")?;
         writeln!(out, "model_server_in_flight_requests {}", self.in_flight.load(Relaxed))?;
         head(out, "queue_depth", "gauge", "Requests waiting for a worker.")?;
         writeln!(out, "model_server_queue_depth {queue_depth}")?;
         head(out, "feature_read_errors_total", "counter", "Failed reads of stored features.")?;
         writeln!(out, "model_server_feature_read_errors_total {}", self.feature_read_errors.load(Relaxed))?;
+        head(out, "output_tokens_total", "counter", "Tokens of chat answers that were handed to a connection.")?;
+        writeln!(out, "model_server_output_tokens_total {}", self.output_tokens.load(Relaxed))?;
         head(out, "model_info", "gauge", "The model that answers.")?;
         let (name, version) = (label(&model.name), label(&model.version));
         writeln!(out, "model_server_model_info{{name=\"{name}\",version=\"{version}\"}} 1")?;

@@ -1,4 +1,4 @@
-//! The embedded target: a small model server that speaks the MLflow scoring protocol.
+//! The embedded target: a small model server that speaks the MLflow scoring protocol, and OpenAI's chat completions.
 //!
 //! Owns: its options, its life (listen, load the model, become ready, serve, stop) and its errors. It is a
 //! target like any other, so it knows nothing of scenarios, faults or measurement, and it prints nothing. It
@@ -8,9 +8,10 @@
 //!
 //! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one
 //! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
-//! - `service_time`: its distribution · `metrics`: counters
+//! - `chat`: chat completions, streamed at a stated rate · `service_time`: its distribution · `metrics`: counters
 
 mod answer;
+mod chat;
 mod http;
 mod metrics;
 mod model;
@@ -83,6 +84,18 @@ pub struct Options {
     /// How long one try to reach the registry may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub registry_timeout: Duration,
+
+    /// Tokens per second of each chat stream: token k leaves at start + first token + k/rate, to about a millisecond
+    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_token_rate)]
+    pub tokens_per_second: f64,
+
+    /// Time to the first token of a chat answer
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
+    pub first_token: Duration,
+
+    /// Tokens of a chat answer whose request names no limit
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub tokens: u32,
 
     /// Largest request body, in bytes; beyond it the answer is 413
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=(64 << 20)))]
@@ -198,7 +211,7 @@ pub fn serve(
             Role::Model => {
                 let model = options.model.as_deref().map_or_else(|| Ok(Model::constant()), Model::load)?;
                 let pool = Pool::start(&options, model).map_err(ServerError::System)?;
-                let state = Arc::new(http::State::new(pool, options.max_body));
+                let state = Arc::new(http::State::new(pool, &options));
                 on_listening(address);
                 tokio::spawn(become_ready(Arc::clone(&state), options));
                 http::accept(listener, Site::Model(state), stop).await;
@@ -214,6 +227,11 @@ async fn become_ready(state: Arc<http::State>, options: Options) {
         registry::wait_for(url, options.registry_timeout, |problem| state.still_waiting(problem)).await;
     }
     state.set_ready();
+}
+
+fn parse_token_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=1e6).contains(rate));
+    rate.ok_or_else(|| "a number of tokens per second from 0.001 to 1000000".to_owned())
 }
 
 impl Options {

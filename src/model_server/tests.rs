@@ -493,3 +493,129 @@ fn refuses_options_that_make_no_sense() {
         assert!(CommandLine::try_parse_from(["model-server"].iter().chain(&bad)).is_err(), "{bad:?}");
     }
 }
+
+const CHAT: &str = r#"{"model":"any","messages":[{"role":"user","content":"say it in five words"}],"max_tokens":5"#;
+
+/// Reads an answer in chunks until `[DONE]`: the events, and when each was there.
+fn stream(connection: &mut Connection) -> (String, Vec<(Value, u64)>) {
+    let (mut head, mut events) = (String::new(), Vec::new());
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(connection.0.read_line(&mut head).unwrap(), 0, "closed after {head:?}");
+    }
+    loop {
+        let mut line = String::new();
+        assert_ne!(connection.0.read_line(&mut line).unwrap(), 0, "closed after {events:?}");
+        match line.trim().strip_prefix("data: ") {
+            Some("[DONE]") => return (head.to_lowercase(), events),
+            Some(json) => events.push((serde_json::from_str(json).unwrap(), clock::monotonic_nanos())),
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn streams_tokens_on_an_absolute_grid() {
+    let server = Server::ready(&["--tokens-per-second", "50", "--first-token", "100ms"]);
+    let mut connection = server.connect();
+    let began = clock::monotonic_nanos();
+    connection.send(
+        "POST",
+        "/v1/chat/completions",
+        "",
+        &format!("{CHAT},\"stream\":true,\"stream_options\":{{\"include_usage\":true}}}}"),
+    );
+    let (head, events) = stream(&mut connection);
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/event-stream"), "{head}");
+    assert_eq!(events.len(), 1 + 5 + 1 + 1, "role, tokens, end, usage: {events:?}");
+    let delta = |n: usize| &events[n].0["choices"][0]["delta"];
+    assert_eq!((&delta(0)["role"], &delta(0)["content"]), (&Value::from("assistant"), &Value::from("")));
+    for (token, (event, at)) in events[1..6].iter().enumerate() {
+        let text = event["choices"][0]["delta"]["content"].as_str().unwrap();
+        assert!(!text.is_empty() && event["choices"][0]["finish_reason"].is_null(), "{event}");
+        // Never before its time; how late is the machine's business.
+        let due = 100_000_000 + token as u64 * 20_000_000;
+        assert!(at - began >= due, "token {token} came {} ns early", due - (at - began));
+        assert_eq!(
+            (&event["object"], &event["model"], &event["id"]),
+            (&"chat.completion.chunk".into(), &"any".into(), &events[0].0["id"])
+        );
+    }
+    assert_eq!(events[6].0["choices"][0]["finish_reason"], "length");
+    assert_eq!(events[7].0["choices"], serde_json::json!([]));
+    assert_eq!(
+        events[7].0["usage"],
+        serde_json::json!({"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10})
+    );
+    server.until(|s| s.metric("model_server_in_flight_requests") == "0");
+    assert_eq!(server.metric("model_server_output_tokens_total"), "5");
+    assert_eq!(server.metric("model_server_requests_total{code=\"200\"}"), "1");
+    server.end();
+}
+
+#[test]
+fn many_streams_need_no_workers() {
+    let server =
+        Server::ready(&["--workers", "1", "--queue", "1", "--tokens-per-second", "1000", "--first-token", "300ms"]);
+    let began = clock::monotonic_nanos();
+    let mut connections: Vec<Connection> = (0..50).map(|_| server.connect()).collect();
+    connections
+        .iter_mut()
+        .for_each(|c| c.send("POST", "/v1/chat/completions", "", &format!("{CHAT},\"stream\":true}}")));
+    for connection in &mut connections {
+        assert_eq!(stream(connection).1.len(), 7);
+    }
+    // One after another they would take 15 s.
+    assert!(clock::monotonic_nanos() - began < 12_000_000_000);
+    assert_eq!(server.metric("model_server_output_tokens_total"), "250");
+    server.end();
+}
+
+#[test]
+fn chats_without_a_stream_come_whole_at_the_end() {
+    let server = Server::ready(&["--tokens-per-second", "100", "--first-token", "50ms", "--tokens", "6"]);
+    let began = clock::monotonic_nanos();
+    let reply =
+        server.call("POST", "/v1/chat/completions", "", r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+    assert!(clock::monotonic_nanos() - began >= 100_000_000);
+    let json = reply.json();
+    assert_eq!((reply.status, &json["object"]), (200, &"chat.completion".into()));
+    assert_eq!(json["choices"][0]["message"]["content"], " the service keeps its promise while");
+    assert_eq!(
+        (&json["choices"][0]["finish_reason"], &json["usage"]["completion_tokens"]),
+        (&"stop".into(), &6.into())
+    );
+    let models = server.call("GET", "/v1/models", "", "").json();
+    assert_eq!((&models["data"][0]["id"], &models["object"]), (&"constant".into(), &"list".into()));
+    server.end();
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_stream() {
+    let server = Server::ready(&["--tokens-per-second", "10", "--first-token", "0s"]);
+    let mut connection = server.connect();
+    connection.send("POST", "/v1/chat/completions", "", &format!("{}0,\"stream\":true}}", CHAT));
+    server.until(|s| s.metric("model_server_output_tokens_total") != "0");
+    drop(connection);
+    server.until(|s| s.metric("model_server_in_flight_requests") == "0");
+    server.end();
+}
+
+#[test]
+fn chats_that_make_no_sense_are_refused_in_openais_words() {
+    let server = Server::ready(&[]);
+    for (body, words) in [
+        ("{", "the body is no chat request"),
+        (r#"{"model":"m"}"#, "missing field `messages`"),
+        (r#"{"model":"m","messages":[]}"#, "`messages` is empty"),
+        (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"n":2}"#, "`n` must be 1"),
+        (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":0}"#, "from 1 to 1000000"),
+    ] {
+        let reply = server.call("POST", "/v1/chat/completions", "", body);
+        let json = reply.json();
+        assert_eq!((reply.status, &json["error"]["type"]), (400, &"invalid_request_error".into()), "{body}");
+        assert!(json["error"]["message"].as_str().unwrap().contains(words), "{json}");
+    }
+    assert_eq!(server.call("GET", "/v1/chat/completions", "", "").status, 405);
+    assert_eq!(server.call("POST", "/v1/models", "", "").status, 405);
+    server.end();
+}

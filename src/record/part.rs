@@ -158,15 +158,9 @@ impl Part {
             put(out, class as u64);
             put(out, *n);
         }
-        for times in [
-            &self.latency_ok,
-            &self.latency_failed,
-            &self.service,
-            &self.lag,
-            &self.connect,
-            &self.ttft,
-            &self.itl,
-        ] {
+        for times in
+            [&self.latency_ok, &self.latency_failed, &self.service, &self.lag, &self.connect, &self.ttft, &self.itl]
+        {
             for n in [times.buckets.len() as u64, times.sum_ns, times.max_ns, times.overflow] {
                 put(out, n);
             }

@@ -63,6 +63,10 @@ pub fn build(facts: &Facts<'_>) -> Report {
         })
         .collect();
     report.spans = facts.summary.spans.iter().map(|(name, stats)| span(&span_name(plan, name), true, stats)).collect();
+    if plan.traffic.streams {
+        report.phases.iter_mut().zip(&facts.summary.phases).for_each(|(span, stats)| add_tokens(span, stats));
+        report.spans.iter_mut().zip(facts.summary.spans.values()).for_each(|(span, stats)| add_tokens(span, stats));
+    }
     report.faults = (0..plan.faults.len()).map(|i| fault(facts, i)).collect();
     report.objectives = facts.judged.iter().map(|j| objective(plan, j)).collect();
     add_intervals(&mut report, plan, facts.judged);
@@ -117,6 +121,10 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         service_us: percentiles(&stats.service),
         connect_us: percentiles(&stats.connect),
         lag_us: percentiles(&stats.lag),
+        ttft_us: None,
+        itl_us: None,
+        output_tokens: None,
+        output_tokens_per_s: None,
         metrics: metrics(stats),
         quality: QualityReport {
             accuracy: stats.quality.accuracy(),
@@ -126,6 +134,33 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         kept_up: stats.kept_up(),
     }
 }
+
+/// What only streams have.
+fn add_tokens(span: &mut SpanReport, stats: &SpanStats) {
+    span.ttft_us = Some(endless_percentiles(&stats.ttft, stats.streams_planned()));
+    span.itl_us = Some(percentiles(&stats.itl));
+    span.output_tokens = Some(stats.output_tokens);
+    span.output_tokens_per_s = stats.token_rate();
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    for q in QUANTILES {
+        let ttft = MetricValue {
+            value: stats.ttft(q).flatten().map(seconds),
+            n: stats.streams_planned(),
+            ..MetricValue::default()
+        };
+        let itl = MetricValue {
+            value: stats.itl.quantile(q.share()).map(seconds),
+            n: stats.itl.count(),
+            ..MetricValue::default()
+        };
+        span.metrics.insert(Metric::Ttft(q).word(), ttft);
+        span.metrics.insert(Metric::Itl(q).word(), itl);
+    }
+}
+
+/// The percentiles that are listed among the metrics.
+const QUANTILES: [Quantile; 6] =
+    [Quantile::P50, Quantile::P90, Quantile::P95, Quantile::P99, Quantile::P99_9, Quantile::P99_99];
 
 fn percentiles(hist: &Hist) -> Percentiles {
     let at = |share| hist.quantile(share).map(us);
@@ -143,27 +178,31 @@ fn percentiles(hist: &Hist) -> Percentiles {
 
 /// Over every planned arrival, failed and shed ones being infinite.
 fn planned_percentiles(stats: &SpanStats) -> Percentiles {
-    let at = |share| stats.latency_ok.value_at_rank(rank_of(share, stats.planned)).map(us);
+    endless_percentiles(&stats.latency_ok, stats.planned)
+}
+
+/// Over so many, of which those that are not in the histogram are infinite.
+fn endless_percentiles(finite: &Hist, n: u64) -> Percentiles {
+    let at = |share| finite.value_at_rank(rank_of(share, n)).map(us);
     Percentiles {
-        n: stats.planned,
+        n,
         p50: at(0.5),
         p90: at(0.9),
         p95: at(0.95),
         p99: at(0.99),
         p99_9: at(0.999),
-        max: stats.latency_max().flatten().map(us),
-        mean: stats.latency_ok.mean().map(|m| m / 1e3),
+        max: (n > 0 && finite.count() == n).then(|| us(finite.max())),
+        mean: finite.mean().map(|m| m / 1e3),
     }
 }
 
 fn metrics(stats: &SpanStats) -> BTreeMap<String, MetricValue> {
-    let quantiles = [Quantile::P50, Quantile::P90, Quantile::P95, Quantile::P99, Quantile::P99_9, Quantile::P99_99];
     let seconds = |ns: u64| ns as f64 / 1e9;
     let mut all = BTreeMap::new();
     let mut put = |metric: &Metric, value: Option<f64>, n: u64| {
         all.insert(metric.word(), MetricValue { value, n, low: None, high: None });
     };
-    for q in quantiles {
+    for q in QUANTILES {
         put(&Metric::Latency(q), stats.latency(q).flatten().map(seconds), stats.planned);
         put(&Metric::LatencyOk(q), stats.latency_ok.quantile(q.share()).map(seconds), stats.ok);
     }
@@ -355,6 +394,7 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
             due_p99_us: at(0.99, w.planned),
             due_max_ok_us: (ok > 0).then(|| us(w.latency_ok.max_ns)),
             due_lag_p99_us: quantile_of(&w.lag.buckets, rank_of(0.99, w.lag.count())).map(us),
+            streams: facts.plan.traffic.streams.then(|| stream_window(w)),
             due_errors: ErrorClass::ALL
                 .iter()
                 .map(|c| (c.word().to_owned(), w.errors[*c as usize]))
@@ -367,6 +407,20 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
         }
     };
     facts.windows.iter().map(window).collect()
+}
+
+fn stream_window(w: &Window) -> StreamWindow {
+    // All but good answers that were no stream.
+    let planned = w.planned - (w.latency_ok.count() - w.ttft.count());
+    let ttft = |share: f64| quantile_of(&w.ttft.buckets, rank_of(share, planned)).map(us);
+    let itl = |share: f64| quantile_of(&w.itl.buckets, rank_of(share, w.itl.count())).map(us);
+    StreamWindow {
+        due_ttft_p50_us: ttft(0.5),
+        due_ttft_p99_us: ttft(0.99),
+        due_itl_p50_us: itl(0.5),
+        due_itl_p99_us: itl(0.99),
+        done_tokens: w.done_tokens,
+    }
 }
 
 fn quantile_of(buckets: &[(u16, u32)], rank: u64) -> Option<u64> {

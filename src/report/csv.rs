@@ -1,7 +1,7 @@
 //! `windows.csv` and `phases.csv`: one row per second and phase, and per phase or span.
 //!
 //! Columns of windows begin with `due_` or `done_` by which time they count. An infinite percentile is `inf`, a
-//! missing one is empty. Text that a spreadsheet would run as a formula is defused with a leading `'`.
+//! missing one is empty. Columns of token streams stand last, and only where there are streams. Text that a spreadsheet would run as a formula is defused with a leading `'`.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +14,13 @@ pub(super) fn windows(report: &Report) -> Vec<u8> {
     let mut table = Table::new();
     let head = "start_at_s duration_s phase due_planned due_ok due_good due_failed due_shed due_p50_us due_p95_us \
                 due_p99_us due_max_ok_us due_lag_p99_us done_ok done_failed in_flight_max replicas_ready";
-    table.row(head.split(' ').map(str::to_owned).chain(classes.iter().map(|c| format!("due_errors_{}", text(c)))));
+    let streams = report.windows.iter().any(|w| w.streams.is_some());
+    let tokens_head = if streams { &STREAM_WINDOW[..] } else { &[] };
+    let errors_head = classes.iter().map(|c| format!("due_errors_{}", text(c)));
+    table.row(head.split(' ').map(str::to_owned).chain(errors_head).chain(tokens_head.iter().map(|c| (*c).to_owned())));
     for w in &report.windows {
-        table.row(window(w).into_iter().chain(errors(&classes, &w.due_errors)));
+        let tokens = if streams { stream_window(w) } else { vec![] };
+        table.row(window(w).into_iter().chain(errors(&classes, &w.due_errors)).chain(tokens));
     }
     table.finish()
 }
@@ -28,15 +32,42 @@ pub(super) fn phases(report: &Report) -> Vec<u8> {
     let mut table = Table::new();
     let head = "name start_at_s duration_s measured closed_loop planned sent ok shed altered offered_rps throughput_rps \
                 error_rate kept_up accuracy fallback_rate";
-    let times = ["latency", "latency_ok", "service", "connect", "lag"];
-    let columns = ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us"];
-    let times = times.iter().flat_map(|t| columns.iter().map(move |c| format!("{t}_{c}")));
     let errors_head = classes.iter().map(|c| format!("errors_{}", text(c)));
-    table.row(head.split(' ').map(str::to_owned).chain(times).chain(errors_head));
+    let streams = all().any(|s| s.ttft_us.is_some());
+    let tokens_head = times_head(if streams { &["ttft", "itl"] } else { &[] });
+    let tokens_head = tokens_head.chain(STREAM_PHASE.iter().filter(|_| streams).map(|c| (*c).to_owned()));
+    let latencies = times_head(&["latency", "latency_ok", "service", "connect", "lag"]);
+    table.row(head.split(' ').map(str::to_owned).chain(latencies).chain(errors_head).chain(tokens_head));
     for span in all() {
-        table.row(phase(span).into_iter().chain(errors(&classes, &span.errors)));
+        let tokens = if streams { stream_phase(span) } else { vec![] };
+        table.row(phase(span).into_iter().chain(errors(&classes, &span.errors)).chain(tokens));
     }
     table.finish()
+}
+
+fn times_head(names: &'static [&str]) -> impl Iterator<Item = String> {
+    names.iter().flat_map(|t| PERCENTILES.iter().map(move |c| format!("{t}_{c}")))
+}
+
+const PERCENTILES: [&str; 8] = ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us"];
+const STREAM_WINDOW: [&str; 5] =
+    ["due_ttft_p50_us", "due_ttft_p99_us", "due_itl_p50_us", "due_itl_p99_us", "done_tokens"];
+const STREAM_PHASE: [&str; 2] = ["output_tokens", "output_tokens_per_s"];
+
+fn stream_window(w: &WindowReport) -> Vec<String> {
+    let s = w.streams.clone().unwrap_or_default();
+    let endless = |us: Option<f64>| if w.due_planned > 0 { infinite(us) } else { maybe(us) };
+    let [itl_p50, itl_p99] = [s.due_itl_p50_us, s.due_itl_p99_us].map(maybe);
+    vec![endless(s.due_ttft_p50_us), endless(s.due_ttft_p99_us), itl_p50, itl_p99, s.done_tokens.to_string()]
+}
+
+fn stream_phase(s: &SpanReport) -> Vec<String> {
+    let (ttft, itl) = (s.ttft_us.clone().unwrap_or_default(), s.itl_us.clone().unwrap_or_default());
+    let mut row = percentiles(&ttft, ttft.n > 0);
+    row.extend(percentiles(&itl, false));
+    row.push(s.output_tokens.unwrap_or(0).to_string());
+    row.push(maybe(s.output_tokens_per_s));
+    row
 }
 
 fn window(w: &WindowReport) -> Vec<String> {
@@ -175,6 +206,23 @@ mod tests {
         let w = |due_planned| WindowReport { due_planned, ..WindowReport::default() };
         assert_eq!(window(&w(1))[8], "inf");
         assert_eq!(window(&w(0))[8], "");
+    }
+
+    #[test]
+    fn token_columns_stand_last_and_only_with_streams() {
+        let with = |streams| WindowReport { due_planned: 1, streams, ..WindowReport::default() };
+        let span = SpanReport { ttft_us: Some(Percentiles::default()), ..SpanReport::default() };
+        let mut report = Report { windows: vec![with(None)], phases: vec![SpanReport::default()], ..Report::default() };
+        let plain = [windows(&report), phases(&report)].map(|csv| String::from_utf8(csv).unwrap());
+        assert!(plain.iter().all(|csv| !csv.contains("ttft") && !csv.contains("tokens")));
+        report.windows.push(with(Some(crate::report::model::StreamWindow { done_tokens: 7, ..Default::default() })));
+        report.phases.push(span);
+        let [windows, phases] = [windows(&report), phases(&report)].map(|csv| String::from_utf8(csv).unwrap());
+        assert!(windows.lines().next().unwrap().ends_with(
+            ",due_errors_unfinished,due_ttft_p50_us,due_ttft_p99_us,due_itl_p50_us,due_itl_p99_us,done_tokens"
+        ));
+        assert!(windows.ends_with(",inf,inf,,,7\n"), "{windows}");
+        assert!(phases.lines().next().unwrap().ends_with(",itl_mean_us,output_tokens,output_tokens_per_s"), "{phases}");
     }
 
     #[test]

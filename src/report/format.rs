@@ -67,6 +67,16 @@ pub fn maybe_at_s(s: Option<f64>) -> String {
     s.map_or(NOTHING.into(), at_s)
 }
 
+/// What a phase or span says of token streams: output tokens, their rate, p50, p99 and maximum of the time to first token
+/// and of the time between tokens.
+pub fn stream_cells(span: &SpanReport) -> [String; 8] {
+    let (ttft, itl) = (span.ttft_us.clone().unwrap_or_default(), span.itl_us.clone().unwrap_or_default());
+    let [t50, t99, t_max] = [ttft.p50, ttft.p99, ttft.max].map(|us| latency_us(us, ttft.n));
+    let [i50, i99, i_max] = [itl.p50, itl.p99, itl.max].map(maybe_us);
+    let tokens = span.output_tokens.map_or(NOTHING.into(), count);
+    [tokens, span.output_tokens_per_s.map_or(NOTHING.into(), rate), t50, t99, t_max, i50, i99, i_max]
+}
+
 /// A share as a percentage that never rounds to 0 or 100: `99.94 %`, `0.0031 %`.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;

@@ -1,7 +1,8 @@
 //! `latency.hlog`: HdrHistogram's interval log, one line per interval and tag, readable by the Java, Python and Rust tools.
 //!
 //! Values are nanoseconds, maxima are printed in milliseconds. Each interval has an untagged total line, then
-//! `phase:NAME.ok` and `phase:NAME.failed` where there is something to say. Shed requests have no latency and
+//! `phase:NAME.ok` and `phase:NAME.failed` where there is something to say, and for token streams `phase:NAME.ttft` and
+//! `phase:NAME.itl` (they are no latencies of whole requests, so that they are not in the total). Shed requests have no latency and
 //! are not in it.
 
 use std::io::{self, Write};
@@ -42,6 +43,10 @@ pub struct Interval<'a> {
     pub ok: Hist,
     /// Latency of failed requests.
     pub failed: Hist,
+    /// Time to first token.
+    pub ttft: Hist,
+    /// From one token to the next.
+    pub itl: Hist,
 }
 
 /// Writes a whole log.
@@ -82,10 +87,14 @@ fn one<W: Write>(
 ) -> io::Result<()> {
     let length = |s: f64| Duration::try_from_secs_f64(s).map_err(|e| invalid(format!("interval at {s} s: {e}")));
     let (start, len) = (length(interval.start_s)?, length(interval.len_s)?);
-    let names = ["ok", "failed"].map(|outcome| format!("phase:{}.{outcome}", interval.phase));
-    let [ok, failed] = [(&names[0], &interval.ok), (&names[1], &interval.failed)];
-    let total: [(Option<&String>, &[&Hist]); 3] =
-        [(None, &[ok.1, failed.1]), (Some(ok.0), &[ok.1]), (Some(failed.0), &[failed.1])];
+    let names = ["ok", "failed", "ttft", "itl"].map(|what| format!("phase:{}.{what}", interval.phase));
+    let total: [(Option<&String>, &[&Hist]); 5] = [
+        (None, &[&interval.ok, &interval.failed]),
+        (Some(&names[0]), &[&interval.ok]),
+        (Some(&names[1]), &[&interval.failed]),
+        (Some(&names[2]), &[&interval.ttft]),
+        (Some(&names[3]), &[&interval.itl]),
+    ];
     for (name, parts) in total {
         if name.is_some() && parts.iter().all(|h| h.count() == 0) {
             continue;
@@ -161,6 +170,8 @@ mod tests {
             phase,
             ok: ok.clone(),
             failed: failed.clone(),
+            ttft: failed.clone(),
+            itl: Hist::new(),
         });
         let mut out = vec![];
         write(&mut out, &head, intervals).map(|()| out)
@@ -190,7 +201,7 @@ mod tests {
         assert_eq!(text.matches("phase:fault.failed").count(), 1, "an empty one is left out");
         let read = read(&bytes);
         let counts: Vec<(&str, u64)> = read.iter().map(|(tag, h)| (tag.as_str(), h.len())).collect();
-        assert_eq!(counts, [("", 990), ("phase:fault.failed", 90), ("phase:fault.ok", 900)]);
+        assert_eq!(counts, [("", 990), ("phase:fault.failed", 90), ("phase:fault.ok", 900), ("phase:fault.ttft", 90)]);
         let mut whole = parts[0].0.clone();
         whole.merge(&parts[1].0);
         assert_eq!(read["phase:fault.ok"].value_at_quantile(0.99), whole.inner().value_at_quantile(0.99));

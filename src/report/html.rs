@@ -12,7 +12,7 @@ use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
-    objective_bound, objective_place, objective_value, percent, rate, short, span_name, targets, time_s, time_us,
+    objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s, time_us,
 };
 use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
 use super::story::{recovered_in_force, tell};
@@ -281,6 +281,7 @@ fn tables(report: &Report) -> Vec<Table> {
     keep(faults(report));
     keep(proofs(report));
     keep(phases(report));
+    keep(streams(report));
     keep(times(report));
     keep(errors(report));
     keep(quality(report));
@@ -401,6 +402,15 @@ fn phases(report: &Report) -> Table {
                 .into();
     }
     table
+}
+
+fn streams(report: &Report) -> Table {
+    let head = ["phase or span", "#tokens", "#tokens/s", "#ttft: p50", "#p99", "#max", "#itl: p50", "#p99", "#max"];
+    let caption = "Time to first token counts from due over every planned request: failed and shed ones are infinite (∞). Time \
+                   between tokens is over every gap in good answers; tokens read at once have a gap of 0.";
+    let with_streams: Vec<&SpanReport> = spans(report).into_iter().filter(|s| s.ttft_us.is_some()).collect();
+    Table::new("streams", "Token streams", caption, &head)
+        .fill(&with_streams, |s| span_row(s, stream_cells(s).into_iter().collect()))
 }
 
 fn times(report: &Report) -> Table {

@@ -28,6 +28,9 @@ pub fn markdown(report: &Report) -> String {
     sparkline(&mut out, report);
     faults(&mut out, report);
     folded(&mut out, "Phases", |out| phases(out, report));
+    if report.phases.iter().any(|s| s.ttft_us.is_some()) {
+        folded(&mut out, "Token streams", |out| streams(out, report));
+    }
     if !report.error_samples.is_empty() {
         folded(&mut out, "Errors", |out| errors(out, report));
     }
@@ -168,6 +171,19 @@ fn phases(out: &mut String, report: &Report) {
     for s in all.iter().take(ROWS) {
         let numbers = span_numbers(s).join(" | ");
         let _ = writeln!(out, "| {} | {numbers} | {} |", cell(&span_name(s)), count(s.planned));
+    }
+    more(out, all.len());
+}
+
+fn streams(out: &mut String, report: &Report) {
+    let _ = writeln!(
+        out,
+        "| phase or span | tokens | tokens/s | ttft p50 | p99 | max | itl p50 | p99 | max |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    );
+    let all: Vec<&SpanReport> = report.phases.iter().chain(&report.spans).filter(|s| s.ttft_us.is_some()).collect();
+    for s in all.iter().take(ROWS) {
+        let _ = writeln!(out, "| {} | {} |", cell(&s.name), super::format::stream_cells(s).join(" | "));
     }
     more(out, all.len());
 }

@@ -177,6 +177,18 @@ pub struct SpanReport {
     pub connect_us: Percentiles,
     /// sent − due.
     pub lag_us: Percentiles,
+    /// First token − due over every planned stream; a percentile is null where it is infinite. Absent without streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_us: Option<Percentiles>,
+    /// From one token to the next in good streams, every gap one value; tokens read at once have a gap of 0. Absent without streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub itl_us: Option<Percentiles>,
+    /// Output tokens of good answers, as the server counts them, else chunks. Absent without streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Output tokens per second of good answers done here; an answer counts whole when it is done. Absent without streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_per_s: Option<f64>,
     /// Every metric that has a value here, with its within-run interval where one was made.
     pub metrics: BTreeMap<String, MetricValue>,
     /// What answers said.
@@ -478,6 +490,9 @@ pub struct WindowReport {
     pub due_max_ok_us: Option<f64>,
     /// p99 of lag, µs.
     pub due_lag_p99_us: Option<f64>,
+    /// What streams say; absent without streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamWindow>,
     /// Errors by class.
     pub due_errors: BTreeMap<String, u64>,
     /// Good answers done in it.
@@ -488,6 +503,21 @@ pub struct WindowReport {
     pub in_flight_max: u64,
     /// Replicas ready at its end; null without a platform.
     pub replicas_ready: Option<u64>,
+}
+
+/// What the streams of one second say. Further columns of `windows.csv`, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamWindow {
+    /// Time to first token of what was due, µs; null where infinite.
+    pub due_ttft_p50_us: Option<f64>,
+    /// Likewise.
+    pub due_ttft_p99_us: Option<f64>,
+    /// From one token to the next in good answers of what was due, µs.
+    pub due_itl_p50_us: Option<f64>,
+    /// Likewise.
+    pub due_itl_p99_us: Option<f64>,
+    /// Output tokens of good answers done in it.
+    pub done_tokens: u64,
 }
 
 /// Latency of good answers against time.

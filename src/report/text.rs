@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::format::{
-    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, targets,
+    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells, targets,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 use super::story::{self, headline};
@@ -21,6 +21,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     head(&mut out, report, width, paint);
     objectives(&mut out, report, width, paint);
     phases(&mut out, report, width, paint);
+    streams(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
     foot(&mut out, report, width);
     out
@@ -122,6 +123,25 @@ fn phases(out: &mut String, report: &Report, width: usize, paint: Paint) {
     out.push('\n');
     table.write(out, width, paint);
     more(out, report.phases.len());
+}
+
+/// Only where answers are streams of tokens.
+fn streams(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    let with_streams = || report.phases.iter().filter(|s| s.ttft_us.is_some());
+    if with_streams().count() == 0 {
+        return;
+    }
+    let head = ["token streams", "tokens", "per second", "ttft p50", "p99", "max", "itl p50", "p99", "max"];
+    let mut table = Table::new(&head, "lrrrrrrrr");
+    for s in with_streams().take(ROWS) {
+        let [tokens, rate, times @ ..] = stream_cells(s);
+        let [ttft_p50, ttft_p99, ttft_max, itl_p50, itl_p99, itl_max] = times;
+        let name = short(&s.name, 40);
+        table.row([name, tokens, rate, ttft_p50, ttft_p99, ttft_max, itl_p50, itl_p99, itl_max], String::new(), None);
+    }
+    out.push('\n');
+    table.write(out, width, paint);
+    more(out, with_streams().count());
 }
 
 fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {

@@ -422,6 +422,8 @@ fn write_hlog(dir: &Path, plan: &Plan, summary: &Summed, measured: &Measured) ->
         phase: &plan.phases[window.phase.0 as usize].name,
         ok: hists(&window.latency_ok),
         failed: hists(&window.latency_failed),
+        ttft: hists(&window.ttft),
+        itl: hists(&window.itl),
     });
     let mut out = Vec::new();
     hlog::write(&mut out, &head, intervals)?;

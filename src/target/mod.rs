@@ -360,7 +360,10 @@ mod tests {
         let b = bodies(&["1", "0"]);
         let answer = |body| Answer { status: 200, headers, body };
         let facts = c.check(&answer(br#"{"predictions": [1], "fallback": 0}"#), &b, 0).unwrap();
-        assert_eq!(facts, Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()), tokens: None });
+        assert_eq!(
+            facts,
+            Facts { correct: Some(true), fallback: Some(false), version: Some("7".into()), tokens: None }
+        );
         assert_eq!(c.check(&answer(br#"{"predictions": [1], "fallback": 2}"#), &b, 1).unwrap().correct, Some(false));
         for bad in [
             &b"<html>"[..],
@@ -389,7 +392,8 @@ mod tests {
     fn chats_are_judged_by_what_was_asked_for() {
         let c = checker(Protocol::Openai, AnswerPaths::default());
         let b = RequestBodies { streams: vec![true, false], ..bodies(&["", ""]) };
-        let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        let stream =
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         let whole = "{\"choices\":[{\"message\":{\"content\":\"a\"}}]}";
         let judged = |kind: &'static str, body: &'static str, row: usize| {
             let headers = [httparse::Header { name: "Content-Type", value: kind.as_bytes() }];
@@ -403,7 +407,10 @@ mod tests {
         };
         assert_eq!(judged("text/event-stream; charset=utf-8", stream, 0), Ok(Some((Some(5), 1))));
         assert_eq!(judged("application/json", whole, 1), Ok(Some((None, 0))));
-        assert_eq!(judged("application/json", whole, 0).unwrap_err(), "a stream was asked for, and the answer is application/json");
+        assert_eq!(
+            judged("application/json", whole, 0).unwrap_err(),
+            "a stream was asked for, and the answer is application/json"
+        );
         assert!(judged("text/event-stream", whole, 0).unwrap_err().contains("without [DONE]"));
         assert!(judged("text/html", "<html>", 1).unwrap_err().contains("not a JSON chat completion"));
     }

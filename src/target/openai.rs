@@ -235,8 +235,14 @@ struct Message {
 
 impl Message {
     fn says_something(&self) -> bool {
-        let all =
-            [&self.content, &self.reasoning_content, &self.reasoning, &self.tool_calls, &self.function_call, &self.refusal];
+        let all = [
+            &self.content,
+            &self.reasoning_content,
+            &self.reasoning,
+            &self.tool_calls,
+            &self.function_call,
+            &self.refusal,
+        ];
         all.iter().any(|part| part.0)
     }
 }
@@ -395,7 +401,8 @@ mod tests {
     #[test]
     fn the_servers_own_count_is_believed() {
         let mut events = good(2);
-        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9,\"total_tokens\":14}}\n\n";
+        let usage =
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9,\"total_tokens\":14}}\n\n";
         events.insert(4, usage.to_owned());
         assert_eq!(fed(&events).judge().unwrap().count, 9);
         events[4] = "data: {\"choices\":[],\"usage\":null}\n\n".to_owned();
@@ -465,7 +472,11 @@ mod tests {
 
     #[test]
     fn whole_answers_hold_a_message() {
-        let answer = |message: &str| format!("{{\"choices\":[{{\"index\":0,\"message\":{message},\"finish_reason\":\"stop\"}}],\"usage\":{{\"completion_tokens\":4}}}}");
+        let answer = |message: &str| {
+            format!(
+                "{{\"choices\":[{{\"index\":0,\"message\":{message},\"finish_reason\":\"stop\"}}],\"usage\":{{\"completion_tokens\":4}}}}"
+            )
+        };
         let good = check_whole(answer("{\"role\":\"assistant\",\"content\":\"hi\"}").as_bytes()).unwrap();
         assert_eq!((good.first, good.count), (None, 4));
         for (body, wanted) in [

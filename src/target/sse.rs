@@ -183,7 +183,10 @@ mod tests {
             ("data: a\rdata: b\r\r", &["a\nb"]),
             ("data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]),
             ("data: YHOO\ndata: +2\ndata: 10\n\n", &["YHOO\n+2\n10"]),
-            (": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event", &["first event", "second event"]),
+            (
+                ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event",
+                &["first event", "second event"],
+            ),
             ("data\n\ndata\ndata\n\ndata:", &["", "\n"]),
             ("\u{feff}data: marked\n\n", &["marked"]),
             ("\u{feff}\u{feff}data: twice\n\n", &[]),

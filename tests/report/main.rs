@@ -267,6 +267,8 @@ fn an_interval_log_for_the_python_reader() {
         phase,
         ok: ok.clone(),
         failed: failed.clone(),
+        ttft: Hist::new(),
+        itl: Hist::new(),
     });
     let mut log = vec![];
     hlog::write(&mut log, &head, intervals).unwrap();
