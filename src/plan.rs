@@ -262,7 +262,7 @@ pub struct Traffic {
     /// Largest answer that is read, in bytes.
     pub max_answer: usize,
     /// Some bodies ask for a stream of tokens (protocol `openai` only).
-    pub streams: bool,
+    pub token_streams: bool,
 }
 
 /// A version of the Internet Protocol.
@@ -787,7 +787,7 @@ pub(crate) mod tests_support {
                 source_addresses: Vec::new(),
                 dns_refresh: Duration::from_secs(5),
                 max_answer: 1 << 20,
-                streams: false,
+                token_streams: false,
             },
             phases,
             faults: vec![],

@@ -14,6 +14,7 @@ use crate::engine::{Job, Shared};
 use crate::outcome::ErrorClass;
 use crate::record::SlotKey;
 use crate::rng::{self, Stream};
+use crate::target::TokenStream;
 
 /// Spare connections opened per tick.
 const OPEN_PER_TICK: usize = 16;
@@ -29,12 +30,22 @@ pub(super) struct Flight {
     pub(super) closed_loop: bool,
 }
 
+/// The tokens of an answer, read while it comes in. Kept for the next answer in its slot.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// Bytes of the body that were looked at.
+    fed: usize,
+    pub(super) stream: TokenStream,
+}
+
 /// A connection and the requests on it.
 pub(super) struct Line {
     pub(super) conn: Conn,
     pub(super) generation: u32,
     /// By their slot on the connection.
     pub(super) flights: Vec<Option<Flight>>,
+    /// Likewise; empty where answers are not read by tokens.
+    pub(super) readings: Vec<Reading>,
     pub(super) busy: u32,
     pub(super) opened: u64,
     /// How long connecting took: an upper estimate of the way there and back.
@@ -57,6 +68,17 @@ impl Line {
         let flight = self.flights.get_mut(slot as usize)?.take()?;
         self.busy -= 1;
         Some(flight)
+    }
+
+    /// Takes what has newly come of every answer, read at this moment.
+    pub(super) fn read_tokens(&mut self, at: u64) {
+        let under_way =
+            self.flights.iter().zip(&mut self.readings).enumerate().filter(|(_, (flight, _))| flight.is_some());
+        for (slot, (_, reading)) in under_way {
+            let body = self.conn.body_so_far(slot as u32);
+            reading.stream.feed(body.get(reading.fed..).unwrap_or_default(), at);
+            reading.fed = body.len();
+        }
     }
 }
 
@@ -133,6 +155,11 @@ impl Pool {
             line.flights.resize(slot + 1, None);
         }
         line.flights[slot] = Some(flight);
+        if job.checker.reads_tokens() {
+            line.readings.resize_with(line.readings.len().max(slot + 1), Reading::default);
+            line.readings[slot].fed = 0;
+            line.readings[slot].stream.reset();
+        }
         line.busy += 1;
         line.begun += 1;
         if job.plan.traffic.connection_max_requests.is_some_and(|max| line.begun >= max) {
@@ -202,6 +229,7 @@ impl Pool {
             conn,
             generation: self.generation,
             flights: Vec::with_capacity(1),
+            readings: Vec::new(),
             busy: 0,
             opened: now,
             connect: 0,

@@ -342,6 +342,9 @@ impl Worker<'_> {
             let flags = event.flags;
             let hung_up = flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
             let mut event = line.conn.on_ready(hung_up);
+            if self.job.checker.reads_tokens() {
+                line.read_tokens(self.clock.now().0);
+            }
             while let Some(happened) = event {
                 self.handle(index, happened);
                 let line = self.pool.get_mut(index).filter(|l| l.generation == generation);
@@ -383,7 +386,10 @@ impl Worker<'_> {
         let flight = line.land(slot).expect("an answer belongs to a request");
         let (job, shard) = (self.job, &mut self.shard);
         let good = line.conn.with_answer(slot, |answer| {
-            let outcome = job.checker.check(answer, &job.bodies, flight.row);
+            let outcome = match line.readings.get(slot as usize) {
+                Some(reading) => job.checker.check_tokens(answer, &job.bodies, flight.row, &reading.stream),
+                None => job.checker.check(answer, &job.bodies, flight.row),
+            };
             let seen;
             let outcome = match outcome {
                 Ok(facts) => Ok(facts),

@@ -63,7 +63,7 @@ pub fn build(facts: &Facts<'_>) -> Report {
         })
         .collect();
     report.spans = facts.summary.spans.iter().map(|(name, stats)| span(&span_name(plan, name), true, stats)).collect();
-    if plan.traffic.streams {
+    if plan.traffic.token_streams {
         report.phases.iter_mut().zip(&facts.summary.phases).for_each(|(span, stats)| add_tokens(span, stats));
         report.spans.iter_mut().zip(facts.summary.spans.values()).for_each(|(span, stats)| add_tokens(span, stats));
     }
@@ -394,7 +394,7 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
             due_p99_us: at(0.99, w.planned),
             due_max_ok_us: (ok > 0).then(|| us(w.latency_ok.max_ns)),
             due_lag_p99_us: quantile_of(&w.lag.buckets, rank_of(0.99, w.lag.count())).map(us),
-            streams: facts.plan.traffic.streams.then(|| stream_window(w)),
+            streams: facts.plan.traffic.token_streams.then(|| stream_window(w)),
             due_errors: ErrorClass::ALL
                 .iter()
                 .map(|c| (c.word().to_owned(), w.errors[*c as usize]))

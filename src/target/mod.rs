@@ -311,7 +311,7 @@ impl Checker {
 
 /// The tokens of a good answer, streamed or whole.
 fn said<'a>(answer: &Answer<'_>, asked_for_stream: bool, stream: &'a TokenStream) -> Result<Tokens<'a>, Wrong> {
-    let kind = answer.header("content-type").unwrap_or("without a content-type");
+    let kind = answer.headers.get("content-type").unwrap_or("without a content-type");
     let is_stream = kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("text/event-stream"));
     if is_stream {
         return stream.judge().map_err(Wrong::Content);
@@ -397,7 +397,7 @@ mod tests {
         let whole = "{\"choices\":[{\"message\":{\"content\":\"a\"}}]}";
         let judged = |kind: &'static str, body: &'static str, row: usize| {
             let headers = [httparse::Header { name: "Content-Type", value: kind.as_bytes() }];
-            let answer = Answer { status: 200, headers: &headers, body: body.as_bytes() };
+            let answer = Answer { status: 200, headers: Headers::Fields(&headers), body: body.as_bytes() };
             let mut tokens = TokenStream::default();
             tokens.feed(answer.body, 5);
             let once = c.check(&answer, &b, row).map(|_| ());

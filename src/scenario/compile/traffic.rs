@@ -51,7 +51,7 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
     }
     let bodies = bodies?;
     Some(Traffic {
-        streams: chats.is_some() && asks_for_streams(&bodies),
+        token_streams: chats.is_some() && asks_for_streams(&bodies),
         bodies,
         process: process?,
         timeout,
