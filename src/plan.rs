@@ -75,6 +75,15 @@ impl Plan {
         self.phases.iter().position(|p| p.name == name).map(|i| PhaseId(i as u16))
     }
 
+    /// The tightest bound on anything that counts from *due*: what a late generator would spoil.
+    pub fn tightest_bound_from_due(&self) -> Option<Duration> {
+        let first_tokens = self.objectives.iter().filter_map(|o| match o.metric {
+            Metric::Ttft(_) => Some(Duration::from_secs_f64(o.bound)),
+            _ => None,
+        });
+        first_tokens.chain(self.tightest_latency_bound()).min()
+    }
+
     /// The tightest bound on a latency percentile, which is also the default `within` of recovery.
     pub fn tightest_latency_bound(&self) -> Option<Duration> {
         let bounds = self.objectives.iter().filter_map(|o| match o.metric {

@@ -43,9 +43,9 @@ pub struct Job {
     pub spin_ns: u64,
 }
 
-/// Lag above which an arrival counts as late: max(1 ms, 5 % of the tightest latency bound).
+/// Lag above which an arrival counts as late: max(1 ms, 5 % of the tightest bound on a latency or a time to first token).
 pub fn late_limit(plan: &Plan) -> Duration {
-    plan.tightest_latency_bound().map_or(Duration::ZERO, |b| b / 20).max(Duration::from_millis(1))
+    plan.tightest_bound_from_due().map_or(Duration::ZERO, |b| b / 20).max(Duration::from_millis(1))
 }
 
 /// What all threads of a run share while it runs.

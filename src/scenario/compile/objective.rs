@@ -317,7 +317,9 @@ fn check_needs(cx: &mut Context, at: &Path, metric: &Metric, facts: &Facts) {
             let message = format!("`{}` is about tokens, and the protocol is not openai", metric.word());
             cx.wrong(&at, message, "judge latency.pNN, or write protocol = \"openai\" in [target]");
         }
-        Metric::Ttft(_) | Metric::Itl(_) if facts.traffic.is_some_and(|t| !t.token_streams) => {
+        Metric::Ttft(_) | Metric::Itl(_)
+            if facts.target.is_some() && facts.traffic.is_some_and(|t| !t.token_streams) =>
+        {
             let message = format!("`{}` is about streams, and no body asks for one", metric.word());
             cx.wrong(&at, message, "write \"stream\": true into the bodies, or judge latency.pNN");
         }
