@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::io::Write;
 use std::time::Duration;
 
 use resbench::clock::sleep;
@@ -64,9 +63,9 @@ fn tokens_are_timed_as_they_come() {
     assert!(all.seconds("ttft_us", "p50") >= 0.129, "{}", all.0);
     assert!(all.seconds("latency_us", "p50") >= 0.279, "{}", all.0);
     assert!(all.seconds("latency_us", "p50") >= all.seconds("ttft_us", "p50") + 0.14, "{}", all.0);
-    assert!(all.seconds("itl_us", "p50") >= 0.028, "{}", all.0);
-    let mean = all.0["itl_us"]["mean"].as_f64().unwrap();
-    assert!(mean >= 29_000.0, "{mean}");
+    // Single tokens may be held up on their way and come closer together; the last of four never comes before 220 ms.
+    let mean = |of: &str| all.0[of]["mean"].as_f64().unwrap();
+    assert!(mean("ttft_us") + 3.0 * mean("itl_us") >= 219_000.0, "{}", all.0);
     // The answers of 1.5 s; those that end after it are in no second of it.
     let rate = all.0["output_tokens_per_s"].as_f64().unwrap();
     assert!(rate > 20.0 && rate <= 160.0, "{rate}");

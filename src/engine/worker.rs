@@ -342,13 +342,18 @@ impl Worker<'_> {
             let flags = event.flags;
             let hung_up = flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
             let mut event = line.conn.on_ready(hung_up);
-            if self.job.checker.reads_tokens() {
-                line.read_tokens(self.clock.now().0);
-            }
+            // One look at the clock for all tokens that came with one readiness: they were read together.
+            let read_at = self.job.checker.reads_tokens().then(|| self.clock.now().0);
+            read_at.into_iter().for_each(|at| line.read_tokens(at));
             while let Some(happened) = event {
                 self.handle(index, happened);
                 let line = self.pool.get_mut(index).filter(|l| l.generation == generation);
-                event = line.and_then(|l| l.conn.next_event());
+                event = line.and_then(|line| {
+                    let next = line.conn.next_event();
+                    // A connection that came to stand may have read an answer only now.
+                    read_at.into_iter().for_each(|at| line.read_tokens(at));
+                    next
+                });
             }
             self.flush();
         }
