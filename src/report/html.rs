@@ -12,7 +12,8 @@ use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
-    objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s, time_us,
+    objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
+    time_us,
 };
 use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
 use super::story::{recovered_in_force, tell};

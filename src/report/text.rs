@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use super::format::{
-    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells, targets,
+    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
+    targets,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 use super::story::{self, headline};
