@@ -38,6 +38,8 @@ pub struct SpanStats {
     pub service: Hist,
     /// Connecting (DNS, TCP, TLS), for requests that waited for it.
     pub connect: Hist,
+    /// Of that, the TLS handshake.
+    pub handshake: Hist,
     /// sent − due of everything sent.
     pub lag: Hist,
     /// Good answers *done* in this stretch, whenever they were due.

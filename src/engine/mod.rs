@@ -59,6 +59,8 @@ pub struct Shared {
     in_flight_max: AtomicU64,
     counters: Vec<Counters>,
     connections: AtomicU64,
+    handshakes: AtomicU64,
+    resumed: AtomicU64,
 }
 
 /// One worker's counters, on a cache line of their own.
@@ -84,6 +86,17 @@ pub struct Live {
     pub shed: u64,
     /// In flight now.
     pub in_flight: u64,
+}
+
+/// Connections over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Begun.
+    pub opened: u64,
+    /// TLS handshakes that came to their end.
+    pub handshakes: u64,
+    /// Of those, that took up an earlier session.
+    pub resumed: u64,
 }
 
 impl Shared {
@@ -121,9 +134,13 @@ impl Shared {
         self.in_flight_max.load(Ordering::Relaxed)
     }
 
-    /// Connections opened.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+    /// What became of connections.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            opened: self.connections.load(Ordering::Relaxed),
+            handshakes: self.handshakes.load(Ordering::Relaxed),
+            resumed: self.resumed.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts so far.

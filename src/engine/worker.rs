@@ -377,8 +377,13 @@ impl Worker<'_> {
         let now = self.clock.now().0;
         let line = self.pool.get_mut(index).expect("events come for open lines");
         line.connect = now - line.opened;
+        let handshake = line.handshake.map(|began| now - began);
         for flight in line.flights.iter().flatten() {
-            self.shard.connected(flight.slot, now - line.opened);
+            self.shard.connected(flight.slot, line.connect, handshake);
+        }
+        if handshake.is_some() {
+            self.shared.handshakes.fetch_add(1, Ordering::Relaxed);
+            self.shared.resumed.fetch_add(u64::from(line.conn.is_resumed()), Ordering::Relaxed);
         }
         if line.conn.room() > 0 {
             self.pool.rest(index);

@@ -119,6 +119,7 @@ fn add_to_span(span: &mut SpanStats, part: &Part) {
     part.service.add_to(&mut span.service);
     part.lag.add_to(&mut span.lag);
     part.connect.add_to(&mut span.connect);
+    part.handshake.add_to(&mut span.handshake);
     part.ttft.add_to(&mut span.ttft);
     part.itl.add_to(&mut span.itl);
     span.output_tokens += part.output_tokens;

@@ -108,6 +108,8 @@ pub struct Part {
     pub lag: Times,
     /// Connecting.
     pub connect: Times,
+    /// Of that, the TLS handshake.
+    pub handshake: Times,
     /// First token − due of good streams.
     pub ttft: Times,
     /// From one token to the next in good streams.
@@ -158,9 +160,16 @@ impl Part {
             put(out, class as u64);
             put(out, *n);
         }
-        for times in
-            [&self.latency_ok, &self.latency_failed, &self.service, &self.lag, &self.connect, &self.ttft, &self.itl]
-        {
+        for times in [
+            &self.latency_ok,
+            &self.latency_failed,
+            &self.service,
+            &self.lag,
+            &self.connect,
+            &self.handshake,
+            &self.ttft,
+            &self.itl,
+        ] {
             for n in [times.buckets.len() as u64, times.sum_ns, times.max_ns, times.overflow] {
                 put(out, n);
             }
@@ -215,6 +224,7 @@ impl Part {
         part.service = r.times();
         part.lag = r.times();
         part.connect = r.times();
+        part.handshake = r.times();
         part.ttft = r.times();
         part.itl = r.times();
         for field in [

@@ -100,6 +100,7 @@ struct OpenSlot {
     service: Vec<u16>,
     lag: Vec<u16>,
     connect: Vec<u16>,
+    handshake: Vec<u16>,
     ttft: Vec<u16>,
     itl: Vec<u16>,
     versions: Vec<u64>,
@@ -204,11 +205,15 @@ impl Shard {
         self.slots[key.0 as usize].part.late += u64::from(now.saturating_sub(due) > self.late_limit);
     }
 
-    /// It had to wait for a connection, this long.
-    pub fn connected(&mut self, key: SlotKey, took: u64) {
+    /// It had to wait for a connection, this long; with TLS, so much of it for the handshake.
+    pub fn connected(&mut self, key: SlotKey, took: u64, handshake: Option<u64>) {
         let slot = &mut self.slots[key.0 as usize];
         slot.connect.push(bucket_of(took));
         note(&mut slot.part.connect, took);
+        if let Some(took) = handshake {
+            slot.handshake.push(bucket_of(took));
+            note(&mut slot.part.handshake, took);
+        }
     }
 
     /// It ended.
@@ -349,6 +354,7 @@ impl Shard {
             (&mut part.service, &mut slot.service),
             (&mut part.lag, &mut slot.lag),
             (&mut part.connect, &mut slot.connect),
+            (&mut part.handshake, &mut slot.handshake),
             (&mut part.ttft, &mut slot.ttft),
             (&mut part.itl, &mut slot.itl),
         ] {

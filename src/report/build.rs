@@ -120,6 +120,7 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         latency_ok_us: percentiles(&stats.latency_ok),
         service_us: percentiles(&stats.service),
         connect_us: percentiles(&stats.connect),
+        handshake_us: (stats.handshake.count() > 0).then(|| percentiles(&stats.handshake)),
         lag_us: percentiles(&stats.lag),
         ttft_us: None,
         itl_us: None,

@@ -15,7 +15,9 @@ use super::format::{
     objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
     time_us,
 };
-use super::model::{FaultReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord};
+use super::model::{
+    FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord,
+};
 use super::story::{recovered_in_force, tell};
 
 /// Rows of a table; the rest is counted.
@@ -523,19 +525,32 @@ fn generator(report: &Report) -> Table {
     let g = &report.generator;
     let kept = if g.kept_up { "yes".to_owned() } else { format!("NO: {}", short(&g.note, 300)) };
     let lag = [g.lag_us.p50, g.lag_us.p99, g.lag_us.max].map(maybe_us);
-    let rows = vec![
+    let mut rows = vec![
         ("kept up", kept),
         ("lag (sent − due)", format!("p50 {}, p99 {}, max {}", lag[0], lag[1], lag[2])),
         ("counts as late beyond", time_us(g.late_limit_us)),
         ("CPU time of the workers", format!("{}, {} workers", time_s(g.cpu_s), g.workers)),
         ("largest resident set", bytes(g.max_rss_bytes)),
         ("most in flight", format!("{} of {}", count(g.max_in_flight), count(report.plan.max_in_flight))),
-        ("connections opened", count(g.connections)),
+        ("connections opened", connections(g)),
         ("arrivals", clean(&report.plan.arrivals)),
         ("timeout", time_us(report.plan.timeout_ms * 1e3)),
     ];
+    if g.dns_look_ups > 0 {
+        rows.push((
+            "look-ups of the name",
+            format!("{}, the slowest took {}", count(g.dns_look_ups), time_us(g.dns_slowest_us)),
+        ));
+    }
     let caption = "A generator that falls behind would pass for a slow service: it kept up when 99 % of requests were sent in time.";
     pairs("generator", "Load generator", caption, rows)
+}
+
+fn connections(g: &GeneratorReport) -> String {
+    match g.tls_handshakes {
+        0 => count(g.connections),
+        n => format!("{}; {} TLS handshakes, {} of them resumed", count(g.connections), count(n), count(g.tls_resumed)),
+    }
 }
 
 fn environment(report: &Report) -> Table {

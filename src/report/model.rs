@@ -175,6 +175,9 @@ pub struct SpanReport {
     pub service_us: Percentiles,
     /// Connecting, where a request waited for it.
     pub connect_us: Percentiles,
+    /// Of that, the TLS handshake. Absent where no request waited for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_us: Option<Percentiles>,
     /// sent − due.
     pub lag_us: Percentiles,
     /// First token − due over every planned stream; a percentile is null where it is infinite. Absent without streams.
@@ -415,6 +418,18 @@ pub struct GeneratorReport {
     pub max_in_flight: u64,
     /// Connections opened.
     pub connections: u64,
+    /// TLS handshakes that came to their end.
+    #[serde(default)]
+    pub tls_handshakes: u64,
+    /// Of those, that took up an earlier session.
+    #[serde(default)]
+    pub tls_resumed: u64,
+    /// Look-ups of the target's name; 0 for an address.
+    #[serde(default)]
+    pub dns_look_ups: u64,
+    /// The slowest of them.
+    #[serde(default)]
+    pub dns_slowest_us: f64,
 }
 
 /// Lag percentiles.

@@ -306,7 +306,11 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
         late_limit_us: crate::engine::late_limit(plan).as_secs_f64() * 1e6,
         note: note.join("; "),
         max_in_flight: measured.in_flight_max,
-        connections: measured.connections,
+        connections: measured.connections.opened,
+        tls_handshakes: measured.connections.handshakes,
+        tls_resumed: measured.connections.resumed,
+        dns_look_ups: measured.look_ups.count,
+        dns_slowest_us: measured.look_ups.slowest.as_secs_f64() * 1e6,
     }
 }
 

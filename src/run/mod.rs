@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::client::resolve::Resolved;
+use crate::client::resolve::{LookUps, Resolved};
 use crate::client::tls;
 use crate::client::{self, Requests};
 use crate::clock::{self, Clock};
-use crate::engine::{self, Engine, Job, Live, LoadResult, Shared};
+use crate::engine::{self, Connections, Engine, Job, Live, LoadResult, Shared};
 use crate::fault::injector::TargetRef;
 use crate::fault::journal::{self, BeginError, Header, Journal};
 use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFaults, run_faults};
@@ -245,7 +245,9 @@ pub(crate) struct Measured {
     pub(crate) in_flight_when_applied: Vec<Option<u64>>,
     pub(crate) workers: usize,
     pub(crate) in_flight_max: u64,
-    pub(crate) connections: u64,
+    pub(crate) connections: Connections,
+    /// Of the target's name.
+    pub(crate) look_ups: LookUps,
 }
 
 impl Measured {
@@ -266,7 +268,8 @@ impl Measured {
             in_flight_when_applied: vec![None; plan.faults.len()],
             workers: 0,
             in_flight_max: 0,
-            connections: 0,
+            connections: Connections::default(),
+            look_ups: LookUps::default(),
         }
     }
 
@@ -374,6 +377,7 @@ impl Stage<'_> {
         }
         let workers = self.options.load.workers.unwrap_or(load_cpus.len()).clamp(1, WORKERS_MAX);
         let bodies = RequestBodies::encode(self.plan);
+        let look_ups = resolved.clone();
         let job = Arc::new(Job {
             requests: Requests::new(&self.plan.target, &url, &bodies),
             bodies,
@@ -414,6 +418,7 @@ impl Stage<'_> {
         measured.load_end = shared.load_end();
         measured.in_flight_max = shared.in_flight_max();
         measured.connections = shared.connections();
+        measured.look_ups = look_ups.look_ups();
         match ran.load {
             Ok(load) => measured.load = Some(load),
             // Faults were applied all the same: what became of them is kept, and no number is claimed.

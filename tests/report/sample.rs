@@ -97,6 +97,10 @@ pub(crate) fn stretched(times: f64) -> Report {
             note: String::new(),
             max_in_flight: 171,
             connections: 212,
+            tls_handshakes: 0,
+            tls_resumed: 0,
+            dns_look_ups: 0,
+            dns_slowest_us: 0.0,
         },
         environment: Environment {
             host: "bench-1".into(),
@@ -305,6 +309,7 @@ fn span(name: &str, at: f64, long: f64, measured: bool, all: &[Request]) -> Span
         latency_us: percentiles(&good, planned, 1.0),
         latency_ok_us: percentiles(&good, ok, 1.0),
         service_us: percentiles(&good, ok, 0.985),
+        handshake_us: None,
         connect_us: Percentiles { n: 71, p50: Some(210.0), p99: Some(940.0), ..Percentiles::default() },
         lag_us: Percentiles {
             n: planned,
