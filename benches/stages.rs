@@ -20,7 +20,7 @@ use resbench::client::resolve::Resolved;
 use resbench::client::{Endpoint, Requests};
 use resbench::clock::{Clock, sleep};
 use resbench::engine::dispatch::{Dispatch, Step};
-use resbench::engine::{Engine, Job, Shared, late_limit};
+use resbench::engine::{Engine, Job, Shared};
 use resbench::plan::{Plan, Url};
 use resbench::record::{Cuts, Sample, Shard};
 use resbench::scenario::{LoadOptions, load_text};
@@ -165,17 +165,9 @@ fn record(requests: u64) -> u64 {
 fn engine(requests: u64) -> u64 {
     let server = Server::start();
     let (plan, url) = (Arc::new(plan(requests)), server.url());
-    let bodies = RequestBodies::encode(&plan);
-    let job = Job {
-        requests: Requests::new(&plan.target, &url, &bodies),
-        bodies,
-        checker: Checker::new(&plan.target),
-        resolved: Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).expect("an address is its own name"),
-        endpoint: Endpoint { max_answer: 1 << 20, ..Endpoint::default() },
-        spin_ns: 0,
-        late_limit_ns: late_limit(&plan).as_nanos() as u64,
-        plan: plan.clone(),
-    };
+    let resolved =
+        Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).expect("an address is its own name");
+    let job = Job::new(plan.clone(), &url, resolved, None, Duration::ZERO);
     let shared = Arc::new(Shared::new(&plan, 1));
     let spill = std::env::temp_dir().join(format!("resbench-stages-{}.tmp", std::process::id()));
     let clock = Clock::starting_in(Duration::from_millis(50));

@@ -60,7 +60,7 @@ enum Command {
     /// Put back what a dead run left.
     Revert(revert::RevertArgs),
     /// Say what this machine can do, and how to get what is missing.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Write a working scenario with its data and model, to start from.
     Init(init::InitArgs),
     /// Print the JSON Schema of the scenario language (or of run.json).
@@ -138,7 +138,7 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::plan(&args),
         Command::Report(args) => report::report(&args),
         Command::Revert(args) => revert::revert(&args),
-        Command::Doctor => doctor::doctor(),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Init(args) => init::init(&args),
         Command::Schema(args) => {
             let schema = match args.of {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use rustix::event::epoll;
 
 use crate::client::resolve::Resolved;
+use crate::client::tls::Tls;
 use crate::client::{Endpoint, Requests};
 use crate::clock::{self, Clock};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, Url};
 use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
 use crate::target::{Checker, RequestBodies};
 use crate::units::Offset;
@@ -182,6 +183,30 @@ pub struct LoadResult {
     pub cpu: Duration,
 }
 
+impl Job {
+    /// For this plan, sent to `url`. `tls` is for `https`.
+    pub fn new(plan: Arc<Plan>, url: &Url, resolved: Arc<Resolved>, tls: Option<Tls>, spin: Duration) -> Job {
+        let bodies = RequestBodies::encode(&plan);
+        let (target, traffic) = (&plan.target, &plan.traffic);
+        Job {
+            requests: Requests::new(target, url, &bodies),
+            bodies,
+            checker: Checker::new(target),
+            resolved,
+            endpoint: Endpoint {
+                tls,
+                max_answer: traffic.max_answer,
+                head_only: target.method == "HEAD",
+                streams: traffic.streams,
+                sources: traffic.source_addresses.clone(),
+            },
+            late_limit_ns: late_limit(&plan).as_nanos() as u64,
+            spin_ns: spin.as_nanos() as u64,
+            plan,
+        }
+    }
+}
+
 /// Can waits be timed to the nanosecond here?
 ///
 /// # Errors
@@ -258,7 +283,7 @@ fn closed_phase(phases: &[Phase], at: u64) -> Option<&Phase> {
 mod tests {
     use super::*;
     use crate::outcome::ErrorClass;
-    use crate::plan::{Load, Url};
+    use crate::plan::Load;
     use crate::record::assemble::assemble;
 
     #[test]
@@ -273,17 +298,8 @@ mod tests {
         let plan = Arc::new(crate::plan::tests_support::plan(vec![phase]));
         // No TCP connection leads to a broadcast address, which the system says at once.
         let url = Url { tls: false, host: "255.255.255.255".into(), port: 80, path: "/".into() };
-        let bodies = RequestBodies::encode(&plan);
-        let job = Arc::new(Job {
-            requests: Requests::new(&plan.target, &url, &bodies),
-            bodies,
-            checker: Checker::new(&plan.target),
-            resolved: Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).unwrap(),
-            endpoint: Endpoint { max_answer: 1 << 20, ..Endpoint::default() },
-            late_limit_ns: 1_000_000,
-            spin_ns: 0,
-            plan: plan.clone(),
-        });
+        let resolved = Resolved::new(&url.host, url.port, None, Duration::from_secs(5)).unwrap();
+        let job = Arc::new(Job::new(plan.clone(), &url, resolved, None, Duration::ZERO));
         let shared = Arc::new(Shared::new(&plan, 1));
         let clock = Clock::starting_in(Duration::ZERO);
         let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 
 mod conclude;
 mod guard;
+pub mod own_limit;
 mod preflight;
 mod surroundings;
 
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use crate::client::resolve::{LookUps, Resolved};
 use crate::client::tls;
-use crate::client::{self, Requests};
 use crate::clock::{self, Clock};
 use crate::engine::{self, Connections, Engine, Job, Live, LoadResult, Shared};
 use crate::fault::injector::TargetRef;
@@ -33,7 +33,6 @@ use crate::probe::{ProbeLog, Prober, When};
 use crate::record::LiveLatency;
 use crate::report::model::{Ending, Report};
 use crate::rng;
-use crate::target::{Checker, RequestBodies};
 use crate::units::{Offset, Seed};
 
 /// From "all is ready" to offset zero.
@@ -376,24 +375,9 @@ impl Stage<'_> {
             return measured.not_started(format!("the steady state does not hold: {why}"));
         }
         let workers = self.options.load.workers.unwrap_or(load_cpus.len()).clamp(1, WORKERS_MAX);
-        let bodies = RequestBodies::encode(self.plan);
         let look_ups = resolved.clone();
-        let job = Arc::new(Job {
-            requests: Requests::new(&self.plan.target, &url, &bodies),
-            bodies,
-            checker: Checker::new(&self.plan.target),
-            plan: Arc::new(self.plan.clone()),
-            resolved,
-            endpoint: client::Endpoint {
-                tls: session,
-                max_answer: traffic.max_answer,
-                head_only: self.plan.target.method == "HEAD",
-                streams: traffic.streams,
-                sources: traffic.source_addresses.clone(),
-            },
-            spin_ns: self.options.load.spin.as_nanos() as u64,
-            late_limit_ns: engine::late_limit(self.plan).as_nanos() as u64,
-        });
+        let spin = self.options.load.spin;
+        let job = Arc::new(Job::new(Arc::new(self.plan.clone()), &url, resolved, session, spin));
         let clock = Clock::starting_in(LEAD + prepare_time(self.plan));
         let faults = match self.prepare_faults(clock, local) {
             Ok(faults) => faults,
