@@ -91,14 +91,11 @@ pub(super) fn metric(word: &str) -> Option<Metric> {
         "longest_outage" => Metric::LongestOutage,
         "lost_requests" => Metric::LostRequests,
         _ => {
-            let families: [(&str, fn(Quantile) -> Metric); 4] = [
-                ("latency.ok.", Metric::LatencyOk),
-                ("latency.", Metric::Latency),
-                ("ttft.", Metric::Ttft),
-                ("itl.", Metric::Itl),
-            ];
-            let (quantile, of) = families.iter().find_map(|(family, of)| Some((word.strip_prefix(family)?, of)))?;
-            of(quantile.parse().ok()?)
+            let quantile = |family: &str| -> Option<Quantile> { word.strip_prefix(family)?.parse().ok() };
+            let ok = quantile("latency.ok.").map(Metric::LatencyOk);
+            let latency = || quantile("latency.").map(Metric::Latency);
+            let stream = || quantile("ttft.").map(Metric::Ttft).or_else(|| quantile("itl.").map(Metric::Itl));
+            ok.or_else(latency).or_else(stream)?
         }
     })
 }
