@@ -73,7 +73,9 @@ fn tokens_are_timed_as_they_come() {
     // A first token of at most 130 ms was promised, and none came before.
     let verdicts: Vec<&str> =
         ran.json()["objectives"].as_array().unwrap().iter().map(|o| o["verdict"].as_str().unwrap()).collect();
-    assert_eq!(verdicts, ["violated", "met", "met"], "{ran}");
+    // Where this machine was too busy to send in time, nothing may be decided.
+    let wanted = if all.0["kept_up"] == true { ["violated", "met", "met"] } else { ["inconclusive"; 3] };
+    assert_eq!(verdicts, wanted, "{ran}");
     assert!(ran.stdout.contains("token streams") && ran.stdout.contains("ttft p50"), "{}", ran.stdout);
     for (file, words) in [
         ("summary.md", "Token streams"),
@@ -121,7 +123,7 @@ fn a_stream_without_its_end_is_a_failure() {
     assert_eq!((all.error("bad_answer"), all.error("closed")), (30, 15), "{ran}");
     assert!(all.seconds("ttft_us", "p50").is_infinite(), "three of four never came whole: {}", all.0);
     assert_eq!(all.0["itl_us"]["n"], 0, "gaps are of good answers");
-    ran.ends(1);
+    ran.ends(if all.0["kept_up"] == true { 1 } else { 3 });
     let samples = ran.json()["error_samples"].to_string();
     let whys = ["the stream ended without [DONE] after 2 tokens", "the stream says error: out of memory"];
     assert!(whys.iter().any(|why| samples.contains(why)), "{samples}");
