@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn above_the_range_is_counted_not_clamped_silently() {
+    fn trap_15_above_the_range_is_counted_not_clamped_silently() {
         let mut h = Hist::new();
         h.record(2 * HIGHEST_NS);
         assert_eq!((h.count(), h.overflow(), h.max()), (1, 1, 2 * HIGHEST_NS));
     }
 
     #[test]
-    fn quantiles_agree_with_sorted_samples() {
+    fn trap_16_quantiles_agree_with_sorted_samples() {
         let mut rng = crate::rng::stream(crate::units::Seed(7), "hist");
         let mut raw: Vec<u64> = (0..20_000).map(|_| (1e5 * (5.0 * crate::rng::unit(&mut rng)).exp()) as u64).collect();
         let mut h = Hist::new();
@@ -200,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn merging_is_free_of_order(mut a in prop::collection::vec(1u64..10_000_000_000, 1..80), b in prop::collection::vec(1u64..10_000_000_000, 1..80)) {
+        fn trap_17_merging_is_free_of_order(mut a in prop::collection::vec(1u64..10_000_000_000, 1..80), b in prop::collection::vec(1u64..10_000_000_000, 1..80)) {
             let of = |values: &[u64]| { let mut h = Hist::new(); values.iter().for_each(|v| h.record(*v)); h };
             let (mut ab, mut ba) = (of(&a), of(&b));
             ab.merge(&of(&b));

@@ -782,7 +782,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_samples_never_pass() {
+    fn trap_25_zero_samples_never_pass() {
         let every = [
             Metric::Latency(Quantile::P99),
             Metric::LatencyMax,

@@ -103,7 +103,7 @@ fn tokens_that_come_at_once_have_no_gap() {
 }
 
 #[test]
-fn a_stream_without_its_end_is_a_failure() {
+fn trap_28_a_stream_without_its_end_is_a_failure() {
     let server = Server::start(|pipe, n| match n % 4 {
         // The body ends as HTTP has it, and is no whole answer all the same.
         1 => tell(pipe, &[ROLE, TOKEN, TOKEN], Duration::ZERO),

@@ -42,9 +42,41 @@ impl Resolved {
     /// # Errors
     /// When the name does not resolve, or to no address of this family.
     pub fn new(host: &str, port: u16, family: Option<AddressFamily>, every: Duration) -> Result<Arc<Resolved>, String> {
+        if host.parse::<IpAddr>().is_ok() {
+            return look_up(host, port, family).map(|addresses| Arc::new(Resolved::of(addresses)));
+        }
+        let host = host.to_owned();
+        Resolved::by(move || look_up(&host, port, family), every)
+    }
+
+    /// Looks up once by this, and keeps looking at this interval: [`Resolved::new`] for a name, by any way of asking.
+    ///
+    /// # Errors
+    /// When the first look-up fails, or no thread can be started for the others.
+    pub fn by(
+        look_up: impl Fn() -> Result<Vec<SocketAddr>, String> + Send + 'static,
+        every: Duration,
+    ) -> Result<Arc<Resolved>, String> {
         let began = clock::monotonic_nanos();
-        let addresses = look_up(host, port, family)?;
-        let resolved = Arc::new(Resolved {
+        let resolved = Arc::new(Resolved::of(look_up()?));
+        resolved.note(began);
+        let weak = Arc::downgrade(&resolved);
+        let refresh = move || {
+            loop {
+                clock::sleep(SOONEST);
+                clock::park(every.saturating_sub(SOONEST));
+                let Some(resolved) = weak.upgrade() else { return };
+                resolved.asked.store(false, Ordering::Relaxed);
+                resolved.refresh(&look_up);
+            }
+        };
+        let thread = std::thread::Builder::new().name("resolver".into()).spawn(refresh);
+        let _ = resolved.asker.set(thread.map_err(|e| e.to_string())?.thread().clone());
+        Ok(resolved)
+    }
+
+    fn of(addresses: Vec<SocketAddr>) -> Resolved {
+        Resolved {
             addresses: RwLock::new(addresses),
             turn: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
@@ -52,28 +84,12 @@ impl Resolved {
             asker: OnceLock::new(),
             look_ups: AtomicU64::new(0),
             slowest_ns: AtomicU64::new(0),
-        });
-        if host.parse::<IpAddr>().is_err() {
-            resolved.note(began);
-            let (weak, host) = (Arc::downgrade(&resolved), host.to_owned());
-            let refresh = move || {
-                loop {
-                    clock::sleep(SOONEST);
-                    clock::park(every.saturating_sub(SOONEST));
-                    let Some(resolved) = weak.upgrade() else { return };
-                    resolved.asked.store(false, Ordering::Relaxed);
-                    resolved.refresh(&host, port, family);
-                }
-            };
-            let thread = std::thread::Builder::new().name("resolver".into()).spawn(refresh);
-            let _ = resolved.asker.set(thread.map_err(|e| e.to_string())?.thread().clone());
         }
-        Ok(resolved)
     }
 
-    fn refresh(&self, host: &str, port: u16, family: Option<AddressFamily>) {
+    fn refresh(&self, look_up: &impl Fn() -> Result<Vec<SocketAddr>, String>) {
         let began = clock::monotonic_nanos();
-        let fresh = look_up(host, port, family);
+        let fresh = look_up();
         self.note(began);
         self.gone.store(fresh.is_err(), Ordering::Relaxed);
         if let Ok(fresh) = fresh {
@@ -132,4 +148,76 @@ fn look_up(host: &str, port: u16, family: Option<AddressFamily>) -> Result<Vec<S
         None => (v4, "address"),
     };
     if chosen.is_empty() { Err(format!("`{host}` has no {what}")) } else { Ok(chosen) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Script = Arc<Mutex<Result<Vec<SocketAddr>, String>>>;
+
+    fn script(port: u16) -> Script {
+        Arc::new(Mutex::new(says(port)))
+    }
+
+    fn says(port: u16) -> Result<Vec<SocketAddr>, String> {
+        Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+    }
+
+    fn resolved(script: &Script, every: Duration) -> Arc<Resolved> {
+        let script = script.clone();
+        Resolved::by(move || script.lock().unwrap().clone(), every).unwrap()
+    }
+
+    #[track_caller]
+    fn becomes(resolved: &Resolved, port: Option<u16>) {
+        let give_up = clock::monotonic_nanos() + 60_000_000_000;
+        while resolved.next().map(|a| a.port()) != port {
+            assert!(clock::monotonic_nanos() < give_up, "never {port:?}");
+            clock::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn trap_12_a_failed_connection_has_the_name_looked_up_at_once() {
+        let name = script(1);
+        let resolved = resolved(&name, Duration::from_secs(3600));
+        becomes(&resolved, Some(1));
+        for (answer, port) in [(says(2), Some(2)), (Err("gone".into()), None), (says(3), Some(3))] {
+            let before = resolved.next();
+            *name.lock().unwrap() = answer;
+            assert_eq!(resolved.next(), before, "nobody asked yet, and an hour has not passed");
+            resolved.ask();
+            becomes(&resolved, port);
+        }
+        assert_eq!(resolved.look_ups().count, 4, "one at the start, one for each time that somebody asked");
+    }
+
+    #[test]
+    fn trap_12_a_name_is_looked_up_at_an_interval() {
+        let name = script(1);
+        let resolved = resolved(&name, Duration::from_millis(250));
+        for (answer, port) in [(says(2), Some(2)), (Err("gone".into()), None), (says(1), Some(1))] {
+            *name.lock().unwrap() = answer;
+            becomes(&resolved, port);
+        }
+        assert!(Resolved::by(|| Err("never there".into()), Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn an_address_is_its_own_name_and_families_are_told_apart() {
+        let every = Duration::from_secs(1);
+        let four = Resolved::new("127.0.0.1", 80, None, every).unwrap();
+        assert_eq!((four.next().unwrap().to_string().as_str(), four.look_ups().count), ("127.0.0.1:80", 0));
+        let six = Resolved::new("::1", 80, Some(AddressFamily::Ipv6), every).unwrap();
+        assert_eq!(six.next().unwrap().to_string(), "[::1]:80");
+        for (host, family) in [("::1", AddressFamily::Ipv4), ("127.0.0.1", AddressFamily::Ipv6)] {
+            let why = Resolved::new(host, 80, Some(family), every).unwrap_err();
+            assert!(why.contains(host) && why.contains("has no IPv"), "{why}");
+        }
+        let name = Resolved::new("localhost", 80, Some(AddressFamily::Ipv4), every).unwrap();
+        assert!(name.next().unwrap().is_ipv4() && name.look_ups().count >= 1);
+    }
 }

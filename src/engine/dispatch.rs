@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_caller_gets_the_whole_backlog_with_its_own_due_times() {
+    fn trap_03_a_stalled_caller_gets_the_whole_backlog_with_its_own_due_times() {
         let mut d = Dispatch::new(every(1_000_000, 10_000), u64::MAX);
         let mut sent = Vec::new();
         // The caller sleeps through the first five seconds.
@@ -91,7 +91,7 @@ mod tests {
 
     /// A million arrivals against a scripted server on a manual clock: latency is due → done, also through a freeze.
     #[test]
-    fn a_simulated_freeze_costs_what_arithmetic_says() {
+    fn trap_01_a_simulated_freeze_costs_what_arithmetic_says() {
         let (gap, n) = (1_000_000u64, 1_000_000u64);
         let freeze = 100_000_000_000u64..105_000_000_000;
         let mut d = Dispatch::new(every(gap, n), u64::MAX);
@@ -111,6 +111,49 @@ mod tests {
         }
         assert_eq!(hurt, 5_000);
         assert_eq!(total / hurt, 2_500_500_000);
+    }
+
+    /// A million arrivals against a server whose service times are scripted, on a manual clock: the requests in flight, summed over
+    /// time, are the service times, summed over requests (Little's law), also where a limit sheds some.
+    #[test]
+    fn trap_26_in_flight_over_time_is_rate_times_service() {
+        for limit in [u64::MAX, 4] {
+            let (gap, n) = (1_000_000u64, 1_000_000u64);
+            let mut chance = crate::rng::stream(crate::units::Seed(26), "service");
+            let mut dispatch = Dispatch::new(every(gap, n), limit);
+            let mut ends = std::collections::BinaryHeap::new();
+            let (mut now, mut area, mut service, mut sent) = (0u64, 0u128, 0u128, 0u64);
+            let mut step = Step::Wait(Offset(0));
+            while step != Step::Done || !ends.is_empty() {
+                let due = if let Step::Wait(at) = step { at.0 } else { u64::MAX };
+                let done = ends.peek().map_or(u64::MAX, |std::cmp::Reverse(at)| *at);
+                // Nothing changes between here and the next arrival or answer.
+                let next = due.min(done);
+                area += ends.len() as u128 * u128::from(next - now);
+                now = next;
+                while ends.peek() == Some(&std::cmp::Reverse(now)) {
+                    ends.pop();
+                }
+                loop {
+                    step = dispatch.step(Offset(now), ends.len() as u64);
+                    match step {
+                        Step::Send(_) => {
+                            // Uniform from 0 to 8 ms: 4 in flight on average, sometimes more than the limit.
+                            let took = (crate::rng::unit(&mut chance) * 8e6) as u64 + 1;
+                            (service, sent) = (service + u128::from(took), sent + 1);
+                            ends.push(std::cmp::Reverse(now + took));
+                        }
+                        Step::Shed(_) => {}
+                        Step::Wait(_) | Step::Done => break,
+                    }
+                }
+            }
+            assert_eq!(area, service, "to the nanosecond");
+            let mean_in_flight = area as f64 / now as f64;
+            let rate_times_service = (sent as f64 / (n * gap) as f64) * (service as f64 / sent as f64);
+            assert!((mean_in_flight / rate_times_service - 1.0).abs() < 1e-4, "{mean_in_flight} {rate_times_service}");
+            assert_eq!(sent == n, limit == u64::MAX, "a limit of 4 sheds: {sent}");
+        }
     }
 
     proptest! {

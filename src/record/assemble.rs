@@ -187,11 +187,14 @@ fn add_to_window(window: &mut Window, part: &Part) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::plan::{Load, Phase, Shape};
     use crate::record::collector::Collector;
+    use crate::record::{Cuts, Sample, Shard};
+    use crate::target::Facts;
     use crate::units::Rate;
 
     const MS: u64 = 1_000_000;
@@ -253,5 +256,130 @@ mod tests {
             assemble(&one_phase(1000), &mut all, Offset(1000 * MS)).unwrap().phases.remove(0).quality.versions;
         assert_eq!(versions.len(), 33);
         assert_eq!((versions["other"], versions.values().sum::<u64>()), (96, 128));
+    }
+
+    const SECOND: u64 = 1_000 * MS;
+
+    /// One arrival of the tests below: when it was due, when it was done, and whether it was good.
+    type Ended = (u64, u64, bool);
+
+    /// What workers' shards make of these, each worker having its own, over phases of so many seconds.
+    fn measured(phases: &[(u64, bool)], workers: &[Vec<Ended>]) -> Assembled {
+        let mut plan = one_phase(1000);
+        let mut start = Offset::ZERO;
+        plan.phases = phases
+            .iter()
+            .map(|(seconds, measured)| {
+                let mut phase = plan.phases[0].clone();
+                (phase.start, phase.duration, phase.measured) = (start, Duration::from_secs(*seconds), *measured);
+                start = phase.end();
+                phase
+            })
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let collector = Collector::start(dir.path().join("slots.tmp"));
+        for worker in workers {
+            let cuts = Arc::new(Cuts::default());
+            let mut shard = Shard::new(&plan, cuts, MS, collector.sender());
+            for (due, done, good) in worker.iter().copied() {
+                let key = shard.planned(due);
+                shard.sent(key, due, due, 1);
+                let outcome = if good { Ok(Facts::default()) } else { Err((ErrorClass::Status5xx, "503")) };
+                shard.done(key, &Sample { due, sent: due, done, outcome });
+            }
+            shard.finish();
+        }
+        assemble(&plan, &mut collector.finish().unwrap(), plan.end()).unwrap()
+    }
+
+    fn quantile(stats: &SpanStats, name: &str) -> Option<u64> {
+        stats.latency(name.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn trap_15_answers_that_took_hours_are_counted_and_the_longest_is_shown_as_it_was() {
+        let hours = |h: u64| (5 * MS, 5 * MS + h * 3600 * SECOND, true);
+        let all = measured(&[(1, true)], &[vec![hours(2), hours(3), (6 * MS, 7 * MS, true)], vec![hours(10)]]);
+        let (stats, window) = (&all.phases[0], &all.windows[0]);
+        assert_eq!((stats.ok, stats.latency_ok.overflow(), window.latency_ok.overflow), (4, 3, 3));
+        assert_eq!(stats.latency_max(), Some(Some(10 * 3600 * SECOND)));
+        assert_eq!(window.latency_ok.max_ns, 10 * 3600 * SECOND);
+        assert_eq!(stats.latency_ok.sum(), u128::from(15 * 3600 * SECOND + MS), "the mean is exact too");
+        assert!(quantile(stats, "p50").unwrap() >= 3600 * SECOND);
+    }
+
+    #[test]
+    fn trap_17_percentiles_of_unequal_workers_are_those_of_all_requests_together() {
+        let mut chance = crate::rng::stream(crate::units::Seed(17), "workers");
+        // One worker sees nine fast requests in ten, the other the slow tenth: their p99s have nothing to do with the whole's.
+        let mut worker = |n: u64, from: f64, spread: f64| -> Vec<Ended> {
+            let took = |chance: &mut _| (from * MS as f64 * (spread * crate::rng::unit(chance)).exp()) as u64;
+            (0..n).map(|i| (i * 5 * SECOND / n, i * 5 * SECOND / n + took(&mut chance), true)).collect()
+        };
+        let workers = [worker(9_000, 1.0, 1.0), worker(1_000, 200.0, 2.0)];
+        let all = measured(&[(5, true)], &workers);
+        let sorted = |workers: &[Vec<Ended>]| {
+            let mut raw: Vec<u64> = workers.iter().flatten().map(|(due, done, _)| done - due).collect();
+            raw.sort_unstable();
+            raw
+        };
+        let pooled = sorted(&workers);
+        let at = |raw: &[u64], share: f64| raw[crate::hist::rank_of(share, raw.len() as u64) as usize - 1] as f64;
+        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+            let (ours, truth) = (quantile(&all.phases[0], name).unwrap() as f64, at(&pooled, share));
+            assert!((ours / truth - 1.0).abs() < 1e-3, "{name}: {ours} for {truth}");
+        }
+        let averaged = (at(&sorted(&workers[..1]), 0.99) + at(&sorted(&workers[1..]), 0.99)) / 2.0;
+        assert!((averaged / at(&pooled, 0.99) - 1.0).abs() > 0.1, "here an average of percentiles would be wrong");
+        // Windows come from the same slots.
+        assert_eq!(all.windows.iter().map(|w| w.latency_ok.count()).sum::<u64>(), 10_000);
+    }
+
+    #[test]
+    fn trap_18_fast_failures_do_not_improve_a_percentile() {
+        let slow = |i: u64| (i * MS, i * MS + (100 + i) * MS, true);
+        let fast_503 = |i: u64| (i * MS, i * MS + MS / 10, false);
+        let p99 = |all: &Assembled| quantile(&all.phases[0], "p99");
+        let clean = measured(&[(1, true)], &[(0..900).map(slow).collect()]);
+        let few =
+            measured(&[(1, true)], &[(0..900).map(|i| if i % 180 == 0 { fast_503(i) } else { slow(i) }).collect()]);
+        let many =
+            measured(&[(1, true)], &[(0..900).map(|i| if i % 9 == 0 { fast_503(i) } else { slow(i) }).collect()]);
+        assert!(p99(&clean).is_some() && p99(&few) >= p99(&clean), "{:?} {:?}", p99(&few), p99(&clean));
+        assert_eq!(p99(&many), None, "more than one in a hundred failed: the 99th percentile is infinite");
+        // The other view, apart and named so: over good answers only, and over failures only.
+        let stats = &many.phases[0];
+        assert!(stats.latency_ok.quantile(0.5).unwrap() > 400 * MS);
+        assert!(stats.latency_failed.max() < MS);
+        assert_eq!((stats.planned, stats.ok, stats.failed()), (900, 800, 100));
+    }
+
+    #[test]
+    fn trap_19_the_warm_up_is_in_no_denominator() {
+        // A second of warm-up in which everything fails, then two good ones.
+        let requests = (0..300).map(|i| (i * 10 * MS, i * 10 * MS + 5 * MS, i >= 100)).collect();
+        let all = measured(&[(1, false), (2, true)], &[requests]);
+        let [warm, load] = &all.phases[..] else { panic!("two phases") };
+        assert_eq!((warm.planned, warm.ok, warm.failed()), (100, 0, 100), "counted, apart");
+        assert_eq!((load.planned, load.ok, load.error_rate()), (200, 200, Some(0.0)));
+        assert_eq!((warm.duration_s(), load.duration_s()), (1.0, 2.0), "each over its own length");
+        assert!(all.slots.iter().all(|s| s.measured == (s.start.0 >= SECOND)), "recovery looks at measured slots only");
+    }
+
+    #[test]
+    fn trap_20_a_request_belongs_to_the_phase_it_was_due_in_and_both_views_have_the_same_sum() {
+        // Everything takes 400 ms: what is due in the last 400 ms of a phase is done in the next.
+        let took = 400 * MS;
+        let requests: Vec<Ended> = (0..160).map(|i| (i * 10 * MS, i * 10 * MS + took, i % 8 != 0)).collect();
+        let all = measured(&[(1, true), (1, true)], &[requests]);
+        let [first, second] = &all.phases[..] else { panic!("two phases") };
+        assert_eq!((first.planned, second.planned), (100, 60));
+        assert_eq!((first.ok + first.failed(), second.ok + second.failed()), (100, 60), "by due");
+        let done = |from: u64, to: u64| -> u64 {
+            let inside = |w: &&Window| from <= w.start.0 && w.start.0 < to;
+            all.windows.iter().filter(inside).map(|w| w.done_ok + w.done_failed).sum()
+        };
+        assert_eq!((done(0, SECOND), done(SECOND, 2 * SECOND)), (60, 100), "by done");
+        assert_eq!(first.ok + second.ok, first.done_ok + second.done_ok, "nothing is lost between the views");
     }
 }

@@ -173,7 +173,7 @@ mod tests {
         let collector = Collector::start(spill.clone());
         let sender = collector.sender();
         let mut wide: Vec<u16> = (0..20_000).collect();
-        let times = Times::pack(&mut wide, 5, 6);
+        let times = Times::default().pack(&mut wide);
         for start in (0..400u64).rev() {
             sender
                 .send(Part {
@@ -199,5 +199,22 @@ mod tests {
         assert_eq!(next, 400);
         drop(collected);
         assert!(!spill.exists());
+    }
+
+    #[test]
+    fn trap_27_a_disk_that_takes_nothing_holds_no_sender_up_and_is_told_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file that cannot be made fails as a full disk does: at the first write.
+        let collector = Collector::start(dir.path().join("missing/slots.tmp"));
+        let sender = collector.sender();
+        let mut wide: Vec<u16> = (0..20_000).collect();
+        let times = Times::default().pack(&mut wide);
+        for start in 0..400u64 {
+            let (start, end) = (Offset(start), Offset(start));
+            sender.send(Part { start, end, latency_ok: times.clone(), planned: 1, ..Part::default() }).unwrap();
+        }
+        drop(sender);
+        let why = collector.finish().unwrap_err().to_string();
+        assert!(why.contains("missing/slots.tmp"), "{why}");
     }
 }

@@ -20,8 +20,15 @@ pub struct Times {
 }
 
 impl Times {
-    /// From unsorted indices, which are sorted in place.
-    pub fn pack(indices: &mut [u16], sum_ns: u64, max_ns: u64) -> Times {
+    /// Counts one value in everything but its bucket.
+    pub(super) fn note(&mut self, ns: u64) {
+        self.sum_ns += ns;
+        self.max_ns = self.max_ns.max(ns);
+        self.overflow += u64::from(ns > crate::hist::HIGHEST_NS);
+    }
+
+    /// Adds the buckets of values that were noted, from unsorted indices, which are sorted in place.
+    pub(super) fn pack(self, indices: &mut [u16]) -> Times {
         indices.sort_unstable();
         let mut buckets: Vec<(u16, u32)> = Vec::new();
         for index in indices {
@@ -30,8 +37,7 @@ impl Times {
                 _ => buckets.push((*index, 1)),
             }
         }
-        let overflow = u64::from(max_ns > crate::hist::HIGHEST_NS);
-        Times { buckets, sum_ns, max_ns, overflow }
+        Times { buckets, ..self }
     }
 
     /// How many values.
@@ -310,8 +316,9 @@ mod tests {
         ) {
             let part = Part {
                 start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors,
-                latency_ok: Times::pack(&mut latencies, 12, 99), lag: Times::pack(&mut [5, 1, 5], 3, 4), done_ok: 7, versions,
-                ttft: Times::pack(&mut [9, 2], 8, 7), itl: Times::pack(&mut [0, 0, 3], 6, 5), output_tokens: 300, done_tokens: 200,
+                latency_ok: Times { sum_ns: 12, max_ns: 99, overflow: 2, ..Times::default() }.pack(&mut latencies),
+                lag: Times::default().pack(&mut [5, 1, 5]), done_ok: 7, versions,
+                ttft: Times::default().pack(&mut [9, 2]), itl: Times::default().pack(&mut [0, 0, 3]), output_tokens: 300, done_tokens: 200,
                 ..Part::default()
             };
             let mut bytes = Vec::new();

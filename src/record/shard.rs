@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::hist::bucket_of;
+use crate::hist::{HIGHEST_NS, bucket_of};
 use crate::outcome::ErrorClass;
 use crate::plan::Plan;
-use crate::record::part::{Part, Times};
+use crate::record::part::Part;
 use crate::record::{Cuts, SLOT_NS};
 use crate::target::{Facts, Tokens};
 use crate::units::{Offset, PhaseId};
@@ -113,11 +113,12 @@ impl OpenSlot {
         if let Some(first) = tokens.first {
             let ttft = first.saturating_sub(due);
             self.ttft.push(bucket_of(ttft));
-            note(&mut self.part.ttft, ttft);
+            self.part.ttft.note(ttft);
         }
         self.itl.extend_from_slice(tokens.gaps);
         self.part.itl.sum_ns += tokens.gaps_sum;
         self.part.itl.max_ns = self.part.itl.max_ns.max(tokens.gaps_max);
+        self.part.itl.overflow += u64::from(tokens.gaps_max > HIGHEST_NS);
     }
 }
 
@@ -197,7 +198,7 @@ impl Shard {
         slot.part.sent += 1;
         slot.part.in_flight_max = slot.part.in_flight_max.max(in_flight);
         slot.lag.push(bucket_of(lag));
-        note(&mut slot.part.lag, lag);
+        slot.part.lag.note(lag);
         self.note_late(key, due, sent);
     }
 
@@ -209,10 +210,10 @@ impl Shard {
     pub fn connected(&mut self, key: SlotKey, took: u64, handshake: Option<u64>) {
         let slot = &mut self.slots[key.0 as usize];
         slot.connect.push(bucket_of(took));
-        note(&mut slot.part.connect, took);
+        slot.part.connect.note(took);
         if let Some(took) = handshake {
             slot.handshake.push(bucket_of(took));
-            note(&mut slot.part.handshake, took);
+            slot.part.handshake.note(took);
         }
     }
 
@@ -226,9 +227,9 @@ impl Shard {
                 let slot = &mut self.slots[key.0 as usize];
                 let service = sample.done.saturating_sub(sample.sent);
                 slot.latency_ok.push(bucket_of(latency));
-                note(&mut slot.part.latency_ok, latency);
+                slot.part.latency_ok.note(latency);
                 slot.service.push(bucket_of(service));
-                note(&mut slot.part.service, service);
+                slot.part.service.note(service);
                 slot.part.labelled += u64::from(facts.correct.is_some());
                 slot.part.correct += u64::from(facts.correct == Some(true));
                 slot.part.fallback_known += u64::from(facts.fallback.is_some());
@@ -250,7 +251,7 @@ impl Shard {
                 let slot = &mut self.slots[key.0 as usize];
                 slot.part.errors[*class as usize] += 1;
                 slot.latency_failed.push(bucket_of(latency));
-                note(&mut slot.part.latency_failed, latency);
+                slot.part.latency_failed.note(latency);
                 if let Some(SlotKey(k)) = now_slot {
                     self.slots[k as usize].part.done_failed += 1;
                 }
@@ -358,7 +359,7 @@ impl Shard {
             (&mut part.ttft, &mut slot.ttft),
             (&mut part.itl, &mut slot.itl),
         ] {
-            *times = Times::pack(indices, times.sum_ns, times.max_ns);
+            *times = std::mem::take(times).pack(indices);
             indices.clear();
         }
         for (version, n) in slot.versions.drain(..).enumerate().filter(|(_, n)| *n > 0) {
@@ -370,11 +371,6 @@ impl Shard {
         // The collector only goes away when the run is being torn down; then nobody asks for numbers.
         let _ = self.out.send(part);
     }
-}
-
-fn note(times: &mut Times, ns: u64) {
-    times.sum_ns += ns;
-    times.max_ns = times.max_ns.max(ns);
 }
 
 #[cfg(test)]
@@ -478,5 +474,28 @@ mod tests {
         assert_eq!((due.ttft.count(), due.ttft.max_ns, due.ttft.sum_ns), (1, 140 * MS, 140 * MS));
         assert_eq!((due.itl.count(), due.itl.max_ns, due.output_tokens, due.done_tokens), (3, 30 * MS, 10, 0));
         assert_eq!((done.output_tokens, done.done_tokens, done.done_ok), (0, 10, 2));
+    }
+
+    /// Nobody takes a single slot for ten minutes of load: every call still returns, and nothing is lost.
+    #[test]
+    fn trap_27_results_that_nobody_takes_hold_no_sender_up() {
+        let (tx, rx) = std::sync::mpsc::channel();
+        let mut shard = Shard::new(&plan_of(&[600_000]), Arc::default(), MS, tx);
+        for due in (0..600_000 * MS).step_by(2_000_000) {
+            let key = shard.planned(due);
+            shard.sent(key, due, due, 1);
+            shard.done(key, &Sample { due, sent: due, done: due + MS, outcome: Ok(Facts::default()) });
+        }
+        shard.finish();
+        assert_eq!(rx.iter().map(|p| p.planned).sum::<u64>(), 300_000);
+        // Nor does one who has gone away altogether.
+        let (tx, rx) = std::sync::mpsc::channel();
+        drop(rx);
+        let mut shard = Shard::new(&plan_of(&[1_000]), Arc::default(), MS, tx);
+        for due in (0..1_000 * MS).step_by(2_000_000) {
+            let key = shard.planned(due);
+            shard.shed(key, due, due);
+        }
+        shard.finish();
     }
 }
