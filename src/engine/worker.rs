@@ -142,11 +142,11 @@ impl Worker<'_> {
                 self.flush();
             }
             // After a stall of our own, answers may be waiting that came in time: they are taken before their deadlines are.
-            while self.deadlines.front().is_some_and(|d| d.at <= now) && self.take_events(&mut events, 0) {}
+            while self.next_deadline().is_some_and(|at| at <= now) && self.take_events(&mut events, 0) {}
             self.expire(now);
             self.flush();
-            if let Some(deadline) = self.deadlines.front() {
-                wake = wake.min(deadline.at);
+            if let Some(at) = self.next_deadline() {
+                wake = wake.min(at);
             }
             let wait = if more { 0 } else { self.wait_for(wake, started) };
             self.take_events(&mut events, wait);
@@ -172,7 +172,7 @@ impl Worker<'_> {
                 Step::Send(a) => {
                     let slot = self.plan_one(a.due.0);
                     let row = (a.index % self.job.requests.len() as u64) as usize;
-                    self.begin(slot, a.due.0, row, false);
+                    self.begin(slot, a.due.0, self.clock.now().0, row, false);
                 }
                 Step::Shed(a) => {
                     let slot = self.plan_one(a.due.0);
@@ -240,14 +240,14 @@ impl Worker<'_> {
         let row = (self.closed_sent as usize * self.seat.workers + self.seat.index) % self.job.requests.len();
         self.closed_sent += 1;
         self.users_busy += 1;
-        let due = self.clock.now().0.min(phase_end - 1);
+        let now = self.clock.now().0;
+        let due = now.min(phase_end - 1);
         let slot = self.plan_one(due);
-        self.begin(slot, due, row, true);
+        self.begin(slot, due, now, row, true);
     }
 
     /// Puts a request on a connection with room, or on a new one.
-    fn begin(&mut self, slot: SlotKey, due: u64, row: usize, closed_loop: bool) {
-        let sent = self.clock.now().0;
+    fn begin(&mut self, slot: SlotKey, due: u64, sent: u64, row: usize, closed_loop: bool) {
         let in_flight = self.shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         if in_flight > self.shared.in_flight_max.load(Ordering::Relaxed) {
             self.shared.in_flight_max.fetch_max(in_flight, Ordering::Relaxed);
@@ -292,35 +292,39 @@ impl Worker<'_> {
         }
     }
 
-    fn expire(&mut self, now: u64) {
-        while let Some(deadline) = self.deadlines.front().copied() {
-            let Deadline { at, line: index, slot, id } = deadline;
-            let line = self.pool.get_mut(index);
-            let running = line.filter(|l| l.flights.get(slot as usize).is_some_and(|f| f.is_some_and(|f| f.id == id)));
-            match running {
-                // Answered long ago: its deadline means nothing any more.
-                None => drop(self.deadlines.pop_front()),
-                Some(_) if at > now => return,
-                Some(line) => {
-                    self.deadlines.pop_front();
-                    let limit = crate::units::show_duration(self.job.plan.traffic.timeout);
-                    if line.conn.is_connecting() {
-                        self.fail(index, (ErrorClass::ConnectTimeout, format!("not connected within {limit}")));
-                        continue;
-                    }
-                    let failure = (ErrorClass::Timeout, format!("no whole answer within {limit}"));
-                    if !line.conn.cancel(slot) {
-                        self.fail(index, failure);
-                        continue;
-                    }
-                    let flight = line.land(slot).expect("it was running");
-                    self.unflushed.push((index, line.generation));
-                    // Where nothing at all came since it was sent, nothing more is sent either.
-                    let silent = line.heard <= flight.sent;
-                    self.pool.settle(index, !silent, now, self.job);
-                    self.end(flight, &failure);
-                }
+    /// When the oldest request that is still on its way has waited too long. Deadlines of those that were answered are
+    /// forgotten here: to wake up for each of them would cost as much as another request.
+    fn next_deadline(&mut self) -> Option<u64> {
+        while let Some(Deadline { at, line, slot, id }) = self.deadlines.front() {
+            let flight = self.pool.get(*line).and_then(|l| *l.flights.get(*slot as usize)?);
+            if flight.is_some_and(|f| f.id == *id) {
+                return Some(*at);
             }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    fn expire(&mut self, now: u64) {
+        while self.next_deadline().is_some_and(|at| at <= now) {
+            let Some(Deadline { line: index, slot, .. }) = self.deadlines.pop_front() else { return };
+            let line = self.pool.get_mut(index).expect("a request on its way has a line");
+            let limit = crate::units::show_duration(self.job.plan.traffic.timeout);
+            if line.conn.is_connecting() {
+                self.fail(index, (ErrorClass::ConnectTimeout, format!("not connected within {limit}")));
+                continue;
+            }
+            let failure = (ErrorClass::Timeout, format!("no whole answer within {limit}"));
+            if !line.conn.cancel(slot) {
+                self.fail(index, failure);
+                continue;
+            }
+            let flight = line.land(slot).expect("it was running");
+            self.unflushed.push((index, line.generation));
+            // Where nothing at all came since it was sent, nothing more is sent either.
+            let silent = line.heard <= flight.sent;
+            self.pool.settle(index, !silent, now, self.job);
+            self.end(flight, &failure);
         }
     }
 

@@ -172,8 +172,8 @@ mod tests {
         let spill = dir.path().join("slots.tmp");
         let collector = Collector::start(spill.clone());
         let sender = collector.sender();
-        let mut wide: Vec<u16> = (0..20_000).collect();
-        let times = Times::default().pack(&mut wide);
+        let wide: Vec<u16> = (0..20_000).collect();
+        let times = Times::default().pack(&wide, &mut Vec::new());
         for start in (0..400u64).rev() {
             sender
                 .send(Part {
@@ -207,8 +207,8 @@ mod tests {
         // A file that cannot be made fails as a full disk does: at the first write.
         let collector = Collector::start(dir.path().join("missing/slots.tmp"));
         let sender = collector.sender();
-        let mut wide: Vec<u16> = (0..20_000).collect();
-        let times = Times::default().pack(&mut wide);
+        let wide: Vec<u16> = (0..20_000).collect();
+        let times = Times::default().pack(&wide, &mut Vec::new());
         for start in 0..400u64 {
             let (start, end) = (Offset(start), Offset(start));
             sender.send(Part { start, end, latency_ok: times.clone(), planned: 1, ..Part::default() }).unwrap();

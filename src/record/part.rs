@@ -27,14 +27,22 @@ impl Times {
         self.overflow += u64::from(ns > crate::hist::HIGHEST_NS);
     }
 
-    /// Adds the buckets of values that were noted, from unsorted indices, which are sorted in place.
-    pub(super) fn pack(self, indices: &mut [u16]) -> Times {
-        indices.sort_unstable();
+    /// Adds the buckets of values that were noted, from unsorted indices. `counts` is room to count in, all zero before and
+    /// after: counting is several times quicker than sorting, and this is on the sender's thread.
+    pub(super) fn pack(self, indices: &[u16], counts: &mut Vec<u32>) -> Times {
         let mut buckets: Vec<(u16, u32)> = Vec::new();
-        for index in indices {
-            match buckets.last_mut() {
-                Some((last, n)) if last == index => *n += 1,
-                _ => buckets.push((*index, 1)),
+        if let (Some(low), Some(high)) = (indices.iter().min(), indices.iter().max()) {
+            if counts.len() <= usize::from(*high) {
+                counts.resize(usize::from(*high) + 1, 0);
+            }
+            for index in indices {
+                counts[usize::from(*index)] += 1;
+            }
+            for index in *low..=*high {
+                let n = std::mem::take(&mut counts[usize::from(index)]);
+                if n > 0 {
+                    buckets.push((index, n));
+                }
             }
         }
         Times { buckets, ..self }
@@ -311,14 +319,14 @@ mod tests {
         #[test]
         fn packing_loses_nothing(
             start in 0u64..1u64 << 50, length in 0u64..SLOT, planned in 0u64..100_000,
-            mut latencies in prop::collection::vec(0u16..24_000, 0..200), errors in prop::array::uniform14(0u64..5),
+            latencies in prop::collection::vec(0u16..24_000, 0..200), errors in prop::array::uniform14(0u64..5),
             versions in prop::collection::btree_map("[a-zä]{0,6}", 0u64..9, 0..4),
         ) {
             let part = Part {
                 start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors,
-                latency_ok: Times { sum_ns: 12, max_ns: 99, overflow: 2, ..Times::default() }.pack(&mut latencies),
-                lag: Times::default().pack(&mut [5, 1, 5]), done_ok: 7, versions,
-                ttft: Times::default().pack(&mut [9, 2]), itl: Times::default().pack(&mut [0, 0, 3]), output_tokens: 300, done_tokens: 200,
+                latency_ok: Times { sum_ns: 12, max_ns: 99, overflow: 2, ..Times::default() }.pack(&latencies, &mut Vec::new()),
+                lag: Times::default().pack(&[5, 1, 5], &mut Vec::new()), done_ok: 7, versions,
+                ttft: Times::default().pack(&[9, 2], &mut Vec::new()), itl: Times::default().pack(&[0, 0, 3], &mut Vec::new()), output_tokens: 300, done_tokens: 200,
                 ..Part::default()
             };
             let mut bytes = Vec::new();

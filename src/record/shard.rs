@@ -132,6 +132,8 @@ pub struct Shard {
     current: Option<SlotKey>,
     versions: Vec<String>,
     late_limit: u64,
+    /// Room to count in, see [`Times::pack`](super::part::Times::pack).
+    counts: Vec<u32>,
     out: Sender<Part>,
     report: ShardReport,
 }
@@ -148,6 +150,7 @@ impl Shard {
             current: None,
             versions: Vec::new(),
             late_limit,
+            counts: Vec::new(),
             out,
             report: ShardReport::default(),
         }
@@ -359,7 +362,7 @@ impl Shard {
             (&mut part.ttft, &mut slot.ttft),
             (&mut part.itl, &mut slot.itl),
         ] {
-            *times = std::mem::take(times).pack(indices);
+            *times = std::mem::take(times).pack(indices, &mut self.counts);
             indices.clear();
         }
         for (version, n) in slot.versions.drain(..).enumerate().filter(|(_, n)| *n > 0) {
