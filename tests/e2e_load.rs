@@ -5,58 +5,17 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use resbench::clock::sleep;
-use support::server::{Freezer, GOOD, Pipe, Server, Then, drip};
+use support::https::{authority, https, run_https};
+use support::load::{all_are, at_url, bad, good, phase, say};
+use support::server::{Freezer, GOOD, Server, Then, drip};
 use support::{Ran, Room, alone, light, now, until};
-
-/// A scenario at a URL: `traffic` and `rest` are more of the file.
-fn at_url(url: &str, traffic: &str, rest: &str) -> String {
-    let dataset = support::shipped("scenarios/data/fraud.csv");
-    format!(
-        "name = \"e2e\"\nseed = 7\n[target]\nprotocol = \"mlflow\"\nurl = \"{url}\"\n\
-         [traffic]\ndataset = \"{dataset}\"\nlabel = \"is_fraud\"\narrivals = \"uniform\"\n{traffic}\n{rest}\n"
-    )
-}
-
-fn phase(name: &str, duration: &str, rate: f64) -> String {
-    format!("[[phase]]\nname = \"{name}\"\nduration = \"{duration}\"\nrate = {rate}\n")
-}
-
-/// A server that answers well once (so that the run starts), then as the handler does; a short run against it.
-fn bad(timeout: &str, handle: impl Fn(&mut dyn Pipe, usize) -> Then + Send + Sync + 'static) -> (Ran, Server) {
-    let server = Server::start(move |pipe, n| if n == 0 { good(pipe) } else { handle(pipe, n) });
-    let room = Room::new();
-    let _seat = light();
-    let mut ran = room.run(&at_url(&server.url(), &format!("timeout = \"{timeout}\""), &phase("all", "1500ms", 40.0)));
-    ran.room = Some(room);
-    assert_eq!(ran.phase("all").n("planned"), 60, "{ran}");
-    assert!(ran.took < 60.0, "{ran}");
-    (ran, server)
-}
-
-fn good(pipe: &mut dyn Pipe) -> Then {
-    say(pipe, GOOD)
-}
-
-fn say(pipe: &mut dyn Pipe, bytes: &[u8]) -> Then {
-    if pipe.write_all(bytes).and_then(|()| pipe.flush()).is_ok() { Then::KeepOpen } else { Then::Close }
-}
-
-/// Every arrival ended in one of these classes.
-#[track_caller]
-fn all_are(ran: &Ran, classes: &[&str]) {
-    let phase = ran.phase("all");
-    let seen: BTreeSet<String> = phase.errors().into_iter().filter(|(_, n)| *n > 0).map(|(class, _)| class).collect();
-    assert!(!seen.is_empty() && seen.iter().all(|class| classes.contains(&class.as_str())), "{seen:?}\n{ran}");
-    assert_eq!((phase.n("ok"), phase.n("shed")), (0, 0), "{ran}");
-}
 
 // ---- A freeze ------------------------------------------------------------------------------------------------------
 
@@ -403,84 +362,23 @@ fn what_a_target_says_is_escaped() {
 
 // ---- https ---------------------------------------------------------------------------------------------------------
 
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-fn authority() -> Authority {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { issuer: rcgen::Issuer::new(params, key), pem }
-}
-
-impl Authority {
-    fn server_config(&self, host: &str, expired: bool) -> Arc<rustls::ServerConfig> {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
-        if expired {
-            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-        }
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = builder.unwrap().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key);
-        Arc::new(config.unwrap())
-    }
-}
-
-/// A server whose n-th connection gets the certificate that `choose` says.
-fn https(choose: impl Fn(usize) -> Arc<rustls::ServerConfig> + Send + Sync + 'static) -> Server {
-    let count = AtomicUsize::new(0);
-    Server::start_over(
-        move |stream| {
-            let config = choose(count.fetch_add(1, Ordering::Relaxed));
-            let session = rustls::ServerConnection::new(config).ok()?;
-            Some(Box::new(rustls::StreamOwned::new(session, stream)))
-        },
-        |pipe, n| {
-            // The first answers close, so that the next connection shakes hands anew.
-            let _ = say(pipe, GOOD);
-            if n < 3 { Then::Close } else { Then::KeepOpen }
-        },
-    )
-}
-
-fn run_https(server: &Server, ca: Option<&Authority>) -> Ran {
-    let room = Room::new();
-    let _seat = light();
-    let url = format!("https://{}/invocations", server.address);
-    // The bound is there for what it makes of "late": a twentieth of it, which a busy machine keeps.
-    let load = phase("all", "1500ms", 40.0) + "[[objective]]\nmetric = \"latency.p50\"\nmax = \"10s\"\n";
-    let mut text = at_url(&url, "timeout = \"3s\"", &load);
-    if let Some(ca) = ca {
-        room.write("ca.pem", &ca.pem);
-        text = text.replace("[traffic]", "ca = \"ca.pem\"\n[traffic]");
-    }
-    room.run(&text)
-}
-
 #[test]
 fn tls_is_verified() {
     let ours = Arc::new(authority());
     let config = ours.server_config("127.0.0.1", false);
     let fine = https(move |_| config.clone());
-    let ran = run_https(&fine, Some(&ours));
+    let ran = run_https(&fine, Some(&ours), "");
     ran.ends(0);
     let all = ran.phase("all");
     assert!(all.n("ok") >= 55, "a close after an answer may cost one or two: {ran}");
 
-    let unknown = run_https(&fine, None);
+    let unknown = run_https(&fine, None, "");
     unknown.ends(5);
     let config = ours.server_config("other.example", false);
-    let wrong_host = run_https(&https(move |_| config.clone()), Some(&ours));
+    let wrong_host = run_https(&https(move |_| config.clone()), Some(&ours), "");
     wrong_host.ends(5);
     let config = ours.server_config("127.0.0.1", true);
-    let expired = run_https(&https(move |_| config.clone()), Some(&ours));
+    let expired = run_https(&https(move |_| config.clone()), Some(&ours), "");
     expired.ends(5);
     for ran in [unknown, wrong_host, expired] {
         assert!(ran.reasons().to_lowercase().contains("certificate"), "{ran}");
@@ -492,7 +390,7 @@ fn a_certificate_that_goes_bad_in_mid_run_is_counted() {
     let ours = authority();
     let (good, bad) = (ours.server_config("127.0.0.1", false), ours.server_config("127.0.0.1", true));
     let server = https(move |n| if n < 2 { good.clone() } else { bad.clone() });
-    let ran = run_https(&server, Some(&ours));
+    let ran = run_https(&server, Some(&ours), "");
     let all = ran.phase("all");
     assert!(all.error("tls") >= 50, "{ran}");
     assert_eq!(all.n("planned"), 60);

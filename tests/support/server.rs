@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use resbench::clock::sleep;
+use resbench::clock::{monotonic_nanos, sleep};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 /// A good answer of the mlflow protocol.
@@ -137,6 +137,8 @@ fn whole_request(bytes: &[u8]) -> Option<usize> {
 /// the file is gone. One thread for any number of connections.
 pub struct Freezer {
     pub address: SocketAddr,
+    /// When each whole request had come, in nanoseconds of the monotonic clock.
+    pub came: Arc<Mutex<Vec<u64>>>,
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -160,9 +162,10 @@ impl Freezer {
         rustix::net::listen(&listener, 4096).expect("a longer backlog");
         listener.set_nonblocking(true).expect("nonblocking");
         let (address, over) = (listener.local_addr().expect("an address"), Arc::new(AtomicBool::new(false)));
-        let stop = over.clone();
-        let thread = Some(std::thread::spawn(move || Loop::new(listener, while_there).turn(&stop)));
-        Freezer { address, over, thread }
+        let (stop, came) = (over.clone(), Arc::default());
+        let work = Loop::new(listener, while_there, Arc::clone(&came));
+        let thread = Some(std::thread::spawn(move || work.turn(&stop)));
+        Freezer { address, came, over, thread }
     }
 
     pub fn url(&self) -> String {
@@ -176,15 +179,16 @@ struct Loop {
     lines: Vec<Option<(TcpStream, Vec<u8>)>>,
     held: VecDeque<usize>,
     file: PathBuf,
+    came: Arc<Mutex<Vec<u64>>>,
 }
 
 const LISTENER: u64 = u64::MAX;
 
 impl Loop {
-    fn new(listener: TcpListener, file: PathBuf) -> Loop {
+    fn new(listener: TcpListener, file: PathBuf, came: Arc<Mutex<Vec<u64>>>) -> Loop {
         let poller = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
         epoll::add(&poller, &listener, EventData::new_u64(LISTENER), EventFlags::IN).expect("epoll");
-        Loop { poller, listener, lines: Vec::new(), held: VecDeque::new(), file }
+        Loop { poller, listener, lines: Vec::new(), held: VecDeque::new(), file, came }
     }
 
     fn turn(mut self, stop: &AtomicBool) {
@@ -229,6 +233,7 @@ impl Loop {
         }
         if let Some(len) = whole_request(bytes) {
             bytes.drain(..len);
+            self.came.lock().expect("only this thread and the test's").push(monotonic_nanos());
             if self.file.exists() { self.held.push_back(line) } else { self.answer(line) }
         }
     }
