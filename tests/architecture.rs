@@ -244,6 +244,63 @@ fn only_the_clock_reads_time_or_sleeps() {
     }
 }
 
+/// Every trap that load generators are known to fall into stands in the table of `src/engine/mod.rs`, with tests that exist.
+#[test]
+fn every_trap_has_a_test() {
+    let is_name =
+        |word: &&str| word.starts_with("trap_") && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut tests = BTreeSet::new();
+    for path in ["src", "tests"].into_iter().flat_map(rust_files) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().map(str::trim);
+        // A function that nobody calls by `#[test]` proves nothing.
+        while lines.by_ref().any(|l| l == "#[test]") {
+            let declared = lines.by_ref().find(|l| !l.starts_with("#[") && !l.starts_with("//")).unwrap_or_default();
+            let name = declared.strip_prefix("fn ").and_then(|rest| rest.split('(').next()).unwrap_or_default();
+            if is_name(&name) {
+                assert!(tests.insert(name.to_owned()), "{name} stands twice: {}", path.display());
+            }
+        }
+    }
+    let engine = std::fs::read_to_string(root().join("src/engine/mod.rs")).unwrap();
+    let mut listed = BTreeSet::new();
+    let mut traps = Vec::new();
+    for row in engine.lines().filter_map(|l| l.strip_prefix("//! | ")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let Ok(trap) = cells[0].parse::<u32>() else { continue };
+        let names: Vec<&str> = cells[2].split('`').filter(is_name).collect();
+        assert!(!names.is_empty(), "trap {trap} has no test");
+        for name in names {
+            assert!(name.starts_with(&format!("trap_{trap:02}_")), "trap {trap}: {name}");
+            assert!(tests.contains(name), "trap {trap}: there is no test {name}");
+            listed.insert(name.to_owned());
+        }
+        traps.push(trap);
+    }
+    assert_eq!(traps, (1..=28).collect::<Vec<_>>());
+    assert_eq!(listed, tests, "a test that is named after a trap stands in its row");
+}
+
+/// The wall clock jumps: it may date a run, and nothing else. `clock.rs` notes it when an axis is made, `run/` once more for the
+/// name of a run's folder.
+#[test]
+fn trap_21_nothing_that_measures_reads_the_wall_clock() {
+    let all = sources();
+    let mut readers = who_says(&all, &["wall_nanos"]);
+    // The embedded target says when it answered, as its protocol wants; it measures nothing.
+    readers.retain(|name| !name.starts_with("model_server/"));
+    assert_eq!(readers, set(&["clock.rs", "run/mod.rs"]));
+    let calls = |name: &str| all.iter().find(|s| s.name == name).unwrap().code.matches("wall_nanos()").count();
+    // Its definition and the axis; the folder.
+    assert_eq!((calls("clock.rs"), calls("run/mod.rs")), (2, 1));
+    assert_eq!(who_says(&all, &["ClockId::Realtime", "CLOCK_REALTIME", "gettimeofday"]), set(&["clock.rs"]));
+    let clocks = ["SystemTime::now", "UNIX_EPOCH.elapsed", "Timestamp::now", "Zoned::now", "jiff::civil", "libc::time"];
+    assert_eq!(who_says(&all, &clocks), set(&[]));
+    // What was noted at the start is only ever shown.
+    let shown = who_says(&all, &["wall_origin"]);
+    assert!(shown.iter().all(|name| name == "clock.rs" || name.starts_with("run/")), "{shown:?}");
+}
+
 #[test]
 fn only_the_command_line_prints() {
     let prints = ["print!(", "println!(", "dbg!(", "io::stdout", "io::stderr", "anstream::"];

@@ -3,6 +3,42 @@
 //! One worker per core, share-nothing: each takes its stripe of the one global schedule, owns its
 //! connections and its records. Owns when requests are sent; leaves alone what they are (`target/`), how they
 //! travel (`client/`) and what is counted (`record/`).
+//!
+//! # Traps
+//!
+//! The ways in which load generators are known to lie, and the tests that this one does not. `tests/architecture.rs` checks that
+//! each of them exists.
+//!
+//! | | trap | tests |
+//! |---|---|---|
+//! | 1 | A pool of workers bounds the arrivals | `trap_01_a_freeze_of_5_s_at_1000_per_second_costs_what_arithmetic_says`, `trap_01_a_simulated_freeze_costs_what_arithmetic_says` |
+//! | 2 | Latency starts when our own thread wakes | `trap_02_a_pause_of_the_generator_shows_in_latency_and_not_in_service_time` |
+//! | 3 | The schedule forgives a stall | `trap_03_a_stalled_caller_gets_the_whole_backlog_with_its_own_due_times` |
+//! | 4 | What was never sent is forgotten | `trap_04_what_was_never_sent_is_counted_with_its_age` |
+//! | 5 | Shed arrivals are missing from percentiles | `trap_05_without_room_the_rest_of_a_freeze_is_shed_and_counted` |
+//! | 6 | Timers of a millisecond, or early ones | `trap_06_pacing_is_finer_than_a_millisecond_and_never_early` |
+//! | 7 | Relative sleeps drift | `trap_07_ten_minutes_do_not_drift` |
+//! | 8 | Poisson in name only | `trap_08_poisson_gaps_are_exponential_and_independent`, `trap_08_poisson_counts_scatter_as_much_as_their_mean`, `trap_08_stripes_of_a_poisson_sequence_are_not_correlated` |
+//! | 9 | Connecting is left out of latency, or hidden in it | `trap_09_a_late_handshake_is_inside_latency_and_shown_apart`, `trap_09_a_server_that_accepts_late_is_slow_and_its_network_is_not` |
+//! | 10 | Silent retries | `trap_10_a_request_that_dies_with_its_connection_is_counted_once_and_never_sent_again` |
+//! | 11 | A connection that died while idle is blamed on the service | `trap_11_a_connection_that_died_while_idle_is_no_fault_of_the_service` |
+//! | 12 | A name is looked up once | `trap_12_a_name_that_moves_takes_its_traffic_along`, `trap_12_a_failed_connection_has_the_name_looked_up_at_once`, `trap_12_a_name_is_looked_up_at_an_interval` |
+//! | 13 | A connection stays with one replica for ever | `trap_13_connections_end_by_count_and_load_spreads_over_what_stands_behind_a_name`, `trap_13_connections_end_by_age` |
+//! | 14 | Ports or descriptors run out in mid-run | `trap_14_a_load_without_ports_or_descriptors_is_refused_before_it_begins` |
+//! | 15 | Values beyond the histogram are clamped | `trap_15_above_the_range_is_counted_not_clamped_silently`, `trap_15_answers_that_took_hours_are_counted_and_the_longest_is_shown_as_it_was` |
+//! | 16 | Coarse buckets | `trap_16_quantiles_agree_with_sorted_samples` |
+//! | 17 | Percentiles are averaged over workers | `trap_17_percentiles_of_unequal_workers_are_those_of_all_requests_together`, `trap_17_merging_is_free_of_order` |
+//! | 18 | Fast failures improve a percentile | `trap_18_fast_failures_do_not_improve_a_percentile` |
+//! | 19 | Warm-up is counted | `trap_19_the_warm_up_is_in_no_denominator`, `trap_19_a_bad_warm_up_costs_nothing_and_is_told` |
+//! | 20 | A request has no one phase | `trap_20_a_request_belongs_to_the_phase_it_was_due_in_and_both_views_have_the_same_sum` |
+//! | 21 | The wall clock measures | `trap_21_nothing_that_measures_reads_the_wall_clock`, `trap_21_a_wall_clock_that_is_stepped_changes_nothing` |
+//! | 22 | Faults and load have two clocks | `trap_22_faults_and_load_have_one_time_axis` |
+//! | 23 | A starved client blames the server | `trap_23_a_generator_that_cannot_keep_up_is_never_met` |
+//! | 24 | A dead server makes the run longer | `trap_24_a_black_hole_times_out_and_makes_the_run_no_longer` |
+//! | 25 | No samples pass | `trap_25_zero_samples_never_pass` |
+//! | 26 | Little's law does not hold | `trap_26_in_flight_over_time_is_rate_times_service`, `trap_26_in_flight_is_rate_times_service_on_a_real_run` |
+//! | 27 | Whoever takes the results slows the senders | `trap_27_results_that_nobody_takes_hold_no_sender_up`, `trap_27_a_disk_that_takes_nothing_holds_no_sender_up_and_is_told_at_the_end` |
+//! | 28 | A 200 that is none, a stream without its end | `trap_28_a_200_that_is_none`, `trap_28_a_stream_without_its_end_is_a_failure` |
 
 pub mod dispatch;
 mod pool;

@@ -12,9 +12,14 @@ pub struct Authority {
     pem: String,
 }
 
+static AUTHORITIES: AtomicUsize = AtomicUsize::new(1);
+
 pub fn authority() -> Authority {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    // Of two authorities with one name, a client would try the wrong one's key instead of knowing neither.
+    let name = format!("authority {}", AUTHORITIES.fetch_add(1, Ordering::Relaxed));
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pem = params.self_signed(&key).unwrap().pem();
     Authority { issuer: rcgen::Issuer::new(params, key), pem }
