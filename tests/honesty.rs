@@ -81,17 +81,21 @@ fn lags(rate: f64, seconds: u64) -> (f64, f64) {
 }
 
 /// Waits in whole milliseconds are off by half of one, in every slot. A busy machine is late too, but not all the time: what is
-/// looked at is the best of it.
+/// looked at is the best of it. At 20,000/s answers wake the sender anyway, whatever its timers are; there it has to be as punctual.
 #[test]
 fn trap_06_pacing_is_finer_than_a_millisecond_and_never_early() {
     let _seat = alone();
+    let mut late = Vec::new();
     for (rate, seconds) in [(1_000.0, 3), (20_000.0, 2)] {
-        let best = (0..3).map(|_| lags(rate, seconds).0).find(|us| *us < 300.0);
-        assert!(best.is_some(), "{rate}/s: the best 100 ms of three runs are 300 us late");
+        if !(0..3).any(|_| lags(rate, seconds).0 < 300.0) {
+            late.push(format!("{rate}/s: even the best 100 ms of three runs"));
+        }
     }
     // A slot has one arrival here, and one in three would look punctual by chance: the median of all is not.
-    let p50 = (0..4).map(|_| lags(10.0, 4).1).find(|us| *us < 300.0);
-    assert!(p50.is_some(), "10/s: half of the arrivals are 300 us late");
+    if !(0..4).any(|_| lags(10.0, 4).1 < 300.0) {
+        late.push("10/s: half of the arrivals".to_owned());
+    }
+    assert!(late.is_empty(), "300 us late: {late:?}");
 }
 
 // ---- 9, 11, 12, 13: connections ------------------------------------------------------------------------------------
