@@ -9,7 +9,7 @@ use crate::client::conn::{Conn, Event};
 use crate::client::{Endpoint, Failure, Requests, expects_body, head, http2, resolve, tls};
 use crate::clock;
 use crate::outcome::ErrorClass;
-use crate::plan::{Target, Url};
+use crate::plan::{AddressFamily, Target, Url};
 use crate::target::{Answer, Rows};
 
 /// Sends one request on a connection of its own and hands the answer to `f`.
@@ -22,12 +22,13 @@ pub fn call<R>(
     method: &str,
     body: &[u8],
     timeout: Duration,
+    family: Option<AddressFamily>,
     f: impl FnOnce(&Answer<'_>) -> R,
 ) -> Result<R, Failure> {
     let deadline = clock::monotonic_nanos() + timeout.as_nanos() as u64;
     let session = url.tls.then(|| tls::client(&url.host, target.ca.as_deref(), target.http2)).transpose();
     let tls = session.map_err(|e| (ErrorClass::Tls, e))?;
-    let address = resolve::first(&url.host, url.port).map_err(|e| (ErrorClass::Dns, e))?;
+    let address = resolve::first(&url.host, url.port, family).map_err(|e| (ErrorClass::Dns, e))?;
     let requests = request(target, url, method, body);
     let endpoint =
         Endpoint { tls, max_answer: 1 << 20, head_only: method == "HEAD", streams: 1, ..Endpoint::default() };

@@ -1,6 +1,6 @@
 //! The wire: HTTP connections without a runtime.
 //!
-//! Total by design: whatever a peer does becomes an answer or an [`ErrorClass`](crate::outcome::ErrorClass), in
+//! Total by design: whatever a peer does becomes an answer or an [`ErrorClass`], in
 //! bounded memory, and never an `Err` that ends the run. Owns sockets, TLS and framing; leaves alone when requests
 //! are sent (`engine/`) and what answers mean (`target/`).
 

@@ -132,8 +132,8 @@ impl Resolved {
 ///
 /// # Errors
 /// When the name does not resolve.
-pub(super) fn first(host: &str, port: u16) -> Result<SocketAddr, String> {
-    look_up(host, port, None).map(|addresses| addresses[0])
+pub(super) fn first(host: &str, port: u16, family: Option<AddressFamily>) -> Result<SocketAddr, String> {
+    look_up(host, port, family).map(|addresses| addresses[0])
 }
 
 fn look_up(host: &str, port: u16, family: Option<AddressFamily>) -> Result<Vec<SocketAddr>, String> {

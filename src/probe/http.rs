@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::blocking;
-use crate::plan::{Target, Url};
+use crate::plan::{AddressFamily, Target, Url};
 
 /// What is asked and expected.
 pub(super) struct Question<'a> {
@@ -14,7 +14,12 @@ pub(super) struct Question<'a> {
 }
 
 /// Asks once.
-pub(super) fn ask(target: &Target, question: &Question<'_>, timeout: Duration) -> Result<String, String> {
+pub(super) fn ask(
+    target: &Target,
+    question: &Question<'_>,
+    timeout: Duration,
+    family: Option<AddressFamily>,
+) -> Result<String, String> {
     let judge = |answer: &crate::target::Answer<'_>| {
         let body = String::from_utf8_lossy(answer.body);
         let beginning: String = body.chars().take(120).collect();
@@ -26,6 +31,6 @@ pub(super) fn ask(target: &Target, question: &Question<'_>, timeout: Duration) -
             _ => Ok(format!("status {}", answer.status)),
         }
     };
-    blocking::call(target, question.url, question.method, b"", timeout, judge)
+    blocking::call(target, question.url, question.method, b"", timeout, family, judge)
         .unwrap_or_else(|(class, why)| Err(format!("{} {}: {}: {why}", question.method, question.url, class.word())))
 }

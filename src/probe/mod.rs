@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Clock;
-use crate::plan::{Plan, ProbeKind, ProbePlan, Target, Url};
+use crate::plan::{AddressFamily, Plan, ProbeKind, ProbePlan, Target, Url};
 use crate::target::{Checker, RequestBodies};
 
 /// Answers kept per probe; further ones are only counted.
@@ -132,7 +132,11 @@ impl<'a> Prober<'a> {
     /// # Errors
     /// Why not.
     pub fn reachable(&self) -> Result<(), String> {
-        prediction::reach(&self.plan.target, &self.url, self.bodies.get(0), self.plan.traffic.timeout)
+        prediction::reach(&self.plan.target, &self.url, self.bodies.get(0), self.plan.traffic.timeout, self.family())
+    }
+
+    fn family(&self) -> Option<AddressFamily> {
+        self.plan.traffic.address_family
     }
 
     /// Every log, in the order of the plan.
@@ -150,11 +154,19 @@ impl<'a> Prober<'a> {
                 let target = Target { headers, ..self.plan.target.clone() };
                 let question =
                     http::Question { url: &url, method, expect_status, body_contains: body_contains.as_deref() };
-                http::ask(&target, &question, probe.timeout)
+                http::ask(&target, &question, probe.timeout, self.family())
             }
             ProbeKind::Prediction => {
                 let row = self.turn.fetch_add(1, Ordering::Relaxed) % self.bodies.len();
-                prediction::ask(&self.plan.target, &self.url, &self.checker, &self.bodies, row, probe.timeout)
+                prediction::ask(
+                    &self.plan.target,
+                    &self.url,
+                    &self.checker,
+                    &self.bodies,
+                    row,
+                    probe.timeout,
+                    self.family(),
+                )
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::blocking;
-use crate::plan::{Target, Url};
+use crate::plan::{AddressFamily, Target, Url};
 use crate::target::{Checker, RequestBodies, Wrong};
 
 /// Sends one row and judges the answer.
@@ -14,6 +14,7 @@ pub(super) fn ask(
     bodies: &RequestBodies,
     row: usize,
     timeout: Duration,
+    family: Option<AddressFamily>,
 ) -> Result<String, String> {
     let judge = |answer: &crate::target::Answer<'_>| match checker.check(answer, bodies, row) {
         Ok(facts) => Ok(facts.version.map_or("a good answer".to_owned(), |v| format!("a good answer by version {v}"))),
@@ -25,12 +26,18 @@ pub(super) fn ask(
             })
         }
     };
-    blocking::call(target, url, &target.method, bodies.get(row), timeout, judge)
+    blocking::call(target, url, &target.method, bodies.get(row), timeout, family, judge)
         .unwrap_or_else(|(class, why)| Err(format!("{url}: {}: {why}", class.word())))
 }
 
 /// Sends one body; any HTTP answer is enough.
-pub(super) fn reach(target: &Target, url: &Url, body: &[u8], timeout: Duration) -> Result<(), String> {
-    blocking::call(target, url, &target.method, body, timeout, |_| ())
+pub(super) fn reach(
+    target: &Target,
+    url: &Url,
+    body: &[u8],
+    timeout: Duration,
+    family: Option<AddressFamily>,
+) -> Result<(), String> {
+    blocking::call(target, url, &target.method, body, timeout, family, |_| ())
         .map_err(|(class, why)| format!("{url}: {} ({why})", class.meaning()))
 }

@@ -1,7 +1,7 @@
 //! HTTP/1.1: one request at a time on a connection.
 //!
 //! Owns the order of things on it: connect, send, read, rest. The owner waits for readiness and calls
-//! [`Http1::on_ready`]; this file neither waits nor reads a clock.
+//! `on_ready`; this file neither waits nor reads a clock.
 
 mod answer;
 
