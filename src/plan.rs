@@ -441,6 +441,13 @@ pub enum FaultKind {
         /// Which way.
         direction: Direction,
     },
+    /// The link passes only so many bytes in a second.
+    NetworkBandwidth {
+        /// Bytes per second, each way of each replica's (or the dependency's) link; above zero.
+        rate: u64,
+        /// Which way.
+        direction: Direction,
+    },
     /// The link swallows bytes: a black hole, never a refusal.
     NetworkPartition {
         /// Which way.
@@ -460,6 +467,18 @@ pub enum FaultKind {
         /// The errno, for example 5 for EIO.
         errno: i32,
         /// Which calls.
+        scope: IoScope,
+    },
+    /// The FUSE view of the volume has no room: what would write is answered with ENOSPC.
+    DiskFull {
+        /// Which files, and [`IoMethod::Write`].
+        scope: IoScope,
+    },
+    /// The FUSE view of the volume shows files with flipped bytes.
+    FileCorrupt {
+        /// How many bytes of each file, 1 to 1000; all of them where a file has fewer.
+        bytes: u32,
+        /// Which files, and [`IoMethod::Read`].
         scope: IoScope,
     },
     /// A command of the author's, with its undo.
@@ -487,17 +506,21 @@ impl FaultKind {
             FaultKind::PodFailure => "pod-failure",
             FaultKind::PodPause => "pod-pause",
             FaultKind::NetworkDelay { .. } => "network-delay",
+            FaultKind::NetworkBandwidth { .. } => "network-bandwidth",
             FaultKind::NetworkPartition { .. } => "network-partition",
             FaultKind::NetworkReset => "network-reset",
             FaultKind::IoLatency { .. } => "io-latency",
             FaultKind::IoError { .. } => "io-error",
+            FaultKind::DiskFull { .. } => "disk-full",
+            FaultKind::FileCorrupt { .. } => "file-corrupt",
             FaultKind::Command { .. } => "command",
         }
     }
 
     /// Acts on the volume, so replicas must be started on its FUSE view.
     pub fn needs_volume_view(&self) -> bool {
-        matches!(self, FaultKind::IoLatency { .. } | FaultKind::IoError { .. })
+        use FaultKind::{DiskFull, FileCorrupt, IoError, IoLatency};
+        matches!(self, IoLatency { .. } | IoError { .. } | DiskFull { .. } | FileCorrupt { .. })
     }
 }
 
@@ -532,6 +555,8 @@ pub enum IoMethod {
     Getattr,
     Readdir,
     Lookup,
+    /// Whatever needs room: opening for writing, creating, making folders and links. Not a word of the language.
+    Write,
 }
 
 /// What a fault hits.

@@ -64,6 +64,7 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
         ("pod-failure", with("pod-failure", "")),
         ("pod-pause", with("pod-pause", "")),
         ("network-delay", with("network-delay", "mode = \"all\"\nlatency = \"100ms\"\n[safety]\nmax_targets = 2")),
+        ("network-bandwidth", with("network-bandwidth", "mode = \"all\"\nrate = \"2KiB\"\n[safety]\nmax_targets = 2")),
         ("network-partition", with("network-partition", all_replicas)),
         ("network-reset", with("network-reset", all_replicas)),
         ("command", with("command", command)),
@@ -72,9 +73,13 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
         Ok(()) => {
             let both = "methods = [\"read\", \"open\"]\n[safety]\nmax_targets = 2";
             all.push(("io-latency", with("io-latency", &format!("delay = \"50ms\"\n{both}"))));
+            let all_replicas = "[safety]\nmax_targets = 2";
+            all.push(("disk-full", with("disk-full", &format!("path = \"cache*\"\n{all_replicas}"))));
+            let corrupt = format!("path = \"*.csv\"\nbytes = 1000\n{all_replicas}");
+            all.push(("file-corrupt", with("file-corrupt", &corrupt)));
             all.push(("io-error", with("io-error", &format!("errno = \"EIO\"\n{both}"))));
         }
-        Err(why) => println!("SKIPPED: io-latency and io-error: {why}"),
+        Err(why) => println!("SKIPPED: io-latency, io-error, disk-full and file-corrupt: {why}"),
     }
     all
 }
@@ -89,11 +94,23 @@ fn proven(ran: &Ran, level: &str) {
 
 // ---- Each kind, to its end -----------------------------------------------------------------------------------------
 
+/// A replica that this kind finds something to break in: the embedded server never writes.
+fn command_for(name: &str) -> String {
+    if name != "disk-full" {
+        return MODEL_SERVER.to_owned();
+    }
+    let exe = support::RESBENCH;
+    format!(
+        "[\"sh\", \"-c\", \"while :; do touch {{volume}}/cache; sleep 0.05; done 2>/dev/null & \
+         exec {exe} model-server --listen {{address}} --model {{volume}} --workers 2\"]"
+    )
+}
+
 fn each_kind(names: &[&str]) {
     let all = kinds("1500ms");
     for (name, fault) in all.iter().filter(|(name, _)| names.contains(name)) {
         let room = Room::new();
-        let ran = room.run(&scenario(fault));
+        let ran = room.run(&scenario(fault).replace(MODEL_SERVER, &command_for(name)));
         println!("{name}: code {}, {:.1} s, {}", ran.code, ran.took, ran.fault("f")["proof"]["evidence"]);
         proven(&ran, if *name == "command" { "trusted" } else { "effect" });
         ran.ends(0);
@@ -116,13 +133,13 @@ fn pods_fail_and_come_back() {
 #[test]
 fn the_network_fails_and_comes_back() {
     let _seat = light();
-    each_kind(&["network-delay", "network-partition", "network-reset"]);
+    each_kind(&["network-delay", "network-bandwidth", "network-partition", "network-reset"]);
 }
 
 #[test]
 fn files_and_commands_fail_and_come_back() {
     let _seat = light();
-    each_kind(&["io-latency", "io-error", "command"]);
+    each_kind(&["io-latency", "io-error", "disk-full", "file-corrupt", "command"]);
 }
 
 // ---- A fault without effect ----------------------------------------------------------------------------------------
@@ -142,6 +159,10 @@ fn a_fault_that_cannot_take_effect_is_inconclusive() {
             ),
         ),
         (
+            "a limit that is not reached",
+            scenario("kind = \"network-bandwidth\"\nfor = \"1s\"\nmode = \"all\"\nrate = \"64MiB\"\n[safety]\nmax_targets = 2"),
+        ),
+        (
             "a command whose probe does not change",
             scenario(
                 "kind = \"command\"\nfor = \"1s\"\nrun = [\"true\"]\nundo = [\"true\"]\nproof = { probe = \"up\", becomes = \"failing\" }\n\
@@ -153,6 +174,10 @@ fn a_fault_that_cannot_take_effect_is_inconclusive() {
         let no_file =
             "kind = \"io-latency\"\nfor = \"1s\"\ndelay = \"50ms\"\npath = \"no/such/*\"\n[safety]\nmax_targets = 2";
         cases.push(("a path that matches nothing", scenario(no_file)));
+        let lasting = |kind: &str| format!("kind = \"{kind}\"\nfor = \"1s\"\n[safety]\nmax_targets = 2");
+        cases.push(("a full disk that nobody writes to", scenario(&lasting("disk-full"))));
+        let unread = lasting("file-corrupt").replace("for", "path = \"no/such/*\"\nfor");
+        cases.push(("a corrupt file that nobody reads", scenario(&unread)));
     }
     for (what, text) in cases {
         let room = Room::new();
@@ -260,7 +285,7 @@ fn kill_in(name: &str, fault: &str) -> f64 {
     sleep(Duration::from_millis(100));
     let there = left_of(&room, &mark);
     assert!(there.iter().filter(|l| l.starts_with("process")).count() >= 2, "{name}: {there:?}");
-    if name.starts_with("io-") {
+    if ["io-latency", "io-error", "disk-full", "file-corrupt"].contains(&name) {
         assert_eq!(there.iter().filter(|l| l.starts_with("mount")).count(), 2, "{name}: {there:?}");
     }
     if name == "pod-pause" {
@@ -301,13 +326,13 @@ fn kill_9_in_mid_pod_fault_leaves_nothing() {
 #[test]
 fn kill_9_in_mid_network_fault_leaves_nothing() {
     let _seat = light();
-    kill_each(&["network-delay", "network-partition", "network-reset"]);
+    kill_each(&["network-delay", "network-bandwidth", "network-partition", "network-reset"]);
 }
 
 #[test]
 fn kill_9_in_mid_file_or_command_fault_leaves_nothing() {
     let _seat = light();
-    kill_each(&["io-latency", "io-error", "command"]);
+    kill_each(&["io-latency", "io-error", "disk-full", "file-corrupt", "command"]);
 }
 
 /// Death before anything is ready is no different.

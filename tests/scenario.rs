@@ -227,6 +227,24 @@ fn every_kind_of_fault_becomes_what_it_says() {
             lasts(3),
         ),
         (
+            "kind = 'network-bandwidth'\nfor = '3s'\nrate = '2KiB'\ndirection = 'from'",
+            "NetworkBandwidth { rate: 2048, direction: From }",
+            "Replicas(One)",
+            lasts(3),
+        ),
+        (
+            "kind = 'disk-full'\nfor = '3s'\npath = 'cache/*'",
+            "DiskFull { scope: IoScope { path: Some(\"cache/*\"), methods: [Write], share: Ratio(1.0) } }",
+            "Replicas(All)",
+            lasts(3),
+        ),
+        (
+            "kind = 'file-corrupt'\nfor = '3s'\nbytes = 7\nreplica = 1",
+            "FileCorrupt { bytes: 7, scope: IoScope { path: None, methods: [Read], share: Ratio(1.0) } }",
+            "Replica(1)",
+            lasts(3),
+        ),
+        (
             "kind = 'command'\nrun = ['a', '${V:-b}']\nundo = 'none'\nproof = 'trust'",
             "Command { run: [\"a\", \"b\"], undo: None, timeout: 30s, proof: Trust, run_text: [\"a\", \"${V:-b}\"], undo_text: None }",
             "Outside",

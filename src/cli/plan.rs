@@ -147,8 +147,10 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::NetworkDelay { latency, jitter, direction } => {
             format!("delay {}±{}{}", show_duration(*latency), show_duration(*jitter), way(direction))
         }
+        FaultKind::NetworkBandwidth { rate, direction } => format!("bandwidth {rate} bytes/s{}", way(direction)),
         FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
+        FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
         FaultKind::Command { run_text, .. } => format!("command {}", run_text.join(" ")),
         other => other.word().to_owned(),
     }
@@ -181,12 +183,14 @@ fn undo(fault: &FaultPlan) -> String {
         FaultKind::PodKill { .. } => "the supervisor restarts the replica".to_owned(),
         FaultKind::PodFailure => "the replica is started again".to_owned(),
         FaultKind::PodPause => "SIGCONT to its process group".to_owned(),
-        FaultKind::NetworkDelay { .. } | FaultKind::NetworkPartition { .. } | FaultKind::NetworkReset => {
-            "the link's effect is taken off; it ends with resbench at the latest".to_owned()
-        }
-        FaultKind::IoLatency { .. } | FaultKind::IoError { .. } => {
-            "the view's effect is taken off, the view unmounted".to_owned()
-        }
+        FaultKind::NetworkDelay { .. }
+        | FaultKind::NetworkBandwidth { .. }
+        | FaultKind::NetworkPartition { .. }
+        | FaultKind::NetworkReset => "the link's effect is taken off; it ends with resbench at the latest".to_owned(),
+        FaultKind::IoLatency { .. }
+        | FaultKind::IoError { .. }
+        | FaultKind::DiskFull { .. }
+        | FaultKind::FileCorrupt { .. } => "the view's effect is taken off, the view unmounted".to_owned(),
         FaultKind::Command { undo_text: Some(undo), timeout, .. } => {
             format!("`{}`, at most {}", undo.join(" "), show_duration(*timeout))
         }

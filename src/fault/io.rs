@@ -1,5 +1,5 @@
-//! `io-latency` and `io-error`: file calls of the hit replicas answered late, or with an errno, by the FUSE view
-//! that each of them was started on.
+//! `io-latency`, `io-error`, `disk-full` and `file-corrupt`: file calls of the hit replicas answered late, with an errno,
+//! or with flipped bytes, by the FUSE view that each of them was started on.
 //!
 //! Owns what was put on which view, and the proof made of it. Leaves alone the views themselves
 //! (`platform/volume/`): they are mounted before the first arrival and stand in every phase, so that a fault changes
@@ -13,7 +13,7 @@ use crate::plan::{IoMethod, IoScope};
 use crate::platform::{Replicas, VolumeControl, VolumeEffect, VolumeEvidence, VolumeFault};
 use crate::units::{Offset, show_duration};
 
-/// One fault on the volumes of replicas: the effect says whether it is `io-latency` or `io-error`.
+/// One fault on the volumes of replicas: the effect and the scope say of which kind it is.
 pub struct IoFault {
     replicas: Arc<dyn Replicas>,
     clock: Clock,
@@ -43,7 +43,7 @@ impl IoFault {
         })
     }
 
-    /// "50ms late" or "with errno 5 (Input/output error)".
+    /// "50ms late", "with errno 5 (Input/output error)" or "with 1 byte of each file flipped".
     fn effect_text(&self) -> String {
         match self.effect {
             VolumeEffect::Delay(delay) => format!("{} late", show_duration(delay)),
@@ -52,6 +52,8 @@ impl IoFault {
                 let name = text.split(" (os error").next().unwrap_or_default();
                 format!("with errno {code} ({name})")
             }
+            VolumeEffect::Corrupt(1) => "with 1 byte of each file flipped".to_owned(),
+            VolumeEffect::Corrupt(n) => format!("with {} bytes of each file flipped", thousands(u64::from(n))),
         }
     }
 
@@ -70,6 +72,7 @@ impl IoFault {
             seen: a.seen + b.seen,
             hit: a.hit + b.hit,
             delayed_ns: a.delayed_ns + b.delayed_ns,
+            flipped: a.flipped + b.flipped,
         })
     }
 }
@@ -95,8 +98,12 @@ impl Injector for IoFault {
                 return Err(format!("{target} has no volume: an IO fault hits replicas"));
             };
             let view = self.view_of(*index)?;
-            // Each replica has draws of its own; neighbouring seeds give unrelated streams (see `rng`).
-            let seed = self.seed.wrapping_add(u64::from(*index));
+            let seed = match self.effect {
+                // It is one volume: all see the same damage.
+                VolumeEffect::Corrupt(_) => self.seed,
+                // Each replica has draws of its own; neighbouring seeds give unrelated streams (see `rng`).
+                _ => self.seed.wrapping_add(u64::from(*index)),
+            };
             let id = view.add(VolumeFault { scope: self.scope.clone(), effect: self.effect, seed });
             self.placed.push(Placed { replica: *index, view, id, on: true });
         }
@@ -129,6 +136,9 @@ impl Injector for IoFault {
         }
         let (hit, seen) = (calls(e.hit), thousands(e.seen));
         let share = self.scope.share.get() * 100.0;
+        if e.hit == 0 && matches!(self.effect, VolumeEffect::Corrupt(_)) {
+            return Proof::none(format!("none of {} in scope met a flipped byte on replica {on}", calls(e.seen)));
+        }
         if e.hit == 0 {
             return Proof::none(format!(
                 "none of {} in scope was hit on replica {on} (share {share} %)",
@@ -144,6 +154,9 @@ impl Injector for IoFault {
             }
             VolumeEffect::Delay(_) => format!("{told}, {:.1} s in total, on replica {on}", e.delayed_ns as f64 / 1e9),
             VolumeEffect::Errno(_) => format!("{told}, on replica {on}"),
+            VolumeEffect::Corrupt(_) => {
+                format!("{hit} of {seen} in scope brought {} flipped bytes, on replica {on}", thousands(e.flipped))
+            }
         };
         Proof { level: ProofLevel::Effect, touched: e.hit, evidence }
     }
@@ -160,6 +173,7 @@ fn word(method: IoMethod) -> &'static str {
         IoMethod::Getattr => "getattr",
         IoMethod::Readdir => "readdir",
         IoMethod::Lookup => "lookup",
+        IoMethod::Write => "write",
     }
 }
 
@@ -311,7 +325,7 @@ mod tests {
             if applied {
                 io.apply(&[replica(0), replica(1)]).unwrap();
             }
-            *platform.views[0].evidence.lock().unwrap() = VolumeEvidence { seen, hit, delayed_ns };
+            *platform.views[0].evidence.lock().unwrap() = VolumeEvidence { seen, hit, delayed_ns, flipped: 3 * hit };
             io.revert().unwrap();
             let proof = io.proof();
             (proof.proven(), proof.touched, proof.evidence)
@@ -328,6 +342,22 @@ mod tests {
                 412,
                 20_600_000_000,
                 (true, 412, "412 calls of 1,020 in scope answered 50ms late, 20.6 s in total, on replica 0, 1"),
+            ),
+            (
+                VolumeEffect::Corrupt(3),
+                true,
+                7,
+                0,
+                0,
+                (false, 0, "none of 7 calls in scope met a flipped byte on replica 0, 1"),
+            ),
+            (
+                VolumeEffect::Corrupt(3),
+                true,
+                7,
+                2,
+                0,
+                (true, 2, "2 calls of 7 in scope brought 6 flipped bytes, on replica 0, 1"),
             ),
             (
                 VolumeEffect::Errno(5),

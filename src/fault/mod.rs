@@ -9,6 +9,7 @@ pub mod injector;
 pub mod io;
 pub mod journal;
 mod link_fault;
+mod network_bandwidth;
 mod network_delay;
 mod network_partition;
 mod network_reset;
@@ -35,6 +36,9 @@ use crate::units::Seed;
 use injector::Injector;
 use runner::PreparedFaults;
 use stop::StopSignal;
+
+/// "No space left on device".
+const ENOSPC: i32 = 28;
 
 /// What injectors are made with.
 pub struct InjectorContext {
@@ -78,6 +82,9 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::NetworkDelay { latency, jitter, direction } => {
             Box::new(network_delay::new(cx.replicas()?, cx.clock, &fault.target, *latency, *jitter, *direction))
         }
+        FaultKind::NetworkBandwidth { rate, direction } => {
+            Box::new(network_bandwidth::new(cx.replicas()?, cx.clock, &fault.target, *rate, *direction))
+        }
         FaultKind::NetworkPartition { direction } => {
             Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction))
         }
@@ -85,6 +92,8 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::Command { .. } => Box::new(command::CommandFault::new(&fault.kind, cx)?),
         FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
+        FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
+        FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
     })
 }
 

@@ -11,7 +11,7 @@
 //! Limits: [`HELD_LIMIT`] bytes are held per direction of a connection, then its sender has to wait, as behind a full
 //! socket buffer; [`CONNECTION_LIMIT`] connections are open at once, then new ones wait in the listen queue. A delay does
 //! not stretch the TCP handshake, which the kernel answers before the link sees it. Bytes that a delay holds when it
-//! is taken off still leave at their time.
+//! is taken off still leave at their time; those that wait for bandwidth leave at once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +45,10 @@ const CHUNK_LIMIT: usize = 4096;
 const READS_PER_TURN: usize = 8;
 /// Bytes read at once.
 const READ_SIZE: usize = 64 * 1024;
+/// What a limit on bandwidth lets through at once after a pause, as time at its rate, in ns.
+const BURST_NS: u64 = 10_000_000;
+/// A limit on bandwidth passes pieces of about a packet at a time, however slow it is.
+const PIECE: usize = 1460;
 
 /// A running link; dropping it closes every connection and ends its thread.
 #[derive(Debug)]
@@ -158,6 +162,20 @@ struct Active {
     id: u64,
     fault: LinkFault,
     counters: Arc<Counters>,
+    /// For a limit on bandwidth, by replica and way (true is to the server): when its line is free again.
+    lines: Arc<Mutex<BTreeMap<(u16, bool), u64>>>,
+}
+
+impl Active {
+    /// Gives these bytes their turn on the line; returns how long they wait for it, in ns.
+    fn line_up(&self, rate: u64, replica: u16, to: bool, bytes: usize, now: u64) -> u64 {
+        let mut lines = lock(&self.lines);
+        let free = lines.entry((replica, to)).or_insert(now);
+        let takes = bytes as u128 * 1_000_000_000 / u128::from(rate.max(1));
+        *free = (*free).max(now).saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
+        // A wait beyond a day means the same as a day, and sums of it stay far from overflow.
+        (*free - now).saturating_sub(BURST_NS).min(86_400_000_000_000)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -216,7 +234,7 @@ impl LinkControl for Shared {
         let id = faults.counters.len() as u64 + 1;
         let counters = Arc::new(Counters::default());
         faults.counters.insert(id, counters.clone());
-        faults.on.push(Active { id, fault, counters });
+        faults.on.push(Active { id, fault, counters, lines: Arc::default() });
         self.changed();
         drop(faults);
         if resets {
@@ -358,8 +376,17 @@ struct Chunk {
     sent: usize,
     came_at: u64,
     leaves_at: u64,
-    /// Which delays hold it, and for how long each.
-    delays: Vec<(Arc<Counters>, u64)>,
+    /// What holds it.
+    waits: Vec<Wait>,
+}
+
+/// What one effect asks of a chunk.
+struct Wait {
+    id: u64,
+    counters: Arc<Counters>,
+    ns: u64,
+    /// It waits for its turn on a line, which it need not when there is no line any more.
+    for_line: bool,
 }
 
 /// The effects that concern one connection, as of one version of the list.
@@ -377,12 +404,19 @@ struct Effects {
 #[derive(Default)]
 struct OneWay {
     delays: Vec<(Active, Duration, Duration)>,
+    limits: Vec<(Active, u64)>,
     holes: Vec<Active>,
 }
 
 impl OneWay {
     fn quiet(&self) -> bool {
-        self.delays.is_empty() && self.holes.is_empty()
+        self.delays.is_empty() && self.limits.is_empty() && self.holes.is_empty()
+    }
+
+    /// Bytes of a chunk, at most.
+    fn piece(&self) -> usize {
+        let a_burst = |rate: u64| usize::try_from(rate / (1_000_000_000 / BURST_NS)).unwrap_or(READ_SIZE);
+        self.limits.iter().map(|(_, rate)| a_burst(*rate).clamp(PIECE, READ_SIZE)).min().unwrap_or(READ_SIZE)
     }
 }
 
@@ -476,6 +510,7 @@ impl<'a> Connection<'a> {
                 LinkEffect::Delay { latency, jitter } => {
                     ways.for_each(|way| way.delays.push((active.clone(), latency, jitter)))
                 }
+                LinkEffect::Bandwidth { rate } => ways.for_each(|way| way.limits.push((active.clone(), rate))),
                 LinkEffect::Blackhole => ways.for_each(|way| way.holes.push(active.clone())),
                 // A reset ends both directions, whichever it came from.
                 LinkEffect::Reset => {
@@ -484,6 +519,9 @@ impl<'a> Connection<'a> {
                     broken = true;
                 }
             }
+        }
+        for pipe in [&mut self.to, &mut self.from] {
+            pipe.leave_lines(|id| faults.on.iter().any(|a| a.id == id));
         }
         let healed = self.effects.fell_into.iter().filter(|(id, _)| !faults.on.iter().any(|a| a.id == *id));
         for (_, counters) in healed {
@@ -597,26 +635,50 @@ impl<'a> Connection<'a> {
         }
         // Reading the clock is only worth it when somebody is going to look at the times.
         let came_at = if quiet { 0 } else { monotonic_nanos() };
-        let delays: Vec<(Arc<Counters>, u64)> = self
-            .effects
-            .way(to)
-            .delays
-            .iter()
-            .map(|(active, latency, jitter)| (active.counters.clone(), self.shared.draw(*latency, *jitter)))
-            .collect();
         if !quiet {
             self.effects.count(to);
         }
-        let leaves_at = came_at + delays.iter().map(|(_, ns)| ns).sum::<u64>();
-        let pipe = self.pipe(to);
         match read {
-            Ok([]) => pipe.end = Some((SourceEnd::Fin, leaves_at)),
-            Err(_) => pipe.end = Some((SourceEnd::Rst, leaves_at)),
+            // What came before it stands in front of it, so it needs no turn of its own.
+            Ok([]) => self.pipe(to).end = Some((SourceEnd::Fin, came_at + total(&self.delays(to)))),
+            Err(_) => self.pipe(to).end = Some((SourceEnd::Rst, came_at + total(&self.delays(to)))),
             Ok(bytes) => {
-                pipe.held_bytes += bytes.len();
-                pipe.held.push_back(Chunk { bytes: bytes.to_vec(), sent: 0, came_at, leaves_at, delays });
+                for bytes in bytes.chunks(self.effects.way(to).piece()) {
+                    let mut waits = self.delays(to);
+                    waits.extend(self.turns(to, bytes.len(), came_at));
+                    let leaves_at = came_at + total(&waits);
+                    let pipe = self.pipe(to);
+                    pipe.held_bytes += bytes.len();
+                    pipe.held.push_back(Chunk { bytes: bytes.to_vec(), sent: 0, came_at, leaves_at, waits });
+                }
             }
         }
+    }
+
+    /// What the delays of one direction ask of a chunk.
+    fn delays(&self, to: bool) -> Vec<Wait> {
+        let draw = |(active, latency, jitter): &(Active, Duration, Duration)| Wait {
+            id: active.id,
+            counters: active.counters.clone(),
+            ns: self.shared.draw(*latency, *jitter),
+            for_line: false,
+        };
+        self.effects.way(to).delays.iter().map(draw).collect()
+    }
+
+    /// What its limits on bandwidth ask: nothing while they are not reached.
+    fn turns(&mut self, to: bool, bytes: usize, now: u64) -> Vec<Wait> {
+        let replica = self.replica;
+        let way = if to { &self.effects.to } else { &self.effects.from };
+        let mut turns = Vec::new();
+        for (active, rate) in &way.limits {
+            let ns = active.line_up(*rate, replica, to, bytes, now);
+            if ns > 0 {
+                count_once(&mut self.effects.counted, active);
+                turns.push(Wait { id: active.id, counters: active.counters.clone(), ns, for_line: true });
+            }
+        }
+        turns
     }
 
     fn pipe(&mut self, to: bool) -> &mut Pipe {
@@ -655,6 +717,11 @@ impl Pipe {
     fn has_room(&self) -> bool {
         let open = self.end.is_none() && !self.swallowed_end;
         open && self.held_bytes < HELD_LIMIT && self.held.len() < CHUNK_LIMIT
+    }
+
+    /// Lets go what waits for a turn on a line that is gone.
+    fn leave_lines(&mut self, is_on: impl Fn(u64) -> bool) {
+        self.held.iter_mut().for_each(|chunk| chunk.leave_lines(&is_on));
     }
 
     /// Sends the chunks whose time has come, and then how the source ended.
@@ -708,16 +775,38 @@ impl Chunk {
         if now < self.leaves_at {
             return false;
         }
-        let drawn: u64 = self.delays.iter().map(|(_, ns)| ns).sum();
-        for (counters, ns) in std::mem::take(&mut self.delays) {
-            // Delays that are on at the same time share what they did, by what each asked for.
-            let share = (u128::from(now - self.came_at) * u128::from(ns) / u128::from(drawn.max(1))) as u64;
-            counters.held_ns.fetch_add(share, Ordering::Relaxed);
-            counters.bytes.fetch_add(self.bytes.len() as u64, Ordering::Relaxed);
-            counters.chunks.fetch_add(1, Ordering::Relaxed);
+        let asked = total(&self.waits);
+        for wait in std::mem::take(&mut self.waits) {
+            self.charge(&wait, asked, now);
         }
         true
     }
+
+    /// Its turn on a line that is gone came at once; what else holds it still does.
+    fn leave_lines(&mut self, is_on: impl Fn(u64) -> bool) {
+        let gone = |wait: &Wait| wait.for_line && !is_on(wait.id);
+        if !self.waits.iter().any(gone) {
+            return;
+        }
+        let (now, asked) = (monotonic_nanos(), total(&self.waits));
+        let (gone, still): (Vec<Wait>, Vec<Wait>) = std::mem::take(&mut self.waits).into_iter().partition(gone);
+        gone.iter().for_each(|wait| self.charge(wait, asked, now));
+        self.leaves_at -= total(&gone);
+        self.waits = still;
+    }
+
+    /// Effects that hold it at the same time share what they did, by what each asked for.
+    fn charge(&self, wait: &Wait, asked: u64, now: u64) {
+        let held = now.saturating_sub(self.came_at);
+        let share = (u128::from(held) * u128::from(wait.ns) / u128::from(asked.max(1))) as u64;
+        wait.counters.held_ns.fetch_add(share, Ordering::Relaxed);
+        wait.counters.bytes.fetch_add(self.bytes.len() as u64, Ordering::Relaxed);
+        wait.counters.chunks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn total(waits: &[Wait]) -> u64 {
+    waits.iter().map(|wait| wait.ns).sum()
 }
 
 /// The time now, or 0 when the moment asked about is "at once".

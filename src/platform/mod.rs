@@ -123,6 +123,12 @@ pub enum LinkEffect {
         /// Half width of the uniform scatter, at most `latency`.
         jitter: Duration,
     },
+    /// Pass at most this many bytes in a second, each way, all connections to a replica together; a hundredth of a
+    /// second's worth may pass at once. What is over that waits its turn, order kept, and leaves at once when it ends.
+    Bandwidth {
+        /// Bytes per second, above zero.
+        rate: u64,
+    },
     /// Swallow: connections stay open, bytes are held and never forwarded while it lasts; new connections are
     /// accepted by the link and go nowhere (never refused). When it ends, held connections are reset, as a
     /// healed partition finds its peers gone.
@@ -179,7 +185,7 @@ pub struct VolumeFault {
     pub scope: IoScope,
     /// What happens to them.
     pub effect: VolumeEffect,
-    /// Seed of the draw when `scope.share` is below 1.
+    /// Seed of the draw when `scope.share` is below 1, and of the places that are corrupted.
     pub seed: u64,
 }
 
@@ -190,6 +196,9 @@ pub enum VolumeEffect {
     Delay(Duration),
     /// Answered with this errno.
     Errno(i32),
+    /// Answered with this many bytes of each file flipped (every bit of them), at places drawn from the seed and the
+    /// file's path: the same ones in every read. For reads only.
+    Corrupt(u32),
 }
 
 /// What the view did for one fault.
@@ -201,6 +210,8 @@ pub struct VolumeEvidence {
     pub hit: u64,
     /// Sum of the delay that was really added, in ns.
     pub delayed_ns: u64,
+    /// Bytes that were answered flipped.
+    pub flipped: u64,
 }
 
 /// The controls of a volume's view.

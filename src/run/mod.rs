@@ -27,7 +27,7 @@ use crate::fault::{self, InjectorContext};
 use crate::plan::{FaultKind, Plan, Platform, Url};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
 use crate::platform::process::{available_cpus, split_cpus};
-use crate::platform::volume::VolumeView;
+use crate::platform::volume::{VolumeView, Writes};
 use crate::platform::{Endpoint, PlatformEvent, Replicas};
 use crate::probe::{ProbeLog, Prober, When};
 use crate::record::LiveLatency;
@@ -330,6 +330,7 @@ impl Stage<'_> {
     fn start_platform(&self, replica_cpus: &[usize]) -> Result<Option<Local>, crate::platform::local::StartError> {
         let Some(Platform::Local(platform)) = &self.plan.platform else { return Ok(None) };
         let with_views = self.plan.faults.iter().any(|f| f.kind.needs_volume_view());
+        let writes = self.plan.faults.iter().any(|f| matches!(f.kind, FaultKind::DiskFull { .. }));
         self.observer.stage(&format!("starting {} replicas", platform.replicas));
         Local::start(LocalOptions {
             plan: platform,
@@ -339,7 +340,7 @@ impl Stage<'_> {
             clock: Clock::starting_in(Duration::ZERO),
             seed: self.plan.seed,
             ledger: self.begun.journal.clone(),
-            volume_views: with_views.then_some(mount_view),
+            volume_views: with_views.then_some(if writes { mount_view_asked_for_writes } else { mount_view }),
             replica_cpus: replica_cpus.to_vec(),
             stop: &|| self.options.stop.stopped(),
         })
@@ -555,7 +556,16 @@ fn prepare_time(plan: &Plan) -> Duration {
 }
 
 fn mount_view(volume: &Path, on: &Path) -> Result<MountedVolume, String> {
-    let view = VolumeView::mount(volume, on)?;
+    mounted(volume, on, Writes::RefusedByKernel)
+}
+
+/// For runs with a fault that answers writes.
+fn mount_view_asked_for_writes(volume: &Path, on: &Path) -> Result<MountedVolume, String> {
+    mounted(volume, on, Writes::RefusedByView)
+}
+
+fn mounted(volume: &Path, on: &Path, writes: Writes) -> Result<MountedVolume, String> {
+    let view = VolumeView::mount(volume, on, writes)?;
     Ok(MountedVolume { control: view.control(), unmount: Box::new(move || view.unmount()) })
 }
 

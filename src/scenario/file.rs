@@ -401,13 +401,15 @@ pub(super) struct Fault {
     pub(super) latency: Option<Duration>,
     /// network-delay: uniform scatter around `latency`, at most `latency`. Default 0s.
     pub(super) jitter: Option<Duration>,
-    /// network-delay, network-partition: which way bytes are hit. Default both.
+    /// network-bandwidth: bytes per second that pass each way, as a number or as "64KiB", "1MiB".
+    pub(super) rate: Option<Bytes>,
+    /// network-delay, network-bandwidth, network-partition: which way bytes are hit. Default both.
     pub(super) direction: Option<DirectionWord>,
     /// io-latency: added to each file call.
     pub(super) delay: Option<Duration>,
     /// io-error: the error by name ("EIO") or number.
     pub(super) errno: Option<Errno>,
-    /// io-latency, io-error: files inside the volume, with `*` and `?`. Default: all of them.
+    /// io-latency, io-error, disk-full, file-corrupt: files inside the volume, with `*` and `?`. Default: all of them.
     pub(super) path: Option<String>,
     /// io-latency, io-error: file calls that are hit. Default open and read.
     #[schemars(length(min = 1, max = 5))]
@@ -415,6 +417,9 @@ pub(super) struct Fault {
     /// io-latency, io-error: percentage of the calls that are hit. Default 100.
     #[schemars(range(max = 100), extend("exclusiveMinimum" = 0))]
     pub(super) percent: Option<f64>,
+    /// file-corrupt: how many bytes of each file are flipped, at places drawn from the seed. Default 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) bytes: Option<u32>,
     /// command: program and arguments that break something.
     #[schemars(length(min = 1, max = 256))]
     pub(super) run: Option<Vec<String>>,
@@ -438,6 +443,8 @@ pub(super) enum FaultWord {
     PodPause,
     /// The link in front of a replica or dependency holds bytes back.
     NetworkDelay,
+    /// The link passes only so many bytes per second.
+    NetworkBandwidth,
     /// The link swallows bytes: a black hole, never a refusal.
     NetworkPartition,
     /// The link resets connections.
@@ -446,21 +453,28 @@ pub(super) enum FaultWord {
     IoLatency,
     /// File calls on the volume fail.
     IoError,
+    /// The volume has no room: opening for writing and creating fail with ENOSPC.
+    DiskFull,
+    /// Files of the volume are read with flipped bytes; the original is never touched.
+    FileCorrupt,
     /// A command of yours, with its undo.
     Command,
 }
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 9] = [
+    pub(super) const ALL: [FaultWord; 12] = [
         FaultWord::PodKill,
         FaultWord::PodFailure,
         FaultWord::PodPause,
         FaultWord::NetworkDelay,
+        FaultWord::NetworkBandwidth,
         FaultWord::NetworkPartition,
         FaultWord::NetworkReset,
         FaultWord::IoLatency,
         FaultWord::IoError,
+        FaultWord::DiskFull,
+        FaultWord::FileCorrupt,
         FaultWord::Command,
     ];
 
@@ -471,18 +485,28 @@ impl FaultWord {
             FaultWord::PodFailure => "pod-failure",
             FaultWord::PodPause => "pod-pause",
             FaultWord::NetworkDelay => "network-delay",
+            FaultWord::NetworkBandwidth => "network-bandwidth",
             FaultWord::NetworkPartition => "network-partition",
             FaultWord::NetworkReset => "network-reset",
             FaultWord::IoLatency => "io-latency",
             FaultWord::IoError => "io-error",
+            FaultWord::DiskFull => "disk-full",
+            FaultWord::FileCorrupt => "file-corrupt",
             FaultWord::Command => "command",
         }
+    }
+
+    /// Acts on the volume of replicas.
+    pub(super) fn is_io(self) -> bool {
+        use FaultWord::{DiskFull, FileCorrupt, IoError, IoLatency};
+        matches!(self, IoLatency | IoError | DiskFull | FileCorrupt)
     }
 
     /// Keys that this kind must have, beside those of every fault.
     fn needs(self) -> &'static [&'static str] {
         match self {
             FaultWord::NetworkDelay => &["latency"],
+            FaultWord::NetworkBandwidth => &["rate"],
             FaultWord::IoLatency => &["delay"],
             FaultWord::IoError => &["errno"],
             FaultWord::Command => &["run", "undo", "proof"],
@@ -498,13 +522,15 @@ impl FaultWord {
             FaultWord::NetworkDelay => {
                 &["for", "until", "mode", "value", "replica", "target", "overlap", "jitter", "direction"]
             }
-            FaultWord::NetworkPartition => {
+            FaultWord::NetworkPartition | FaultWord::NetworkBandwidth => {
                 &["for", "until", "mode", "value", "replica", "target", "overlap", "direction"]
             }
             FaultWord::NetworkReset => &["for", "until", "mode", "value", "replica", "target", "overlap"],
             FaultWord::IoLatency | FaultWord::IoError => {
                 &["for", "until", "mode", "value", "replica", "overlap", "path", "methods", "percent"]
             }
+            FaultWord::DiskFull => &["for", "until", "mode", "value", "replica", "overlap", "path"],
+            FaultWord::FileCorrupt => &["for", "until", "mode", "value", "replica", "overlap", "path", "bytes"],
             FaultWord::Command => &["for", "until", "timeout"],
         }
     }

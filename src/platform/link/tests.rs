@@ -120,6 +120,38 @@ fn carries_64_megabytes_unchanged_both_ways_and_half_closes() {
 }
 
 #[test]
+fn a_limit_on_bandwidth_is_kept_by_all_connections_together_and_forgets_its_queue() {
+    let link = Link::start("test", Seed(7), &[]).unwrap();
+    link.rotation().put(0, serve_with(|mut s| drop(s.write_all(&[7; 100_000]))));
+    let control = link.control();
+    let unreached = control.add(all(LinkEffect::Bandwidth { rate: 1 << 40 }, Direction::Both));
+    let id = control.add(all(LinkEffect::Bandwidth { rate: 400_000 }, Direction::From));
+    let began = monotonic_nanos();
+    let readers: Vec<_> = (0..2).map(|_| connect(&link)).collect();
+    for mut reader in readers {
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).unwrap();
+        assert_eq!(came, vec![7; 100_000]);
+    }
+    let took = monotonic_nanos() - began;
+    assert!(took >= 480_000_000, "200 kB at 400 kB/s, less what may pass at once: {took} ns");
+    let evidence = control.evidence(id);
+    assert_eq!(evidence.connections, 2);
+    assert!((190_000..=200_000).contains(&evidence.bytes) && evidence.held_ns > 0, "{evidence:?}");
+    assert_eq!(control.evidence(unreached), LinkEvidence::default(), "a limit that is not reached does nothing");
+
+    assert!(control.remove(id));
+    let slow = control.add(all(LinkEffect::Bandwidth { rate: 10 }, Direction::From));
+    let mut reader = connect(&link);
+    assert!(silent(&mut reader));
+    assert!(control.remove(slow));
+    let mut came = Vec::new();
+    reader.read_to_end(&mut came).unwrap();
+    assert_eq!(came.len(), 100_000, "hours of queue are gone with the limit");
+    assert!(control.evidence(slow).held_ns > 0);
+}
+
+#[test]
 fn a_delay_holds_bytes_in_order_and_counts_what_it_did() {
     let (link, _) = echo(1);
     let control = link.control();

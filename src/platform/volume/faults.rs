@@ -6,7 +6,7 @@
 //! a held read costs no memory for data.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -53,6 +53,8 @@ struct Fault {
     seen: AtomicU64,
     hit: AtomicU64,
     delayed_ns: AtomicU64,
+    flipped: AtomicU64,
+    seed: u64,
 }
 
 #[derive(Default)]
@@ -143,6 +145,8 @@ impl Faults {
                     fault.hit.fetch_add(1, Relaxed);
                     errno = errno.or(Some(code));
                 }
+                // Done to what a read brings, by `corrupt`.
+                VolumeEffect::Corrupt(_) => {}
             }
         }
         if parts.is_empty() || !self.has_room() {
@@ -150,6 +154,29 @@ impl Faults {
             return job(errno);
         }
         self.hold(parts, errno, Box::new(job));
+    }
+
+    /// Flips bytes of what was read at `offset` of a file of `length` bytes.
+    pub(super) fn corrupt(&self, path: &[u8], offset: u64, length: u64, read: &mut [u8]) {
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        for fault in table.active.iter().filter(|f| f.in_scope(IoMethod::Read, path)) {
+            let VolumeEffect::Corrupt(bytes) = fault.effect else { continue };
+            fault.seen.fetch_add(1, Relaxed);
+            let end = offset + read.len() as u64;
+            let mut flipped = 0;
+            for place in places(fault.seed, path, bytes, length).into_iter().filter(|p| (offset..end).contains(p)) {
+                read[(place - offset) as usize] ^= 0xff;
+                flipped += 1;
+            }
+            fault.hit.fetch_add(u64::from(flipped > 0), Relaxed);
+            fault.flipped.fetch_add(flipped, Relaxed);
+        }
+    }
+
+    /// Whether this fault changes what reads bring: pages that were read meanwhile must not outlive it.
+    pub(super) fn corrupts(&self, id: u64) -> bool {
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        table.active.iter().any(|f| f.id == id && matches!(f.effect, VolumeEffect::Corrupt(_)))
     }
 
     /// Serves held calls in due order, until `close`. Runs in a thread of its own.
@@ -223,12 +250,18 @@ impl Fault {
             seen: AtomicU64::new(0),
             hit: AtomicU64::new(0),
             delayed_ns: AtomicU64::new(0),
+            flipped: AtomicU64::new(0),
+            seed: fault.seed,
         }
+    }
+
+    fn in_scope(&self, method: IoMethod, path: &[u8]) -> bool {
+        self.methods.contains(&method) && self.pattern.as_ref().is_none_or(|p| p.matches(path))
     }
 
     /// Looks at one call, counts it when it is in scope, and draws whether it is hit.
     fn hits(&self, method: IoMethod, path: &[u8]) -> bool {
-        if !self.methods.contains(&method) || self.pattern.as_ref().is_some_and(|p| !p.matches(path)) {
+        if matches!(self.effect, VolumeEffect::Corrupt(_)) || !self.in_scope(method, path) {
             return false;
         }
         self.seen.fetch_add(1, Relaxed);
@@ -240,8 +273,23 @@ impl Fault {
             seen: self.seen.load(Relaxed),
             hit: self.hit.load(Relaxed),
             delayed_ns: self.delayed_ns.load(Relaxed),
+            flipped: self.flipped.load(Relaxed),
         }
     }
+}
+
+/// Where a file is corrupted: distinct places, the same for the same seed, path and length.
+fn places(seed: u64, path: &[u8], bytes: u32, length: u64) -> BTreeSet<u64> {
+    let wanted = u64::from(bytes).min(length) as usize;
+    if wanted as u64 == length {
+        return (0..length).collect();
+    }
+    let mut random = rng::stream(Seed(seed), &format!("corrupt:{}", String::from_utf8_lossy(path)));
+    let mut places = BTreeSet::new();
+    while places.len() < wanted {
+        places.insert(rng::below(&mut random, length as usize) as u64);
+    }
+    places
 }
 
 impl Held {
@@ -356,6 +404,28 @@ mod tests {
         faults.close();
         assert_eq!(faults.active(), 0);
         assert_eq!(call(&faults, "closed").recv().unwrap(), ("closed", None));
+    }
+
+    #[test]
+    fn corruption_stays_where_it_is_and_counts_what_it_flipped() {
+        let faults = Faults::new();
+        let id = faults.add(&fault(VolumeEffect::Corrupt(3), 1.0));
+        let read = |offset: u64, size: usize| {
+            let mut bytes = vec![0u8; size];
+            faults.corrupt(b"x", offset, 1000, &mut bytes);
+            bytes
+        };
+        let whole = read(0, 1000);
+        assert_eq!(whole.iter().filter(|b| **b == 0xff).count(), 3);
+        assert_eq!([read(0, 500), read(500, 500)].concat(), whole, "in parts it is the same");
+        assert_eq!((faults.evidence(id).seen, faults.evidence(id).flipped), (3, 6));
+        let mut other = vec![0u8; 1000];
+        faults.corrupt(b"y", 0, 1000, &mut other);
+        assert_ne!(other, whole, "each file has places of its own");
+        assert_eq!(places(1, b"x", 9, 4), (0..4).collect());
+        assert!(places(1, b"x", 9, 0).is_empty());
+        assert!(faults.corrupts(id) && faults.remove(id) && !faults.corrupts(id));
+        assert_eq!(read(0, 1000), vec![0; 1000]);
     }
 
     #[test]

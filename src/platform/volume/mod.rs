@@ -3,8 +3,9 @@
 //! Owns the mount from making to unmounting, and the [`VolumeControl`] of it. Leaves alone which faults there are
 //! and when (`fault/`), and where views are mounted (the platform, which tells its `Ledger` first).
 //!
-//! The original is never opened for writing: the mount is read-only, every write-like call is answered with EROFS, and
-//! source files are opened read-only. Nothing is cached: names and attributes have a lifetime of zero and reads
+//! The original is never opened for writing: every write-like call is refused, and source files are opened read-only. The
+//! mount is read-only as well, so that the kernel refuses writes (EROFS), but for a run in which a fault answers them:
+//! there they come to us, and are answered with EROFS whenever no fault answers otherwise. Nothing is cached: names and attributes have a lifetime of zero and reads
 //! are direct, so that a fault bites files which were opened, and read, before it began. Memory maps are the exception,
 //! the kernel needs pages for them: those are dropped when a fault on reads begins, so that the next touch of a page is
 //! a read again. What a view cannot do: symbolic links are answered as they are, so one that leads out of the volume
@@ -38,6 +39,15 @@ const THREADS: usize = 4;
 /// How long `unmount` waits for those threads; with files still open they go on until the last one is closed.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// Who refuses what a replica would write. Nothing is ever written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// The kernel: the mount is read-only.
+    RefusedByKernel,
+    /// The view, so that a fault can answer them.
+    RefusedByView,
+}
+
 /// A mounted view. Dropping it unmounts.
 pub struct VolumeView {
     path: PathBuf,
@@ -51,8 +61,8 @@ impl VolumeView {
     /// # Errors
     /// When there is no FUSE here (see [`available`]), a path is not a folder, one lies within the other, something is
     /// mounted there already, or the kernel refuses.
-    pub fn mount(source: &Path, mountpoint: &Path) -> Result<VolumeView, String> {
-        VolumeView::mount_with(source, mountpoint, Caching::Never)
+    pub fn mount(source: &Path, mountpoint: &Path, writes: Writes) -> Result<VolumeView, String> {
+        VolumeView::mount_with(source, mountpoint, Caching::Never, writes)
     }
 
     /// Where it is mounted, as the mount table writes it.
@@ -74,7 +84,7 @@ impl VolumeView {
         self.put_away()
     }
 
-    fn mount_with(source: &Path, mountpoint: &Path, caching: Caching) -> Result<VolumeView, String> {
+    fn mount_with(source: &Path, mountpoint: &Path, caching: Caching, writes: Writes) -> Result<VolumeView, String> {
         available()?;
         let (source, path) = (folder(source)?, folder(mountpoint)?);
         if source.starts_with(&path) || path.starts_with(&source) {
@@ -90,7 +100,7 @@ impl VolumeView {
         let what = format!("cannot mount a view of {} at {}", source.display(), path.display());
         let problem = |e: std::io::Error| format!("{what}: {e}");
         let shared = Arc::new(Shared::new(&source, caching).map_err(problem)?);
-        let session = fuser::spawn_mount(View::new(shared.clone()), &path, &options()).map_err(problem)?;
+        let session = fuser::spawn_mount(View::new(shared.clone()), &path, &options(writes)).map_err(problem)?;
         shared.start(session.notifier());
         let view = VolumeView { path, shared, session: Some(session) };
         let runner = view.shared.clone();
@@ -134,10 +144,10 @@ fn folder(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn options() -> fuser::Config {
+fn options(writes: Writes) -> fuser::Config {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
-        MountOption::RO,
+        if writes == Writes::RefusedByKernel { MountOption::RO } else { MountOption::RW },
         MountOption::NoAtime,
         // The kernel checks modes and owners, as it does on the source.
         MountOption::DefaultPermissions,

@@ -49,7 +49,7 @@ impl Stage {
         let (source, point) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(source.path().join("slow.bin"), noise(64 * 1024, 1)).unwrap();
         fs::write(source.path().join("other.txt"), b"other").unwrap();
-        let view = VolumeView::mount_with(source.path(), point.path(), caching).unwrap();
+        let view = VolumeView::mount_with(source.path(), point.path(), caching, Writes::RefusedByView).unwrap();
         let control = view.control();
         Some(Stage { view: Some(view), control, source, point })
     }
@@ -172,6 +172,56 @@ fn every_write_is_refused() {
 }
 
 #[test]
+fn a_full_disk_refuses_what_needs_room() {
+    let Some(stage) = Stage::new() else { return };
+    let (before, id) = (tree(stage.source.path()), stage.add("new*", IoMethod::Write, VolumeEffect::Errno(28)));
+    let refusals = [
+        ("create", File::create(stage.at("new")).err(), 28),
+        ("mkdir", fs::create_dir(stage.at("new-folder")).err(), 28),
+        ("symlink", symlink("x", stage.at("new-link")).err(), 28),
+        ("link", fs::hard_link(stage.at("other.txt"), stage.at("new-name")).err(), 28),
+        ("out of scope", fs::write(stage.at("other.txt"), b"x").err(), EROFS),
+        ("needs no room", fs::remove_file(stage.at("other.txt")).err(), EROFS),
+    ];
+    for (what, error, code) in refusals {
+        assert_eq!(error.and_then(|e| e.raw_os_error()), Some(code), "{what}");
+    }
+    assert_eq!((stage.control.evidence(id).seen, stage.control.evidence(id).hit), (4, 4));
+    stage.control.remove(id);
+    assert_eq!(File::create(stage.at("new")).unwrap_err().raw_os_error(), Some(EROFS));
+    assert!(tree(stage.source.path()) == before);
+}
+
+#[test]
+fn corrupt_bytes_are_shown_and_gone_with_the_fault_in_maps_too() {
+    let Some(stage) = Stage::new() else { return };
+    let script = "import mmap,sys\n\
+        f=open(sys.argv[1],'rb'); m=mmap.mmap(f.fileno(),0,access=mmap.ACCESS_READ); want=m[:]\n\
+        for _ in range(2):\n\
+        \x20 print('look',flush=True); sys.stdin.readline()\n\
+        \x20 print(sum(a!=b for a,b in zip(m[:],want)),flush=True)\n";
+    let Some(mut command) = python(script, &stage.at("slow.bin")) else { return };
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut stdin = child.stdin.take().unwrap();
+    assert_eq!(lines.next().unwrap(), "look");
+    let id = stage.add("slow.bin", IoMethod::Read, VolumeEffect::Corrupt(5));
+    let (shown, original) = (fs::read(stage.at("slow.bin")).unwrap(), noise(64 * 1024, 1));
+    assert_eq!(shown.iter().zip(&original).filter(|(a, b)| **a == !**b).count(), 5);
+    assert_eq!(shown.iter().zip(&original).filter(|(a, b)| a != b).count(), 5);
+    assert_eq!(fs::read(stage.at("other.txt")).unwrap(), b"other");
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!((lines.next().unwrap(), lines.next().unwrap()), ("5".into(), "look".into()));
+    assert!(stage.control.remove(id));
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!(lines.next().unwrap(), "0");
+    assert!(child.wait().unwrap().success());
+    assert!(fs::read(stage.at("slow.bin")).unwrap() == original);
+    assert!(fs::read(stage.source.path().join("slow.bin")).unwrap() == original, "the original was never touched");
+    assert!(stage.control.evidence(id).hit >= 2 && stage.control.evidence(id).flipped >= 10);
+}
+
+#[test]
 fn memory_maps_work_shared_and_private() {
     let Some(stage) = Stage::new() else { return };
     let script = "import mmap,sys,os\n\
@@ -251,7 +301,7 @@ fn each_method_answers_its_errno() {
         call().unwrap();
         let id = stage.add(path, method, VolumeEffect::Errno(code));
         assert_eq!(call().unwrap_err().raw_os_error(), Some(code), "{method:?}");
-        let VolumeEvidence { seen, hit, delayed_ns } = stage.control.evidence(id);
+        let VolumeEvidence { seen, hit, delayed_ns, .. } = stage.control.evidence(id);
         assert!(hit > 0 && seen == hit && delayed_ns == 0, "{method:?}");
         stage.control.remove(id);
         call().unwrap();
@@ -339,7 +389,7 @@ fn unmounting_with_open_files_and_held_calls_lets_go() {
     drop(file);
     // The folder is an ordinary one again, and can be mounted on once more.
     assert_eq!(fs::read_dir(stage.point.path()).unwrap().count(), 0);
-    let again = VolumeView::mount(stage.source.path(), stage.point.path()).unwrap();
+    let again = VolumeView::mount(stage.source.path(), stage.point.path(), Writes::RefusedByKernel).unwrap();
     assert_eq!(fs::read(stage.at("other.txt")).unwrap(), b"other");
     unmount_path(again.path()).unwrap();
     again.unmount().unwrap();
@@ -369,7 +419,7 @@ fn mounting_is_refused_where_it_would_harm() {
         (&source.join("other.txt"), point.to_path_buf(), "not a folder"),
         (&source.join("nothing"), point.to_path_buf(), "nothing"),
     ] {
-        let error = VolumeView::mount(from, &to).err().unwrap();
+        let error = VolumeView::mount(from, &to, Writes::RefusedByKernel).err().unwrap();
         assert!(error.contains(why), "{error}");
     }
 }
@@ -409,7 +459,7 @@ fn a_mount_whose_server_was_killed_is_put_away() {
 fn child_that_mounts() {
     let Ok(paths) = std::env::var(CHILD) else { return };
     let (source, point) = paths.split_once('\n').unwrap();
-    let _view = VolumeView::mount(Path::new(source), Path::new(point)).unwrap();
+    let _view = VolumeView::mount(Path::new(source), Path::new(point), Writes::RefusedByKernel).unwrap();
     println!("mounted");
     // The killer has half a minute; should it die first, the view goes with us.
     crate::clock::sleep(Duration::from_secs(30));

@@ -164,6 +164,16 @@ impl Shared {
         lock(&self.open).by_handle.get(&handle.0).cloned()
     }
 
+    /// Reads into [`BUFFER`] what is there, or what a fault makes of it.
+    fn read(&self, open: &OpenFile, offset: u64, size: usize) -> Result<usize, Errno> {
+        let n = read_whole(&open.file, offset, size)?;
+        if self.faults.active() > 0 {
+            let length = rustix::fs::fstat(&open.file).map_err(errno)?.st_size as u64;
+            BUFFER.with_borrow_mut(|buffer| self.faults.corrupt(&open.path, offset, length, &mut buffer[..n]));
+        }
+        Ok(n)
+    }
+
     fn close_file(&self, handle: FileHandle) {
         let closed = lock(&self.open).by_handle.remove(&handle.0);
         // The file is closed here, outside the lock.
@@ -227,7 +237,12 @@ impl VolumeControl for Shared {
     }
 
     fn remove(&self, id: u64) -> bool {
-        self.faults.remove(id)
+        let corrupts = self.faults.corrupts(id);
+        let removed = self.faults.remove(id);
+        if corrupts {
+            self.drop_pages();
+        }
+        removed
     }
 
     fn evidence(&self, id: u64) -> VolumeEvidence {
@@ -262,6 +277,19 @@ impl View {
         });
     }
 
+    /// Something that would need room: refused in any case, with what a fault says or because nothing is ever written.
+    fn refuse_write<R: Refuse>(&self, path: &[u8], reply: R) {
+        self.0.faults.serve(IoMethod::Write, path, move |errno| {
+            reply.refuse(errno.map_or(Errno::EROFS, Errno::from_i32));
+        });
+    }
+
+    /// As `refuse_write`, for a name in a folder.
+    fn refuse_new<R: Refuse>(&self, folder: INodeNo, name: &OsStr, reply: R) {
+        let Some((folder, reply)) = self.path_of(folder, reply) else { return };
+        self.refuse_write(&join(&folder, name.as_bytes()), reply);
+    }
+
     /// The path of an open number, or the refusal that was sent.
     fn path_of<R: Refuse>(&self, number: INodeNo, reply: R) -> Option<(RelPath, R)> {
         let found = lock(&self.0.inodes).get(number.0);
@@ -290,7 +318,7 @@ macro_rules! refuse {
     )*};
 }
 
-refuse!(ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs);
+refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs);
 
 /// Works and answers. A panic becomes EIO: it must cost one call, not the thread that answers all of them.
 fn finish<R: Refuse, T>(mut reply: R, work: impl FnOnce(&mut R) -> Result<T, Errno>, answer: impl FnOnce(R, T)) {
@@ -365,10 +393,10 @@ impl Filesystem for View {
     }
 
     fn open(&self, _req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(Errno::EROFS);
-        }
         let Some((path, reply)) = self.path_of(number, reply) else { return };
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return self.refuse_write(&path, reply);
+        }
         let direct = self.0.direct.load(Relaxed);
         let caching = if direct { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() };
         let work = move |shared: &Shared, _: &mut ReplyOpen| shared.open(number.0, OFlags::empty());
@@ -389,7 +417,7 @@ impl Filesystem for View {
     ) {
         let Some(open) = self.0.opened(handle) else { return reply.error(Errno::EBADF) };
         let file = open.clone();
-        let work = move |_: &Shared, _: &mut ReplyData| read_whole(&file.file, offset, size as usize);
+        let work = move |shared: &Shared, _: &mut ReplyData| shared.read(&file, offset, size as usize);
         let answer = |reply: ReplyData, n: usize| BUFFER.with_borrow(|buffer| reply.data(&buffer[..n]));
         self.serve(IoMethod::Read, &open.path, reply, work, answer);
     }
@@ -433,8 +461,8 @@ impl Filesystem for View {
         });
     }
 
-    // From here on: everything that would change something. The kernel refuses these itself on a read-only mount;
-    // the answers stand here for a mount that somebody made writable behind our back.
+    // From here on: everything that would change something. All of it is refused. On a read-only mount the kernel does
+    // that itself; where a fault is to answer writes the mount is not, and what needs room comes to `refuse_write`.
 
     fn setattr(
         &self,
@@ -457,12 +485,12 @@ impl Filesystem for View {
         reply.error(Errno::EROFS);
     }
 
-    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
+    fn mknod(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        self.refuse_new(folder, name, reply);
     }
 
-    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
+    fn mkdir(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        self.refuse_new(folder, name, reply);
     }
 
     fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
@@ -473,16 +501,16 @@ impl Filesystem for View {
         reply.error(Errno::EROFS);
     }
 
-    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
+    fn symlink(&self, _: &Request, folder: INodeNo, name: &OsStr, _: &Path, reply: ReplyEntry) {
+        self.refuse_new(folder, name, reply);
     }
 
     fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
     }
 
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
+    fn link(&self, _: &Request, _: INodeNo, folder: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.refuse_new(folder, name, reply);
     }
 
     fn write(
@@ -500,8 +528,8 @@ impl Filesystem for View {
         reply.error(Errno::EROFS);
     }
 
-    fn create(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        reply.error(Errno::EROFS);
+    fn create(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        self.refuse_new(folder, name, reply);
     }
 
     fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {

@@ -218,8 +218,7 @@ fn check_end(cx: &mut Context, at: &Path, f: &file::Fault, lasts: Option<Lasts>,
 }
 
 fn check_volume(cx: &mut Context, at: &Path, kind: FaultWord, platform: Option<&Known>) {
-    let is_io = matches!(kind, FaultWord::IoLatency | FaultWord::IoError);
-    let Some(local) = platform.and_then(Known::local).filter(|_| is_io) else { return };
+    let Some(local) = platform.and_then(Known::local).filter(|_| kind.is_io()) else { return };
     let in_text = |text: &String| text.contains("{volume}");
     // The value may be none because the folder is missing; that has been reported where it stands.
     if cx.root.at(&Path::root().key("platform").key("local").key("volume")).is_none() {
@@ -249,6 +248,9 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
             let (latency, jitter) = delay(cx, at, f)?;
             FaultKind::NetworkDelay { latency, jitter, direction: direction() }
         }
+        FaultWord::NetworkBandwidth => {
+            FaultKind::NetworkBandwidth { rate: rate(cx, &at.key("rate"), f.rate.as_ref()?)?, direction: direction() }
+        }
         FaultWord::NetworkPartition => FaultKind::NetworkPartition { direction: direction() },
         FaultWord::NetworkReset => FaultKind::NetworkReset,
         FaultWord::IoLatency => {
@@ -259,6 +261,18 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
             let errno = errno(cx, &at.key("errno"), f.errno.as_ref()?);
             FaultKind::IoError { scope: scope(cx, at, f)?, errno: errno? }
         }
+        FaultWord::DiskFull => {
+            let text = "the volume is a read-only view: a replica's writes to it fail before and after `disk-full` as \
+                        well, only with EROFS";
+            if !cx.warnings.iter().any(|w| w == text) {
+                cx.warn(text);
+            }
+            FaultKind::DiskFull { scope: IoScope { methods: vec![IoMethod::Write], ..scope(cx, at, f)? } }
+        }
+        FaultWord::FileCorrupt => FaultKind::FileCorrupt {
+            bytes: f.bytes.unwrap_or(1),
+            scope: IoScope { methods: vec![IoMethod::Read], ..scope(cx, at, f)? },
+        },
         FaultWord::Command => return command(cx, at, f),
     })
 }
@@ -277,6 +291,20 @@ fn delay(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<(Duration, Dura
         return None;
     }
     Some((latency, jitter))
+}
+
+fn rate(cx: &mut Context, at: &Path, given: &file::Bytes) -> Option<u64> {
+    let bytes = match given {
+        file::Bytes::Number(n) => Some(*n),
+        file::Bytes::Text(text) => words::bytes(text),
+    };
+    if bytes.is_none_or(|n| n == 0) {
+        let help = "write bytes per second as a number, or \"64KiB\", \"1MiB\" (which is Chaos Mesh's \"1mbps\", and \
+                    Toxiproxy's 1024)";
+        cx.wrong(at, "not a rate above zero", help);
+        return None;
+    }
+    bytes
 }
 
 fn errno(cx: &mut Context, at: &Path, errno: &file::Errno) -> Option<i32> {
@@ -418,8 +446,7 @@ fn one_replica(cx: &mut Context, at: &Path, replica: u16, local: Option<&LocalPl
 fn mode(cx: &mut Context, at: &Path, f: &file::Fault, local: Option<&LocalPlatform>) -> Option<Mode> {
     // Each replica has a view of the volume of its own, but a volume is shared where it matters: a slow disk is slow
     // for all of them.
-    let is_io = matches!(f.kind, FaultWord::IoLatency | FaultWord::IoError);
-    let default = if is_io { file::ModeWord::All } else { file::ModeWord::One };
+    let default = if f.kind.is_io() { file::ModeWord::All } else { file::ModeWord::One };
     let replicas = local.map_or(u16::MAX, |l| l.replicas);
     match (f.mode.unwrap_or(default), f.value) {
         (file::ModeWord::One, _) => Some(Mode::One),
