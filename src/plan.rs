@@ -428,6 +428,13 @@ pub enum FaultKind {
         /// Between SIGTERM and SIGKILL.
         grace: Option<Duration>,
     },
+    /// One replica after another is ended and replaced.
+    RollingRestart {
+        /// Between SIGTERM and SIGKILL.
+        grace: Duration,
+        /// From one replacement being ready to the next SIGTERM.
+        pause: Duration,
+    },
     /// Down for the time.
     PodFailure,
     /// SIGSTOP, SIGCONT.
@@ -503,6 +510,7 @@ impl FaultKind {
     pub fn word(&self) -> &'static str {
         match self {
             FaultKind::PodKill { .. } => "pod-kill",
+            FaultKind::RollingRestart { .. } => "rolling-restart",
             FaultKind::PodFailure => "pod-failure",
             FaultKind::PodPause => "pod-pause",
             FaultKind::NetworkDelay { .. } => "network-delay",
@@ -515,6 +523,11 @@ impl FaultKind {
             FaultKind::FileCorrupt { .. } => "file-corrupt",
             FaultKind::Command { .. } => "command",
         }
+    }
+
+    /// Hits its targets one after another: one at the same time.
+    pub fn one_by_one(&self) -> bool {
+        matches!(self, FaultKind::RollingRestart { .. })
     }
 
     /// Acts on the volume, so replicas must be started on its FUSE view.

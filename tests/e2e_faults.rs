@@ -61,6 +61,7 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
     let all_replicas = "mode = \"all\"\n[safety]\nmax_targets = 2";
     let mut all = vec![
         ("pod-kill", "kind = \"pod-kill\"".to_owned()),
+        ("rolling-restart", "kind = \"rolling-restart\"\npause = \"100ms\"".to_owned()),
         ("pod-failure", with("pod-failure", "")),
         ("pod-pause", with("pod-pause", "")),
         ("network-delay", with("network-delay", "mode = \"all\"\nlatency = \"100ms\"\n[safety]\nmax_targets = 2")),
@@ -110,12 +111,17 @@ fn each_kind(names: &[&str]) {
     let all = kinds("1500ms");
     for (name, fault) in all.iter().filter(|(name, _)| names.contains(name)) {
         let room = Room::new();
-        let ran = room.run(&scenario(fault).replace(MODEL_SERVER, &command_for(name)));
+        let mut text = scenario(fault).replace(MODEL_SERVER, &command_for(name));
+        if *name == "rolling-restart" {
+            // Time for both, on a busy machine too.
+            text = text.replace("\"4s\"", "\"12s\"");
+        }
+        let ran = room.run(&text);
         println!("{name}: code {}, {:.1} s, {}", ran.code, ran.took, ran.fault("f")["proof"]["evidence"]);
         proven(&ran, if *name == "command" { "trusted" } else { "effect" });
         ran.ends(0);
         assert_eq!(ran.json()["clean"], true);
-        if *name != "pod-kill" {
+        if !["pod-kill", "rolling-restart"].contains(name) {
             let (on, off) = (&ran.fault("f")["applied_at_s"], &ran.fault("f")["reverted_at_s"]);
             let lasted = off.as_f64().unwrap() - on.as_f64().unwrap();
             assert!(lasted >= 1.5, "{name} was on for {lasted} s only: {ran}");
@@ -127,7 +133,7 @@ fn each_kind(names: &[&str]) {
 #[test]
 fn pods_fail_and_come_back() {
     let _seat = light();
-    each_kind(&["pod-kill", "pod-failure", "pod-pause"]);
+    each_kind(&["pod-kill", "rolling-restart", "pod-failure", "pod-pause"]);
 }
 
 #[test]
@@ -157,6 +163,10 @@ fn a_fault_that_cannot_take_effect_is_inconclusive() {
                 "[[platform.local.dependency]]\nname = \"registry\"\n\
                  command = [\"resbench\", \"model-server\", \"--role\", \"registry\", \"--listen\", \"{address}\"]\n[traffic]",
             ),
+        ),
+        (
+            "a rolling restart that the end of load cuts short",
+            scenario("kind = \"rolling-restart\"\npause = \"1m\""),
         ),
         (
             "a limit that is not reached",
@@ -320,7 +330,7 @@ fn kill_each(names: &[&str]) {
 #[test]
 fn kill_9_in_mid_pod_fault_leaves_nothing() {
     let _seat = light();
-    kill_each(&["pod-kill", "pod-failure", "pod-pause"]);
+    kill_each(&["pod-kill", "rolling-restart", "pod-failure", "pod-pause"]);
 }
 
 #[test]

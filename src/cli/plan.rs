@@ -148,6 +148,9 @@ fn what(fault: &FaultPlan) -> String {
             format!("delay {}±{}{}", show_duration(*latency), show_duration(*jitter), way(direction))
         }
         FaultKind::NetworkBandwidth { rate, direction } => format!("bandwidth {rate} bytes/s{}", way(direction)),
+        FaultKind::RollingRestart { pause, .. } if !pause.is_zero() => {
+            format!("rolling-restart, {} between", show_duration(*pause))
+        }
         FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
@@ -162,6 +165,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
         None => 0,
     };
     let lasts = match fault.lasts {
+        None if fault.kind.one_by_one() => "one after another".to_owned(),
         None => "once".to_owned(),
         Some(Lasts::For(d)) => format!("for {}", show_duration(d)),
         Some(Lasts::UntilEnd) => "until the end".to_owned(),
@@ -181,6 +185,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
 fn undo(fault: &FaultPlan) -> String {
     match &fault.kind {
         FaultKind::PodKill { .. } => "the supervisor restarts the replica".to_owned(),
+        FaultKind::RollingRestart { .. } => "the supervisor starts each replica again".to_owned(),
         FaultKind::PodFailure => "the replica is started again".to_owned(),
         FaultKind::PodPause => "SIGCONT to its process group".to_owned(),
         FaultKind::NetworkDelay { .. }

@@ -16,6 +16,7 @@ mod network_reset;
 mod pod_failure;
 mod pod_kill;
 mod pod_pause;
+mod rolling_restart;
 pub mod runner;
 mod select;
 pub mod stop;
@@ -77,6 +78,9 @@ pub fn prepare(plan: &Plan, cx: &InjectorContext) -> Result<PreparedFaults, Stri
 pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn Injector>, String> {
     Ok(match &fault.kind {
         FaultKind::PodKill { grace } => Box::new(pod_kill::PodKill::new(cx.replicas()?, cx.clock, *grace)),
+        FaultKind::RollingRestart { grace, pause } => {
+            Box::new(rolling_restart::RollingRestart::new(cx.replicas()?, cx.clock, *grace, *pause))
+        }
         FaultKind::PodFailure => Box::new(pod_failure::PodFailure::new(cx.replicas()?, cx.clock)),
         FaultKind::PodPause => Box::new(pod_pause::PodPause::new(cx.replicas()?)),
         FaultKind::NetworkDelay { latency, jitter, direction } => {
@@ -115,7 +119,7 @@ mod tests {
     use super::doubles::{Bench, fault, ms};
     use super::injector::{ProofLevel, TargetRef};
     use super::runner::FaultRecord;
-    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, ProofRule};
+    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, Mode, ProofRule};
     use crate::platform::{LinkEvidence, Replicas};
 
     fn play_one(fault: FaultPlan) -> (FaultRecord, Bench) {
@@ -138,6 +142,23 @@ mod tests {
         let told = &record.proof.evidence;
         assert!(told.contains(&format!("pid {} gone after", victim.pid)), "{told}");
         assert!(told.contains("ready again after") && told.contains(&format!("as pid {}", heir.pid)), "{told}");
+    }
+
+    #[test]
+    fn a_rolling_restart_is_proven_when_each_was_replaced_in_turn() {
+        let kind = FaultKind::RollingRestart { grace: ms(100), pause: ms(50) };
+        let all = FaultPlan { target: FaultTarget::Replicas(Mode::All), ..fault("f", kind.clone(), 0, 150, None) };
+        let bench = Bench::new(vec![all.clone()], 3000);
+        let records = bench.play(&|_| true);
+        let (proof, count) = (&records[0].proof, bench.replicas.list().len());
+        assert!(proof.proven() && proof.touched as usize == count, "{records:?}");
+        assert!(bench.replicas.list().iter().all(|r| r.ready && r.starts == 2), "each once");
+        assert!(proof.evidence.contains(&format!("{count} of {count} restarted; replica 0: pid ")), "{proof:?}");
+
+        let bench = Bench::new(vec![all], 200);
+        let records = bench.play(&|_| true);
+        let proof = &records[0].proof;
+        assert!(!proof.proven() && proof.evidence.contains(&format!("of {count} restarted")), "load ended: {proof:?}");
     }
 
     #[test]

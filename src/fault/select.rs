@@ -19,6 +19,8 @@ struct Claim {
     target: TargetRef,
     /// The fault took the process away: only another one ends the claim.
     replaced: bool,
+    /// The fault hits its targets one after another.
+    one_by_one: bool,
     over: bool,
 }
 
@@ -50,9 +52,10 @@ impl Claims {
             FaultTarget::Replica(index) => self.draw(1, plan, seed, replicas, |r| r.index == *index)?,
             FaultTarget::Replicas(mode) => self.draw(mode.count(replicas.len()), plan, seed, replicas, |_| true)?,
         };
-        self.within_limits(&choice.targets, safety)?;
-        let replaced = matches!(plan.kind, FaultKind::PodKill { .. } | FaultKind::PodFailure);
-        let claim = |target: &TargetRef| Claim { fault, target: target.clone(), replaced, over: false };
+        let one_by_one = plan.kind.one_by_one();
+        self.within_limits(&choice.targets, one_by_one, safety)?;
+        let replaced = one_by_one || matches!(plan.kind, FaultKind::PodKill { .. } | FaultKind::PodFailure);
+        let claim = |target: &TargetRef| Claim { fault, target: target.clone(), replaced, one_by_one, over: false };
         self.0.extend(choice.targets.iter().map(claim));
         Ok(choice)
     }
@@ -102,14 +105,19 @@ impl Claims {
         self.0.iter().any(|c| replica_of(&c.target) == Some(replica))
     }
 
-    fn within_limits(&self, new: &[TargetRef], safety: &Safety) -> Result<(), String> {
-        let held = self.0.iter().map(|c| &c.target);
-        let mut hit: Vec<u16> = held.chain(new).filter_map(replica_of).collect();
+    fn within_limits(&self, new: &[TargetRef], one_by_one: bool, safety: &Safety) -> Result<(), String> {
+        let held = self.0.iter().filter(|c| !c.one_by_one).map(|c| &c.target);
+        let together = new.iter().filter(|_| !one_by_one);
+        let mut hit: Vec<u16> = held.chain(together).filter_map(replica_of).collect();
         hit.sort_unstable();
         hit.dedup();
+        // A fault that goes from one to the next hits one, whichever that is.
+        let mut in_turn: Vec<usize> = self.0.iter().filter(|c| c.one_by_one).map(|c| c.fault).collect();
+        in_turn.dedup();
         let adds = new.iter().any(|t| replica_of(t).is_some());
-        if adds && hit.len() > safety.max_targets {
-            let (n, max) = (hit.len(), safety.max_targets);
+        let n = hit.len() + in_turn.len() + usize::from(one_by_one && adds);
+        if adds && n > safety.max_targets {
+            let max = safety.max_targets;
             return Err(format!("{n} replicas would be under a fault at once; [safety] max_targets allows {max}"));
         }
         Ok(())

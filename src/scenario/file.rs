@@ -384,7 +384,7 @@ pub(super) struct Fault {
     pub(super) lasts: Option<Duration>,
     /// It lasts until the load ends.
     pub(super) until: Option<Until>,
-    /// How many replicas are hit, drawn from the seed when it fires. Default one; all for IO faults.
+    /// How many replicas are hit, drawn from the seed when it fires. Default one; all for IO faults and rolling-restart.
     pub(super) mode: Option<ModeWord>,
     /// The number of fixed, or the percentage of fixed-percent.
     #[schemars(range(min = 1, max = 100))]
@@ -395,8 +395,11 @@ pub(super) struct Fault {
     pub(super) target: Option<String>,
     /// May hit a replica that is under another fault. Default false.
     pub(super) overlap: Option<bool>,
-    /// pod-kill: SIGTERM first, and this long before SIGKILL. Default: SIGKILL at once.
+    /// pod-kill, rolling-restart: SIGTERM first, and this long before SIGKILL. Default: SIGKILL at once; 30s for
+    /// rolling-restart.
     pub(super) grace: Option<Duration>,
+    /// rolling-restart: from one replacement being ready to the next one's turn. Default 0s.
+    pub(super) pause: Option<Duration>,
     /// network-delay: added to every chunk of bytes.
     pub(super) latency: Option<Duration>,
     /// network-delay: uniform scatter around `latency`, at most `latency`. Default 0s.
@@ -437,6 +440,8 @@ pub(super) struct Fault {
 pub(super) enum FaultWord {
     /// SIGKILL to a replica; its supervisor restarts it.
     PodKill,
+    /// One replica after another is ended and replaced.
+    RollingRestart,
     /// A replica is down for the time.
     PodFailure,
     /// A replica is frozen (SIGSTOP) for the time.
@@ -463,8 +468,9 @@ pub(super) enum FaultWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 12] = [
+    pub(super) const ALL: [FaultWord; 13] = [
         FaultWord::PodKill,
+        FaultWord::RollingRestart,
         FaultWord::PodFailure,
         FaultWord::PodPause,
         FaultWord::NetworkDelay,
@@ -482,6 +488,7 @@ impl FaultWord {
     pub(super) fn word(self) -> &'static str {
         match self {
             FaultWord::PodKill => "pod-kill",
+            FaultWord::RollingRestart => "rolling-restart",
             FaultWord::PodFailure => "pod-failure",
             FaultWord::PodPause => "pod-pause",
             FaultWord::NetworkDelay => "network-delay",
@@ -518,6 +525,7 @@ impl FaultWord {
     fn may(self) -> &'static [&'static str] {
         match self {
             FaultWord::PodKill => &["mode", "value", "replica", "overlap", "grace"],
+            FaultWord::RollingRestart => &["mode", "value", "replica", "overlap", "grace", "pause"],
             FaultWord::PodFailure | FaultWord::PodPause => &["for", "until", "mode", "value", "replica", "overlap"],
             FaultWord::NetworkDelay => {
                 &["for", "until", "mode", "value", "replica", "target", "overlap", "jitter", "direction"]

@@ -15,6 +15,9 @@ use crate::units::{Offset, Ratio, parse_duration, show_duration};
 /// A limit on what a command may take.
 const LONGEST_COMMAND: Duration = Duration::from_secs(600);
 
+/// What a rolling restart leaves a replica for its last requests, as Kubernetes does.
+const ROLLING_GRACE: Duration = Duration::from_secs(30);
+
 /// A fault of the plan, or the name of one that is broken, so that what speaks of it is not blamed.
 pub(super) struct Draft {
     /// Its name; `NAME-1` … where it repeats.
@@ -194,7 +197,9 @@ fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> 
         }
         (Some(d), None) => cx.above_zero(&at.key("for"), d.0, limits::TOTAL).map(|d| Some(Lasts::For(d))),
         (None, Some(file::Until::End)) => Some(Some(Lasts::UntilEnd)),
-        (None, None) if matches!(f.kind, FaultWord::PodKill | FaultWord::Command) => Some(None),
+        (None, None) if matches!(f.kind, FaultWord::PodKill | FaultWord::RollingRestart | FaultWord::Command) => {
+            Some(None)
+        }
         (None, None) => {
             let message = format!("`{}` lasts, but nothing says how long", f.kind.word());
             cx.clash(at, "", message, "add for = \"10s\", or until = \"end\"");
@@ -242,6 +247,9 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     };
     Some(match f.kind {
         FaultWord::PodKill => FaultKind::PodKill { grace: grace(cx, at, f)? },
+        FaultWord::RollingRestart => {
+            FaultKind::RollingRestart { grace: grace(cx, at, f)?.unwrap_or(ROLLING_GRACE), pause: pause(cx, at, f)? }
+        }
         FaultWord::PodFailure => FaultKind::PodFailure,
         FaultWord::PodPause => FaultKind::PodPause,
         FaultWord::NetworkDelay => {
@@ -280,6 +288,16 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
 fn grace(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Duration>> {
     let Some(grace) = f.grace else { return Some(None) };
     cx.above_zero(&at.key("grace"), grace.0, LONGEST_COMMAND).map(Some)
+}
+
+fn pause(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Duration> {
+    let pause = f.pause.map_or(Duration::ZERO, |d| d.0);
+    if pause > LONGEST_COMMAND {
+        let message = format!("a pause of {} is too long", show_duration(pause));
+        cx.wrong(&at.key("pause"), message, format!("write at most {}", show_duration(LONGEST_COMMAND)));
+        return None;
+    }
+    Some(pause)
 }
 
 fn delay(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<(Duration, Duration)> {
@@ -446,7 +464,8 @@ fn one_replica(cx: &mut Context, at: &Path, replica: u16, local: Option<&LocalPl
 fn mode(cx: &mut Context, at: &Path, f: &file::Fault, local: Option<&LocalPlatform>) -> Option<Mode> {
     // Each replica has a view of the volume of its own, but a volume is shared where it matters: a slow disk is slow
     // for all of them.
-    let default = if f.kind.is_io() { file::ModeWord::All } else { file::ModeWord::One };
+    let default =
+        if f.kind.is_io() || f.kind == FaultWord::RollingRestart { file::ModeWord::All } else { file::ModeWord::One };
     let replicas = local.map_or(u16::MAX, |l| l.replicas);
     match (f.mode.unwrap_or(default), f.value) {
         (file::ModeWord::One, _) => Some(Mode::One),

@@ -40,6 +40,7 @@ pub(super) fn compile(cx: &mut Context, platform: Option<&Known>, faults: &[Draf
 /// How many replicas a fault hits.
 fn hits(fault: &FaultPlan, replicas: usize) -> usize {
     match fault.target {
+        FaultTarget::Replicas(_) if fault.kind.one_by_one() => replicas.min(1),
         FaultTarget::Replicas(mode) => mode.count(replicas),
         FaultTarget::Replica(_) => 1,
         FaultTarget::Dependency(_) | FaultTarget::Outside => 0,

@@ -1,0 +1,150 @@
+//! `rolling-restart`: one replica after another is told to end; the next one's turn comes when the replacement is ready.
+//!
+//! One-shot: nothing is put back, the supervisor starts each replica anew. The first one is told by `apply`, the others
+//! as `observe` goes along. Proven when every targeted replica was replaced by another process that became ready.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
+use super::select::replica_of;
+use crate::clock::Clock;
+use crate::platform::Replicas;
+use crate::platform::process::ProcessId;
+use crate::units::{Offset, show_duration, show_measured};
+
+/// Restarts that are told one by one in the evidence.
+const TOLD: usize = 8;
+
+pub(super) struct RollingRestart {
+    replicas: Arc<dyn Replicas>,
+    clock: Clock,
+    grace: Duration,
+    pause: Duration,
+    wanted: usize,
+    waiting: VecDeque<u16>,
+    told: Vec<Told>,
+    /// Why the one whose turn it is could not be told to end, the last time that was tried.
+    problem: Option<String>,
+}
+
+/// A replica that was told to end.
+struct Told {
+    replica: u16,
+    process: ProcessId,
+    at: Offset,
+    heir: Option<Heir>,
+}
+
+#[derive(Clone)]
+struct Heir {
+    process: ProcessId,
+    seen_at: Offset,
+}
+
+impl RollingRestart {
+    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, grace: Duration, pause: Duration) -> RollingRestart {
+        RollingRestart {
+            replicas,
+            clock,
+            grace,
+            pause,
+            wanted: 0,
+            waiting: VecDeque::new(),
+            told: Vec::new(),
+            problem: None,
+        }
+    }
+
+    /// Tells the next one to end. One that is down at the moment keeps its turn.
+    fn next(&mut self) {
+        let Some(replica) = self.waiting.front().copied() else { return };
+        match self.replicas.kill(replica, Some(self.grace)) {
+            Ok((process, at)) => {
+                self.waiting.pop_front();
+                self.problem = None;
+                self.told.push(Told { replica, process, at, heir: None });
+            }
+            Err(why) => self.problem = Some(format!("replica {replica}: {why}")),
+        }
+    }
+
+    /// The process that is ready in this one's place.
+    fn heir(&self, told: &Told) -> Option<Heir> {
+        let views = self.replicas.list();
+        let view = views.iter().find(|r| r.index == told.replica && r.ready)?;
+        let process = view.process.clone().filter(|p| *p != told.process)?;
+        Some(Heir { process, seen_at: self.clock.now() })
+    }
+
+    fn tell(&self, told: &Told) -> String {
+        let Told { replica, process, at, .. } = told;
+        match told.heir.clone().or_else(|| self.heir(told)) {
+            Some(heir) => {
+                let after = show_measured(heir.seen_at.since(*at));
+                format!(
+                    "replica {replica}: pid {} replaced by pid {}, ready after {after}",
+                    process.pid, heir.process.pid
+                )
+            }
+            None => format!("replica {replica}: no other was ready in place of pid {} when load ended", process.pid),
+        }
+    }
+}
+
+impl Injector for RollingRestart {
+    fn prepare(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
+        Vec::new()
+    }
+
+    fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
+        self.waiting = targets.iter().filter_map(replica_of).collect();
+        self.wanted = self.waiting.len();
+        self.next();
+        let problem = || self.problem.clone().unwrap_or_else(|| "there is no replica to restart".to_owned());
+        self.told.first().map(|told| told.at).ok_or_else(problem)
+    }
+
+    fn observe(&mut self, _probe: &dyn Fn(&str) -> bool) -> bool {
+        let Some(last) = self.told.last() else { return false };
+        match &last.heir {
+            None => {
+                let heir = self.heir(last);
+                if let Some(last) = self.told.last_mut() {
+                    last.heir = heir;
+                }
+            }
+            Some(heir) if self.clock.now() >= heir.seen_at + self.pause => self.next(),
+            Some(_) => {}
+        }
+        !self.waiting.is_empty() || self.told.last().is_some_and(|told| told.heir.is_none())
+    }
+
+    fn revert(&mut self) -> Result<(), String> {
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn residue(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn proof(&self) -> Proof {
+        let replaced = self.told.iter().filter(|t| t.heir.is_some() || self.heir(t).is_some()).count();
+        let wanted = self.wanted;
+        let level = if replaced == wanted && wanted > 0 { ProofLevel::Effect } else { ProofLevel::None };
+        let told = self.told.iter().take(TOLD).map(|t| self.tell(t)).chain(self.problem.clone());
+        let evidence = format!("{replaced} of {wanted} restarted; {}", told.collect::<Vec<_>>().join("; "));
+        Proof { level, touched: replaced as u64, evidence }
+    }
+
+    fn mechanism(&self) -> String {
+        let (grace, pause) = (show_duration(self.grace), show_duration(self.pause));
+        format!("SIGTERM to one process group after another, SIGKILL after {grace}; {pause} between")
+    }
+}
