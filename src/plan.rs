@@ -503,6 +503,34 @@ pub enum FaultKind {
         /// `undo` as written.
         undo_text: Option<Vec<String>>,
     },
+    /// A request of the author's, with its undo.
+    Http {
+        /// What breaks something, `${VAR}` expanded.
+        run: Box<Request>,
+        /// What puts it back, or none where the author wrote `undo = "none"`.
+        undo: Option<Box<Request>>,
+        /// Limit on each of the two.
+        timeout: Duration,
+        /// What makes it proven.
+        proof: ProofRule,
+        /// `run` as written, `${VAR}` unexpanded, for reports and journals.
+        run_text: Box<Request>,
+        /// `undo` as written.
+        undo_text: Option<Box<Request>>,
+    },
+}
+
+/// A request of a hook.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Request {
+    /// Method.
+    pub method: String,
+    /// A whole URL, as text: in a journal it has its `${VAR}` unexpanded.
+    pub url: String,
+    /// Body, empty for none; sent as JSON.
+    pub body: String,
+    /// Good statuses; empty for any 2xx (and 404 for an undo).
+    pub expect_status: Vec<u16>,
 }
 
 impl FaultKind {
@@ -522,6 +550,7 @@ impl FaultKind {
             FaultKind::DiskFull { .. } => "disk-full",
             FaultKind::FileCorrupt { .. } => "file-corrupt",
             FaultKind::Command { .. } => "command",
+            FaultKind::Http { .. } => "http",
         }
     }
 

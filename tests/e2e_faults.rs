@@ -318,6 +318,42 @@ fn kill_in(name: &str, fault: &str) -> f64 {
     took
 }
 
+fn hook(server: &Server, lasting: &str) -> String {
+    let url = format!("http://{}", server.address);
+    format!(
+        "kind = \"http\"\nfor = \"{lasting}\"\nrun = {{ method = \"POST\", url = \"{url}/break\", body = \"{{}}\" }}\n\
+         undo = {{ method = \"DELETE\", url = \"{url}/break\" }}\nproof = \"trust\""
+    )
+}
+
+/// The undo is sent on every road out: its time, `kill -9`, and a `run` that was refused.
+#[test]
+fn a_hook_is_undone_on_every_road_out() {
+    let _seat = light();
+    let server = Server::start(|pipe, _| {
+        let _ = pipe.write_all(GOOD);
+        Then::KeepOpen
+    });
+    let room = Room::new();
+    let ran = room.run(&scenario(&hook(&server, "1500ms")));
+    proven(&ran, "trusted");
+    ran.ends(0);
+    assert_eq!(server.seen(), 2, "{ran}");
+    nothing_is_left(&room, &mark_of(&ran));
+    println!("kill -9 in mid http: nothing left after {:.2} s", kill_in("http", &hook(&server, "3s")));
+    assert_eq!(server.seen(), 4, "the watchdog sent the undo");
+
+    let refusing = Server::start(|pipe, n| {
+        let gone = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+        let _ = pipe.write_all(if n == 0 { b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n" } else { gone });
+        Then::KeepOpen
+    });
+    let ran = room.run(&scenario(&hook(&refusing, "1500ms")));
+    ran.ends(3);
+    assert!(ran.fault("f")["proof"]["evidence"].as_str().unwrap().contains("status 500"), "{ran}");
+    assert_eq!((refusing.seen(), ran.json()["clean"] == true), (2, true), "what is not there is put back: {ran}");
+}
+
 fn kill_each(names: &[&str]) {
     let times = std::env::var("RESBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     for (name, fault) in kinds("3s").iter().filter(|(name, _)| names.contains(name)) {

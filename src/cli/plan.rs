@@ -155,6 +155,7 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
         FaultKind::Command { run_text, .. } => format!("command {}", run_text.join(" ")),
+        FaultKind::Http { run_text, .. } => format!("http {} {}", run_text.method, run_text.url),
         other => other.word().to_owned(),
     }
 }
@@ -177,7 +178,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
             format!("{} of {replicas} replicas, drawn from the seed among the ready ones", mode.count(replicas))
         }
         FaultTarget::Dependency(name) => format!("the link to {name}"),
-        FaultTarget::Outside => "what the command does".to_owned(),
+        FaultTarget::Outside => format!("what the {} does", fault.kind.word()),
     };
     format!("{whom}, {lasts}")
 }
@@ -199,7 +200,12 @@ fn undo(fault: &FaultPlan) -> String {
         FaultKind::Command { undo_text: Some(undo), timeout, .. } => {
             format!("`{}`, at most {}", undo.join(" "), show_duration(*timeout))
         }
-        FaultKind::Command { undo_text: None, .. } => "none, as the author wrote".to_owned(),
+        FaultKind::Http { undo_text: Some(undo), timeout, .. } => {
+            format!("`{} {}`, at most {}", undo.method, undo.url, show_duration(*timeout))
+        }
+        FaultKind::Command { undo_text: None, .. } | FaultKind::Http { undo_text: None, .. } => {
+            "none, as the author wrote".to_owned()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! `command`: a command of the author's breaks something, another one puts it back.
+//! `command` and `http`: a command or a request of the author's breaks something, another one puts it back.
 //!
-//! In force once `run` came back with success. Proven by a probe that changes while the fault is on, or by the
+//! In force once `run` came back with success (exit status 0, an expected status). Proven by a probe that changes while the fault is on, or by the
 //! author's word. What the commands print is kept for error messages only.
 
 use std::path::PathBuf;
@@ -8,22 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::InjectorContext;
-use super::exec::{self, Watch};
+use super::exec::Watch;
+use super::hook::{Deed, Purpose};
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::stop::StopSignal;
-use super::undo::show_command;
 use crate::clock::Clock;
-use crate::plan::{FaultKind, ProofRule};
+use crate::plan::{FaultKind, ProofRule, Request};
 use crate::platform::Ledger;
 use crate::units::{Offset, show_measured};
 
 pub(super) struct CommandFault {
-    run: Vec<String>,
-    undo: Option<Vec<String>>,
+    run: Deed,
+    undo: Option<Deed>,
     timeout: Duration,
     rule: ProofRule,
-    run_text: Vec<String>,
-    undo_text: Option<Vec<String>>,
+    /// As written, `${VAR}` unexpanded: what is shown, and what a journal holds.
+    run_text: Deed,
+    undo_text: Option<Deed>,
     dir: PathBuf,
     clock: Clock,
     stop: StopSignal,
@@ -47,9 +48,18 @@ struct Looks {
 
 impl CommandFault {
     pub(super) fn new(kind: &FaultKind, cx: &InjectorContext) -> Result<CommandFault, String> {
-        let FaultKind::Command { run, undo, timeout, proof, run_text, undo_text } = kind.clone() else {
-            return Err(format!("{} is no command", kind.word()));
+        let (texts, timeout, proof) = match kind.clone() {
+            FaultKind::Command { run, undo, timeout, proof, run_text, undo_text } => {
+                let some = |args: Option<Vec<String>>| args.map(Deed::Command);
+                ((Deed::Command(run), some(undo), Deed::Command(run_text), some(undo_text)), timeout, proof)
+            }
+            FaultKind::Http { run, undo, timeout, proof, run_text, undo_text } => {
+                let some = |request: Option<Box<Request>>| request.map(|r| Deed::Request(*r));
+                ((Deed::Request(*run), some(undo), Deed::Request(*run_text), some(undo_text)), timeout, proof)
+            }
+            other => return Err(format!("{} is neither a command nor a request", other.word())),
         };
+        let (run, undo, run_text, undo_text) = texts;
         Ok(CommandFault {
             run,
             undo,
@@ -69,19 +79,19 @@ impl CommandFault {
 
     fn by_probe(&self, probe: &str, becomes_failing: bool) -> Proof {
         let (state, Looks { before, count, changed }) = (state(!becomes_failing), &self.looks);
-        let level = ProofLevel::Acknowledged;
+        let (level, success) = (ProofLevel::Acknowledged, self.run.success());
         if *before != Some(becomes_failing) {
-            let evidence = format!("exit status 0, but probe {probe} was {state} before already");
+            let evidence = format!("{success}, but probe {probe} was {state} before already");
             return Proof { level, touched: 0, evidence };
         }
         match (changed, self.applied) {
             (Some(at), Some(applied)) => {
                 let after = show_measured(at.since(applied));
-                let evidence = format!("probe {probe} was {state} {after} after exit status 0");
+                let evidence = format!("probe {probe} was {state} {after} after {success}");
                 Proof { level: ProofLevel::Effect, touched: 1, evidence }
             }
             _ => {
-                let evidence = format!("exit status 0, but probe {probe} did not become {state} in {count} looks");
+                let evidence = format!("{success}, but probe {probe} did not become {state} in {count} looks");
                 Proof { level, touched: 0, evidence }
             }
         }
@@ -98,27 +108,22 @@ impl Injector for CommandFault {
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
-        let undo = |run: &Vec<String>| Undo::Command {
-            run: run.clone(),
-            dir: self.dir.clone(),
-            timeout_ms: self.timeout.as_millis() as u64,
-        };
-        self.undo_text.iter().map(undo).collect()
+        self.undo_text.iter().map(|deed| deed.step(&self.dir, self.timeout)).collect()
     }
 
     fn apply(&mut self, _targets: &[TargetRef]) -> Result<Offset, String> {
         self.undo_due = true;
         let watch = Watch { stop: Some(&self.stop), ledger: Some(&*self.ledger) };
-        let ran = exec::run(&self.run, &self.dir, self.timeout, watch);
-        ran.map_err(|e| format!("`{}` {e}", show_command(&self.run_text)))?;
+        let ran = self.run.act(&self.dir, self.timeout, watch, Purpose::Break);
+        ran.map_err(|e| format!("`{}` {e}", self.run_text.show()))?;
         Ok(*self.applied.insert(self.clock.now()))
     }
 
     fn revert(&mut self) -> Result<(), String> {
         let (Some(undo), Some(text), true) = (&self.undo, &self.undo_text, self.undo_due) else { return Ok(()) };
         let watch = Watch { stop: None, ledger: Some(&*self.ledger) };
-        let cure = |e| format!("undo `{0}` {e}; run it by hand in {1}", show_command(text), self.dir.display());
-        exec::run(undo, &self.dir, self.timeout, watch).map_err(cure)?;
+        let cure = |e| format!("undo `{}` {e}; {}", text.show(), text.by_hand(&self.dir));
+        undo.act(&self.dir, self.timeout, watch, Purpose::PutBack).map_err(cure)?;
         self.undo_due = false;
         Ok(())
     }
@@ -146,7 +151,7 @@ impl Injector for CommandFault {
         match &self.rule {
             _ if self.applied.is_none() => Proof::none("it did not come back with success"),
             ProofRule::Trust => {
-                let evidence = "exit status 0; the author vouches for its effect".to_owned();
+                let evidence = format!("{}; the author vouches for its effect", self.run.success());
                 Proof { level: ProofLevel::Trusted, touched: 1, evidence }
             }
             ProofRule::Probe { probe, becomes_failing } => self.by_probe(probe, *becomes_failing),
@@ -154,6 +159,9 @@ impl Injector for CommandFault {
     }
 
     fn mechanism(&self) -> String {
-        format!("command: {}", show_command(&self.run_text))
+        match &self.run_text {
+            Deed::Command(_) => format!("command: {}", self.run_text.show()),
+            Deed::Request(_) => format!("request: {}", self.run_text.show()),
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Request;
 use crate::platform::process::ProcessId;
 use crate::units::Offset;
 
@@ -123,6 +124,13 @@ pub enum Undo {
         run: Vec<String>,
         /// The folder it runs in.
         dir: PathBuf,
+        /// Limit in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Send the author's undo request.
+    Request {
+        /// What is sent, `${VAR}` unexpanded.
+        request: Request,
         /// Limit in milliseconds.
         timeout_ms: u64,
     },

@@ -5,6 +5,7 @@
 
 mod command;
 mod exec;
+mod hook;
 pub mod injector;
 pub mod io;
 pub mod journal;
@@ -93,7 +94,7 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
             Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction))
         }
         FaultKind::NetworkReset => Box::new(network_reset::new(cx.replicas()?, cx.clock, &fault.target)),
-        FaultKind::Command { .. } => Box::new(command::CommandFault::new(&fault.kind, cx)?),
+        FaultKind::Command { .. } | FaultKind::Http { .. } => Box::new(command::CommandFault::new(&fault.kind, cx)?),
         FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),

@@ -229,7 +229,8 @@ impl Stage<'_> {
     /// When work on a fault begins, so that it can fire in time.
     fn begins(&self, fault: &FaultPlan) -> Offset {
         let lead = match &fault.kind {
-            FaultKind::Command { proof: ProofRule::Probe { probe, .. }, .. } => {
+            FaultKind::Command { proof: ProofRule::Probe { probe, .. }, .. }
+            | FaultKind::Http { proof: ProofRule::Probe { probe, .. }, .. } => {
                 LEAD + probe_time(self.cx.plan.probes.iter().filter(|p| p.name == *probe))
             }
             _ => LEAD,

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::exec;
+use super::hook::{self, Purpose, show_request};
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
 use crate::clock;
+use crate::plan::Request;
 use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::volume::unmount_path;
 
@@ -33,6 +35,7 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
     match undo {
         Undo::InProcess { .. } => Ok(UndoDone::GoneAlready),
         Undo::Command { run, dir, timeout_ms } => run_command(run, dir, Duration::from_millis(*timeout_ms)),
+        Undo::Request { request, timeout_ms } => send_request(request, Duration::from_millis(*timeout_ms)),
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
@@ -95,9 +98,12 @@ fn revert_one(journal: &mut OpenJournal, left: &Left, ask: &mut dyn FnMut(&str) 
 }
 
 fn consented(undo: &Undo, what: &str, ask: &mut dyn FnMut(&str) -> bool) -> Result<(), String> {
-    let Undo::Command { run, dir, .. } = undo else { return Ok(()) };
-    let yes = ask(&format!("{what}: run `{}` in {}?", show_command(run), dir.display()));
-    if yes { Ok(()) } else { Err("declined; run it by hand, or start resbench revert again".to_owned()) }
+    let question = match undo {
+        Undo::Command { run, dir, .. } => format!("{what}: run `{}` in {}?", show_command(run), dir.display()),
+        Undo::Request { request, .. } => format!("{what}: send `{}`?", show_request(request)),
+        _ => return Ok(()),
+    };
+    if ask(&question) { Ok(()) } else { Err("declined; run it by hand, or start resbench revert again".to_owned()) }
 }
 
 fn describe_deed(undo: &Undo) -> String {
@@ -108,6 +114,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Unmount { path } => format!("unmounting {}", path.display()),
         Undo::RemoveFolder { path } => format!("removing the empty folder {}", path.display()),
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
+        Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::InProcess { what } => what.clone(),
     }
 }
@@ -171,6 +178,12 @@ fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone
     let expanded: Vec<String> = run.iter().map(|a| expand(a)).collect::<Result<_, _>>()?;
     let cure = |e| format!("{e}; by hand, in {}: {}", dir.display(), show_command(run));
     exec::run(&expanded, dir, timeout, exec::Watch::default()).map(|()| UndoDone::Done).map_err(cure)
+}
+
+fn send_request(request: &Request, timeout: Duration) -> Result<UndoDone, String> {
+    let expanded = Request { url: expand(&request.url)?, body: expand(&request.body)?, ..request.clone() };
+    let cure = |e| format!("{e}; by hand: {}", show_request(request));
+    hook::send(&expanded, timeout, Purpose::PutBack).map(|()| UndoDone::Done).map_err(cure)
 }
 
 /// `${VAR}`, `${VAR:-default}` and `$${` as the scenario language has them, from the environment of now.

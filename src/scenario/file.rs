@@ -423,14 +423,13 @@ pub(super) struct Fault {
     /// file-corrupt: how many bytes of each file are flipped, at places drawn from the seed. Default 1.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) bytes: Option<u32>,
-    /// command: program and arguments that break something.
-    #[schemars(length(min = 1, max = 256))]
-    pub(super) run: Option<Vec<String>>,
-    /// command: program and arguments that put it back, or "none" where nothing needs to be.
+    /// command: program and arguments that break something. http: the request that does.
+    pub(super) run: Option<Run>,
+    /// command: program and arguments that put it back; http: the request that does; "none" where nothing needs to be.
     pub(super) undo: Option<Undo>,
-    /// command: limit on `run` and on `undo`. Default 30s.
+    /// command, http: limit on `run` and on `undo`. Default 30s.
     pub(super) timeout: Option<Duration>,
-    /// command: what makes it proven; a probe that changes, or "trust".
+    /// command, http: what makes it proven; a probe that changes, or "trust".
     pub(super) proof: Option<Proof>,
 }
 
@@ -464,11 +463,13 @@ pub(super) enum FaultWord {
     FileCorrupt,
     /// A command of yours, with its undo.
     Command,
+    /// A request of yours, with its undo.
+    Http,
 }
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 13] = [
+    pub(super) const ALL: [FaultWord; 14] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -482,6 +483,7 @@ impl FaultWord {
         FaultWord::DiskFull,
         FaultWord::FileCorrupt,
         FaultWord::Command,
+        FaultWord::Http,
     ];
 
     /// The word as written.
@@ -500,6 +502,7 @@ impl FaultWord {
             FaultWord::DiskFull => "disk-full",
             FaultWord::FileCorrupt => "file-corrupt",
             FaultWord::Command => "command",
+            FaultWord::Http => "http",
         }
     }
 
@@ -516,7 +519,7 @@ impl FaultWord {
             FaultWord::NetworkBandwidth => &["rate"],
             FaultWord::IoLatency => &["delay"],
             FaultWord::IoError => &["errno"],
-            FaultWord::Command => &["run", "undo", "proof"],
+            FaultWord::Command | FaultWord::Http => &["run", "undo", "proof"],
             _ => &[],
         }
     }
@@ -539,7 +542,7 @@ impl FaultWord {
             }
             FaultWord::DiskFull => &["for", "until", "mode", "value", "replica", "overlap", "path"],
             FaultWord::FileCorrupt => &["for", "until", "mode", "value", "replica", "overlap", "path", "bytes"],
-            FaultWord::Command => &["for", "until", "timeout"],
+            FaultWord::Command | FaultWord::Http => &["for", "until", "timeout"],
         }
     }
 }
@@ -615,7 +618,32 @@ pub(super) enum Errno {
     Name(String),
 }
 
-/// How a command fault is put back.
+/// What a command or http fault does.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Run {
+    /// Program and arguments.
+    Command(#[schemars(length(min = 1, max = 256))] Vec<String>),
+    /// A request.
+    Request(Request),
+}
+
+/// A request that breaks something, or puts it back.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    /// Request method.
+    pub(super) method: String,
+    /// The whole URL.
+    pub(super) url: String,
+    /// Sent as JSON. Default: nothing.
+    pub(super) body: Option<String>,
+    /// Good statuses. Default: any 2xx; 404 too for an undo.
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) expect_status: Option<Vec<u16>>,
+}
+
+/// How a command or http fault is put back.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Undo {
@@ -623,6 +651,8 @@ pub(super) enum Undo {
     Nothing(NoneWord),
     /// Program and arguments.
     Command(#[schemars(length(min = 1, max = 256))] Vec<String>),
+    /// A request.
+    Request(Request),
 }
 
 /// The word "none".

@@ -159,6 +159,14 @@ fn lesson(text: &str) -> String {
     first.strip_prefix('#').unwrap_or_default().trim_start_matches('#').trim().to_owned()
 }
 
+/// Reads an absolute `http` or `https` URL.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn url(text: &str) -> Result<crate::plan::Url, String> {
+    compile::url(text).map_err(|(what, help)| format!("{what}: {help}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,6 +152,11 @@ impl Node {
         self.items().iter().filter_map(raw).collect()
     }
 
+    /// As written: a text with `${VAR}` left alone.
+    pub(super) fn raw_text(&self) -> Option<&str> {
+        if let Value::Text { raw, .. } = &self.value { Some(raw) } else { None }
+    }
+
     /// What kind of value this is, in words: `the number 5`, `a table`.
     pub(super) fn describe(&self) -> String {
         match &self.value {

@@ -6,6 +6,7 @@ use super::Context;
 use super::platform::Known;
 use crate::plan::{
     Direction, FaultKind, FaultPlan, FaultTarget, IoMethod, IoScope, Lasts, LocalPlatform, Mode, Phase, ProofRule,
+    Request,
 };
 use crate::scenario::file::{self, FaultWord};
 use crate::scenario::tree::{Path, shortened};
@@ -197,7 +198,12 @@ fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> 
         }
         (Some(d), None) => cx.above_zero(&at.key("for"), d.0, limits::TOTAL).map(|d| Some(Lasts::For(d))),
         (None, Some(file::Until::End)) => Some(Some(Lasts::UntilEnd)),
-        (None, None) if matches!(f.kind, FaultWord::PodKill | FaultWord::RollingRestart | FaultWord::Command) => {
+        (None, None)
+            if matches!(
+                f.kind,
+                FaultWord::PodKill | FaultWord::RollingRestart | FaultWord::Command | FaultWord::Http
+            ) =>
+        {
             Some(None)
         }
         (None, None) => {
@@ -282,6 +288,7 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
             scope: IoScope { methods: vec![IoMethod::Read], ..scope(cx, at, f)? },
         },
         FaultWord::Command => return command(cx, at, f),
+        FaultWord::Http => return http(cx, at, f),
     })
 }
 
@@ -373,8 +380,16 @@ fn command(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     let undo = match f.undo.as_ref()? {
         file::Undo::Nothing(file::NoneWord::None) => None,
         file::Undo::Command(command) => Some(command.clone()),
+        file::Undo::Request(_) => {
+            cx.wrong(&at.key("undo"), "a request does not go with `command`", "write kind = \"http\", or a command");
+            return None;
+        }
     };
-    let run = f.run.clone()?;
+    let file::Run::Command(run) = f.run.as_ref()? else {
+        cx.wrong(&at.key("run"), "a request does not go with `command`", "write kind = \"http\", or a command");
+        return None;
+    };
+    let run = run.clone();
     check_program(cx, &at.key("run"), &run);
     check_program(cx, &at.key("undo"), undo.as_deref().unwrap_or(&run));
     Some(FaultKind::Command {
@@ -385,6 +400,45 @@ fn command(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
         proof: proof(cx, &at.key("proof"), f.proof.as_ref()?)?,
         run_text,
     })
+}
+
+fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
+    let timeout = f.timeout.map_or(Duration::from_secs(30), |d| d.0);
+    cx.above_zero(&at.key("timeout"), timeout, LONGEST_COMMAND);
+    let help = "write { method = \"POST\", url = \"http://…\" }, or kind = \"command\"";
+    let (run, run_text) = match f.run.as_ref()? {
+        file::Run::Request(r) => request(cx, &at.key("run"), r)?,
+        file::Run::Command(_) => {
+            cx.wrong(&at.key("run"), "a command does not go with `http`", help);
+            return None;
+        }
+    };
+    let undo = match f.undo.as_ref()? {
+        file::Undo::Nothing(file::NoneWord::None) => None,
+        file::Undo::Request(r) => Some(request(cx, &at.key("undo"), r)?),
+        file::Undo::Command(_) => {
+            cx.wrong(&at.key("undo"), "a command does not go with `http`", help);
+            return None;
+        }
+    };
+    let (undo, undo_text) = undo.unzip();
+    let proof = proof(cx, &at.key("proof"), f.proof.as_ref()?)?;
+    Some(FaultKind::Http { run, undo, timeout, proof, run_text, undo_text })
+}
+
+/// The request, and the same as written.
+fn request(cx: &mut Context, at: &Path, r: &file::Request) -> Option<(Box<Request>, Box<Request>)> {
+    cx.good(&at.key("method"), super::target::check_method(&r.method));
+    cx.good(&at.key("url"), super::url::parse(&r.url))?;
+    let raw = |key: &str| cx.root.at(&at.key(key)).and_then(|n| n.raw_text()).unwrap_or_default().to_owned();
+    let expanded = Request {
+        method: r.method.clone(),
+        url: r.url.clone(),
+        body: r.body.clone().unwrap_or_default(),
+        expect_status: r.expect_status.clone().unwrap_or_default(),
+    };
+    let text = Request { url: raw("url"), body: raw("body"), ..expanded.clone() };
+    Some((Box::new(expanded), Box::new(text)))
 }
 
 fn check_program(cx: &mut Context, at: &Path, command: &[String]) {
@@ -407,7 +461,7 @@ fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<ProofRule> 
 
 /// What it hits; none when that is unknown or wrong.
 fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultTarget> {
-    if f.kind == FaultWord::Command {
+    if matches!(f.kind, FaultWord::Command | FaultWord::Http) {
         return Some(FaultTarget::Outside);
     }
     if let Some(Known::Absent) = platform {

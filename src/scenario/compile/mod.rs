@@ -172,3 +172,8 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         secrets: std::mem::take(&mut cx.report.secrets),
     })
 }
+
+/// Reads an absolute URL; else what is wrong, and what to write.
+pub(super) fn url(text: &str) -> Result<crate::plan::Url, (String, String)> {
+    url::parse(text)
+}
