@@ -101,7 +101,7 @@ pub(super) fn send(request: &Request, timeout: Duration, purpose: Purpose) -> Re
         }
     };
     let body = request.body.as_bytes();
-    blocking::call(&target, &url, &request.method, body, timeout, judge)
+    blocking::call(&target, &url, &request.method, body, timeout, None, judge)
         .unwrap_or_else(|(class, why)| Err(format!("failed: {}: {why}", class.word())))
 }
 
