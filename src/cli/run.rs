@@ -8,11 +8,12 @@ use clap::Args;
 use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
-use crate::plan::Plan;
+use crate::plan::{FaultKind, Plan};
 use crate::platform::process::available_cpus;
 use crate::report;
 use crate::report::model::Ending;
 use crate::run::{LoadOptions, RunOptions, run as run_plan};
+use crate::scenario;
 use crate::units::parse_duration;
 
 #[derive(Args)]
@@ -119,17 +120,27 @@ fn cpus(text: &str) -> Result<CpuList, String> {
     }
 }
 
-/// Anything that is not on this machine needs a yes.
+/// Anything that is not on this machine needs a yes: the target, and whatever a hook speaks to.
 fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
-    let Some(url) = plan.target.url.as_ref().filter(|u| !is_loopback(&u.host)) else { return Ok(()) };
-    if yes {
-        return Ok(());
-    }
+    let away = hosts(plan).into_iter().find(|host| !is_loopback(host));
+    let Some(host) = away.filter(|_| !yes) else { return Ok(()) };
     if !out::stdin_is_terminal() {
-        out::error(&format!("{} is not on this machine: say --yes to send it this traffic", url.host));
+        out::error(&format!("{host} is not on this machine: say --yes to send it this traffic"));
         return Err(USAGE);
     }
-    if out::ask(&format!("{} is not on this machine.", url.host)) { Ok(()) } else { Err(USAGE) }
+    if out::ask(&format!("{host} is not on this machine.")) { Ok(()) } else { Err(USAGE) }
+}
+
+fn hosts(plan: &Plan) -> Vec<String> {
+    let mut hosts: Vec<String> = plan.target.url.iter().map(|u| u.host.clone()).collect();
+    for fault in &plan.faults {
+        let FaultKind::Http { run, undo, .. } = &fault.kind else { continue };
+        for request in std::iter::once(run).chain(undo) {
+            // A URL that cannot be read was refused by `check`; its text is as good a name as any.
+            hosts.push(scenario::url(&request.url).map_or_else(|_| request.url.clone(), |u| u.host));
+        }
+    }
+    hosts
 }
 
 fn is_loopback(host: &str) -> bool {
