@@ -178,7 +178,8 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
             format!("{} of {replicas} replicas, drawn from the seed among the ready ones", mode.count(replicas))
         }
         FaultTarget::Dependency(name) => format!("the link to {name}"),
-        FaultTarget::Outside => format!("what the {} does", fault.kind.word()),
+        FaultTarget::Outside if matches!(fault.kind, FaultKind::Http { .. }) => "what the request does".to_owned(),
+        FaultTarget::Outside => "what the command does".to_owned(),
     };
     format!("{whom}, {lasts}")
 }

@@ -406,8 +406,9 @@ fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     let timeout = f.timeout.map_or(Duration::from_secs(30), |d| d.0);
     cx.above_zero(&at.key("timeout"), timeout, LONGEST_COMMAND);
     let help = "write { method = \"POST\", url = \"http://…\" }, or kind = \"command\"";
-    let (run, run_text) = match f.run.as_ref()? {
-        file::Run::Request(r) => request(cx, &at.key("run"), r)?,
+    // Both are looked at before either may end it: all problems at once.
+    let run = match f.run.as_ref()? {
+        file::Run::Request(r) => request(cx, &at.key("run"), r),
         file::Run::Command(_) => {
             cx.wrong(&at.key("run"), "a command does not go with `http`", help);
             return None;
@@ -421,7 +422,7 @@ fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
             return None;
         }
     };
-    let (undo, undo_text) = undo.unzip();
+    let ((run, run_text), (undo, undo_text)) = (run?, undo.unzip());
     let proof = proof(cx, &at.key("proof"), f.proof.as_ref()?)?;
     Some(FaultKind::Http { run, undo, timeout, proof, run_text, undo_text })
 }
