@@ -62,7 +62,8 @@ fn tokens_are_timed_as_they_come() {
     // The role comes at 100 ms, the first token at 130 ms, the whole at 280 ms: never earlier.
     assert!(all.seconds("ttft_us", "p50") >= 0.129, "{}", all.0);
     assert!(all.seconds("latency_us", "p50") >= 0.279, "{}", all.0);
-    assert!(all.seconds("latency_us", "p50") >= all.seconds("ttft_us", "p50") + 0.14, "{}", all.0);
+    // A first token that was held up on its way comes closer to the end, but never after it.
+    assert!(all.seconds("latency_us", "p50") > all.seconds("ttft_us", "p50"), "{}", all.0);
     // Single tokens may be held up on their way and come closer together; the last of four never comes before 220 ms.
     let mean = |of: &str| all.0[of]["mean"].as_f64().unwrap();
     assert!(mean("ttft_us") + 3.0 * mean("itl_us") >= 219_000.0, "{}", all.0);
