@@ -139,6 +139,7 @@ fn unhurt(f: &FaultReport) -> String {
     let i = &f.impact;
     let within = i.within_ms.map_or(String::new(), |ms| format!(" within {}", chosen_ms(ms)));
     let share = match (i.failed, i.slow) {
+        (Some(0), Some(0)) if took_some(f) => format!("every request due after it stayed good{within}"),
         (Some(0), Some(0)) => format!("every request stayed good{within}"),
         (Some(failed), Some(slow)) => format!("no second was hurt, {}", failed_and_slow(i, failed, slow)),
         _ => format!("no second was hurt (good is answered well{within})"),
@@ -146,8 +147,8 @@ fn unhurt(f: &FaultReport) -> String {
     match i.latency.as_ref() {
         Some(shift) => match moved(shift) {
             Some(moved) => format!("{share}; {moved}{}", cut_off(f)),
-            None if (i.failed, i.slow) == (Some(0), Some(0)) => {
-                format!("the requests did not feel it: {share}{}", cut_off(f))
+            None if (i.failed, i.slow) == (Some(0), Some(0)) && !took_some(f) => {
+                format!("the requests did not feel it: {share}")
             }
             None => format!("{share}; latency did not move{}", cut_off(f)),
         },
@@ -173,6 +174,11 @@ fn missing(i: &ImpactReport) -> String {
 fn failed_and_slow(i: &ImpactReport, failed: u64, slow: u64) -> String {
     let within = i.within_ms.map_or("in time".to_owned(), chosen_ms);
     format!("{} failed, {} answered later than {within}", count(failed), count(slow))
+}
+
+/// Requests that were due before it were lost by it: nobody may say then that it was not felt.
+fn took_some(f: &FaultReport) -> bool {
+    f.impact.cut_off.is_some_and(|n| n > 0)
 }
 
 /// Requests that were due before a fault and lost by it: charts draw them to its left.
@@ -389,7 +395,10 @@ mod tests {
         );
         let mut killed = quiet(0, 0, [430.0, 861.0], [430.0, 861.0]);
         killed.impact.cut_off = Some(9);
-        assert!(words(killed).ends_with("; 9 requests due before it were lost by it"));
+        assert_eq!(
+            words(killed),
+            "every request due after it stayed good within 100 ms; latency did not move; 9 requests due before it were lost by it"
+        );
     }
 
     #[test]
