@@ -574,7 +574,9 @@ mod tests {
     use super::*;
     use crate::hist::bucket_of;
     use crate::outcome::ErrorClass;
-    use crate::plan::{FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Phase, ProbeKind, Shape, tests_support};
+    use crate::plan::{
+        FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Phase, ProbeKind, Shape, Via, tests_support,
+    };
     use crate::summary::{SecondStats, Slot};
     use crate::units::{Quantile, Rate};
 
@@ -598,6 +600,7 @@ mod tests {
                 at: Offset::from_secs_f64(20.0),
                 lasts: Some(Lasts::For(Duration::from_secs(5))),
                 overlap: false,
+                via: Via::Platform,
             }],
             probes: vec![ProbePlan {
                 name: "predicts".into(),

@@ -64,6 +64,13 @@ impl Plan {
         self.phases.last().map_or(Offset::ZERO, Phase::end)
     }
 
+    /// The word for who does what the plan's platform does: this machine, where there is none.
+    pub fn platform_word(&self) -> &'static str {
+        match &self.platform {
+            Some(Platform::Local(_)) | None => "local",
+        }
+    }
+
     /// The phase that an instant belongs to; the last one for instants after the end.
     pub fn phase_at(&self, at: Offset) -> PhaseId {
         let after = self.phases.partition_point(|p| p.start <= at);
@@ -409,6 +416,42 @@ pub struct FaultPlan {
     pub lasts: Option<Lasts>,
     /// May hit a replica that is under another fault.
     pub overlap: bool,
+    /// Who does it.
+    pub via: Via,
+}
+
+/// Who does a fault.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Via {
+    /// The platform itself, or this program.
+    #[default]
+    Platform,
+    /// Chaos Mesh.
+    ChaosMesh,
+    /// A Toxiproxy server.
+    Toxiproxy(Toxiproxy),
+}
+
+/// Where a toxic goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Toxiproxy {
+    /// The server's API, without a path.
+    pub url: Url,
+    /// Name of the proxy.
+    pub proxy: String,
+    /// Share of connections that are hit, drawn once for each: above 0, at most 1.
+    pub toxicity: Ratio,
+}
+
+impl Via {
+    /// The word of the language; the platform's where it does the fault itself.
+    pub fn word(&self, platform: &'static str) -> &'static str {
+        match self {
+            Via::Platform => platform,
+            Via::ChaosMesh => "chaos-mesh",
+            Via::Toxiproxy(_) => "toxiproxy",
+        }
+    }
 }
 
 /// How long a lasting fault lasts.
@@ -423,10 +466,12 @@ pub enum Lasts {
 /// What a fault does. One variant per kind of the language.
 #[derive(Clone, Debug)]
 pub enum FaultKind {
-    /// SIGKILL to a replica's process group (SIGTERM first when there is a grace).
+    /// A replica is killed; the platform starts another, or it again.
     PodKill {
-        /// Between SIGTERM and SIGKILL.
+        /// Between being told to end and being ended.
         grace: Option<Duration>,
+        /// By which call, on Kubernetes.
+        method: KillMethod,
     },
     /// One replica after another is ended and replaced.
     RollingRestart {
@@ -518,6 +563,18 @@ pub enum FaultKind {
         /// `undo` as written.
         undo_text: Option<Box<Request>>,
     },
+}
+
+/// By which call a pod is killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KillMethod {
+    /// Delete it, by its UID. The only one where replicas are no pods.
+    #[default]
+    Delete,
+    /// Evict it: a PodDisruptionBudget may refuse.
+    Evict,
+    /// Delete it without grace: the object is gone at once, its processes soon after.
+    Force,
 }
 
 /// A request of a hook.

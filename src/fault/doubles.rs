@@ -14,7 +14,7 @@ use super::stop::StopSignal;
 use super::{InjectorContext, injector_for};
 use crate::clock::Clock;
 use crate::plan::*;
-use crate::platform::process::{ProcessId, Signal};
+use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::*;
 use crate::units::{Offset, Rate};
 
@@ -24,7 +24,15 @@ pub(super) fn ms(n: u64) -> Duration {
 
 pub(super) fn fault(name: &str, kind: FaultKind, replica: u16, at_ms: u64, lasts: Option<Lasts>) -> FaultPlan {
     let target = FaultTarget::Replica(replica);
-    FaultPlan { name: name.into(), kind, target, at: Offset::ZERO + ms(at_ms), lasts, overlap: false }
+    FaultPlan {
+        name: name.into(),
+        kind,
+        target,
+        at: Offset::ZERO + ms(at_ms),
+        lasts,
+        overlap: false,
+        via: Via::Platform,
+    }
 }
 
 pub(super) fn plan(faults: Vec<FaultPlan>, end_ms: u64) -> Plan {
@@ -64,7 +72,7 @@ impl Sleepers {
         self.events.lock().unwrap().push(event);
     }
 
-    fn take_down(&self, replica: u16, stays: bool) -> Result<(ProcessId, Offset), String> {
+    fn take_down(&self, replica: u16, stays: bool) -> Result<(Instance, Offset), String> {
         let mut slots = self.slots.lock().unwrap();
         let slot = slots.get_mut(usize::from(replica)).ok_or("no such replica")?;
         let (victim, at) = (slot.process.clone(), self.clock.now());
@@ -75,14 +83,14 @@ impl Sleepers {
             *slot = Slot::start(slot.starts + 1);
             self.event(replica, PlatformEventKind::Ready);
         }
-        Ok((victim, at))
+        Ok((victim.into(), at))
     }
 
-    fn signal(&self, replica: u16, signal: Signal) -> Result<(ProcessId, Offset), String> {
+    fn signal(&self, replica: u16, signal: Signal) -> Result<(Instance, Offset), String> {
         let slots = self.slots.lock().unwrap();
         let process = slots[usize::from(replica)].process.clone();
         process.signal_group(signal)?;
-        Ok((process, self.clock.now()))
+        Ok((process.into(), self.clock.now()))
     }
 }
 
@@ -104,22 +112,38 @@ impl Drop for Sleepers {
 }
 
 impl Replicas for Sleepers {
+    fn word(&self) -> &'static str {
+        "local"
+    }
+
+    fn how(&self, deed: Deed) -> Result<String, String> {
+        Ok(format!("{deed:?}"))
+    }
+
+    fn is_gone(&self, instance: &Instance) -> bool {
+        process::is_gone(instance)
+    }
+
+    fn is_paused(&self, instance: &Instance) -> bool {
+        process::is_stopped(instance)
+    }
+
     fn list(&self) -> Vec<ReplicaView> {
         let slots = self.slots.lock().unwrap();
         let view = |(i, s): (usize, &Slot)| ReplicaView {
             index: i as u16,
-            process: (!s.down).then(|| s.process.clone()),
+            instance: (!s.down).then(|| s.process.clone().into()),
             ready: !s.down,
             starts: s.starts,
         };
         slots.iter().enumerate().map(view).collect()
     }
 
-    fn kill(&self, replica: u16, _grace: Option<Duration>) -> Result<(ProcessId, Offset), String> {
+    fn kill(&self, replica: u16, _how: Kill) -> Result<(Instance, Offset), String> {
         self.take_down(replica, false)
     }
 
-    fn hold_down(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
+    fn hold_down(&self, replica: u16) -> Result<(Instance, Offset), String> {
         self.take_down(replica, true)
     }
 
@@ -131,7 +155,7 @@ impl Replicas for Sleepers {
         Ok(())
     }
 
-    fn pause(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
+    fn pause(&self, replica: u16) -> Result<(Instance, Offset), String> {
         self.signal(replica, Signal::STOP)
     }
 

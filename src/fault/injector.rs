@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Request;
+use crate::platform::Instance;
 use crate::platform::process::ProcessId;
 use crate::units::Offset;
 
@@ -65,8 +66,8 @@ pub enum TargetRef {
     Replica {
         /// Its number.
         index: u16,
-        /// Its process then.
-        process: Option<ProcessId>,
+        /// What played it then.
+        instance: Option<Instance>,
     },
     /// A dependency's link.
     Dependency(String),
@@ -77,8 +78,8 @@ pub enum TargetRef {
 impl std::fmt::Display for TargetRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            TargetRef::Replica { index, process: Some(p) } => write!(f, "replica {index} (pid {})", p.pid),
-            TargetRef::Replica { index, process: None } => write!(f, "replica {index}"),
+            TargetRef::Replica { index, instance: Some(instance) } => write!(f, "replica {index} ({instance})"),
+            TargetRef::Replica { index, instance: None } => write!(f, "replica {index}"),
             TargetRef::Dependency(name) => write!(f, "dependency {name}"),
             TargetRef::Outside => f.write_str("command"),
         }
@@ -139,6 +140,23 @@ pub enum Undo {
         /// What it was.
         what: String,
     },
+}
+
+impl Undo {
+    /// What lets a frozen target go on after our death.
+    pub(super) fn resume(target: &TargetRef) -> Undo {
+        match target {
+            TargetRef::Replica { instance: Some(Instance::Process(process)), .. } => {
+                Undo::Resume { process: process.clone() }
+            }
+            _ => Undo::InProcess { what: format!("keeping {target} frozen") },
+        }
+    }
+
+    /// What lets a target that is kept down start again after our death.
+    pub(super) fn release(target: &TargetRef) -> Undo {
+        Undo::InProcess { what: format!("keeping {target} down") }
+    }
 }
 
 /// How sure we are that a fault took effect (DESIGN section 2).

@@ -194,8 +194,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::platform::process::ProcessId;
-    use crate::platform::{LinkControl, PlatformEvent, ReplicaView};
+    use crate::platform::{Deed, Instance, Kill, LinkControl, PlatformEvent, ReplicaView};
     use crate::units::Ratio;
 
     /// A view that counts what it is told.
@@ -237,16 +236,32 @@ mod tests {
     }
 
     impl Replicas for Platform {
-        fn list(&self) -> Vec<ReplicaView> {
-            let count = if self.all { 3 } else { 2 };
-            (0..count).map(|index| ReplicaView { index, process: None, ready: true, starts: 1 }).collect()
+        fn word(&self) -> &'static str {
+            "local"
         }
 
-        fn kill(&self, _: u16, _: Option<Duration>) -> Result<(ProcessId, Offset), String> {
+        fn how(&self, _: Deed) -> Result<String, String> {
             Err("not here".into())
         }
 
-        fn hold_down(&self, _: u16) -> Result<(ProcessId, Offset), String> {
+        fn is_gone(&self, _: &Instance) -> bool {
+            false
+        }
+
+        fn is_paused(&self, _: &Instance) -> bool {
+            false
+        }
+
+        fn list(&self) -> Vec<ReplicaView> {
+            let count = if self.all { 3 } else { 2 };
+            (0..count).map(|index| ReplicaView { index, instance: None, ready: true, starts: 1 }).collect()
+        }
+
+        fn kill(&self, _: u16, _: Kill) -> Result<(Instance, Offset), String> {
+            Err("not here".into())
+        }
+
+        fn hold_down(&self, _: u16) -> Result<(Instance, Offset), String> {
             Err("not here".into())
         }
 
@@ -254,7 +269,7 @@ mod tests {
             Err("not here".into())
         }
 
-        fn pause(&self, _: u16) -> Result<(ProcessId, Offset), String> {
+        fn pause(&self, _: u16) -> Result<(Instance, Offset), String> {
             Err("not here".into())
         }
 
@@ -282,7 +297,7 @@ mod tests {
     }
 
     fn replica(index: u16) -> TargetRef {
-        TargetRef::Replica { index, process: None }
+        TargetRef::Replica { index, instance: None }
     }
 
     const LATE: VolumeEffect = VolumeEffect::Delay(Duration::from_millis(50));

@@ -31,8 +31,8 @@ use std::sync::Arc;
 use rand::Rng;
 
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, IoScope, Plan};
-use crate::platform::{Ledger, Replicas, VolumeEffect};
+use crate::plan::{FaultKind, FaultPlan, IoScope, KillMethod, Plan};
+use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
 use injector::Injector;
@@ -78,9 +78,12 @@ pub fn prepare(plan: &Plan, cx: &InjectorContext) -> Result<PreparedFaults, Stri
 /// When the run has nothing that this kind could act on.
 pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn Injector>, String> {
     Ok(match &fault.kind {
-        FaultKind::PodKill { grace } => Box::new(pod_kill::PodKill::new(cx.replicas()?, cx.clock, *grace)),
+        FaultKind::PodKill { grace, method } => {
+            Box::new(pod_kill::PodKill::new(cx.replicas()?, cx.clock, Kill { grace: *grace, method: *method }))
+        }
         FaultKind::RollingRestart { grace, pause } => {
-            Box::new(rolling_restart::RollingRestart::new(cx.replicas()?, cx.clock, *grace, *pause))
+            let how = Kill { grace: Some(*grace), method: KillMethod::Delete };
+            Box::new(rolling_restart::RollingRestart::new(cx.replicas()?, cx.clock, how, *pause))
         }
         FaultKind::PodFailure => Box::new(pod_failure::PodFailure::new(cx.replicas()?, cx.clock)),
         FaultKind::PodPause => Box::new(pod_pause::PodPause::new(cx.replicas()?)),
@@ -120,7 +123,7 @@ mod tests {
     use super::doubles::{Bench, fault, ms};
     use super::injector::{ProofLevel, TargetRef};
     use super::runner::FaultRecord;
-    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, Mode, ProofRule};
+    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, KillMethod, Lasts, Mode, ProofRule};
     use crate::platform::{LinkEvidence, Replicas};
 
     fn play_one(fault: FaultPlan) -> (FaultRecord, Bench) {
@@ -136,13 +139,14 @@ mod tests {
 
     #[test]
     fn pod_kill_is_proven_by_the_one_that_is_gone() {
-        let (record, bench) = play_one(fault("f", FaultKind::PodKill { grace: None }, 1, 150, None));
+        let (record, bench) =
+            play_one(fault("f", FaultKind::PodKill { grace: None, method: KillMethod::Delete }, 1, 150, None));
         assert_eq!((record.proof.level, record.proof.touched), (ProofLevel::Effect, 1));
-        let TargetRef::Replica { process: Some(victim), .. } = &record.targets[0] else { panic!("{record:?}") };
-        let heir = bench.replicas.list()[1].process.clone().unwrap();
+        let TargetRef::Replica { instance: Some(victim), .. } = &record.targets[0] else { panic!("{record:?}") };
+        let heir = bench.replicas.list()[1].instance.clone().unwrap();
         let told = &record.proof.evidence;
-        assert!(told.contains(&format!("pid {} gone after", victim.pid)), "{told}");
-        assert!(told.contains("ready again after") && told.contains(&format!("as pid {}", heir.pid)), "{told}");
+        assert!(told.contains(&format!("{victim} gone after")), "{told}");
+        assert!(told.contains("ready again after") && told.contains(&format!("as {heir}")), "{told}");
     }
 
     #[test]
@@ -174,9 +178,9 @@ mod tests {
     #[test]
     fn pod_pause_is_proven_by_the_state_of_the_process() {
         let (record, bench) = play_one(fault("f", FaultKind::PodPause, 1, 150, short()));
-        assert!(record.proof.proven() && record.proof.evidence.contains("in state T in"), "{record:?}");
-        let TargetRef::Replica { process: Some(process), .. } = &record.targets[0] else { panic!("{record:?}") };
-        assert!(process.is_alive() && process.state() != Some('T'));
+        assert!(record.proof.proven() && record.proof.evidence.contains("frozen in"), "{record:?}");
+        let TargetRef::Replica { instance: Some(process), .. } = &record.targets[0] else { panic!("{record:?}") };
+        assert!(!bench.replicas.is_gone(process) && !bench.replicas.is_paused(process));
         assert_eq!(bench.replicas.list()[1].starts, 1);
     }
 

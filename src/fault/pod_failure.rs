@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::select::replica_of;
 use crate::clock::Clock;
-use crate::platform::process::ProcessId;
-use crate::platform::{ReplicaView, Replicas};
+use crate::platform::{Deed, Instance, ReplicaView, Replicas};
 use crate::units::{Offset, show_measured};
 
 pub(super) struct PodFailure {
@@ -22,7 +21,7 @@ pub(super) struct PodFailure {
 
 struct Down {
     replica: u16,
-    process: ProcessId,
+    instance: Instance,
     at: Offset,
     looks: u64,
     ready: u64,
@@ -38,7 +37,7 @@ impl PodFailure {
         for down in &mut self.down {
             down.looks += 1;
             // The list may lag a little behind the death of the process that it names.
-            let lives = |r: &ReplicaView| r.ready && r.process.as_ref().is_some_and(ProcessId::is_alive);
+            let lives = |r: &ReplicaView| r.ready && r.instance.as_ref().is_some_and(|i| !self.replicas.is_gone(i));
             down.ready += u64::from(views.iter().any(|r| r.index == down.replica && lives(r)));
         }
     }
@@ -46,18 +45,18 @@ impl PodFailure {
 
 impl Injector for PodFailure {
     fn prepare(&mut self) -> Result<(), String> {
-        Ok(())
+        self.replicas.how(Deed::HoldDown).map(drop)
     }
 
     fn undo(&self, targets: &[TargetRef]) -> Vec<Undo> {
-        targets.iter().map(|t| Undo::InProcess { what: format!("keeping {t} down") }).collect()
+        targets.iter().map(Undo::release).collect()
     }
 
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
         for replica in targets.iter().filter_map(replica_of) {
             self.held.push(replica);
-            let (process, at) = self.replicas.hold_down(replica).map_err(|e| format!("replica {replica}: {e}"))?;
-            self.down.push(Down { replica, process, at, looks: 0, ready: 0 });
+            let (instance, at) = self.replicas.hold_down(replica).map_err(|e| format!("replica {replica}: {e}"))?;
+            self.down.push(Down { replica, instance, at, looks: 0, ready: 0 });
         }
         self.down.iter().map(|d| d.at).min().ok_or_else(|| "it acts on replicas".to_owned())
     }
@@ -88,12 +87,12 @@ impl Injector for PodFailure {
     }
 
     fn proof(&self) -> Proof {
-        let was_down = |d: &&Down| !d.process.is_alive() && d.looks > 0 && d.ready == 0;
+        let was_down = |d: &&Down| self.replicas.is_gone(&d.instance) && d.looks > 0 && d.ready == 0;
         let end = self.released_at.unwrap_or_else(|| self.clock.now());
         let tell = |d: &Down| {
             let time = show_measured(end.since(d.at));
-            let (replica, pid, looks) = (d.replica, d.process.pid, d.looks);
-            format!("replica {replica}: pid {pid} gone, ready in {} of {looks} looks over {time}", d.ready)
+            let (replica, instance, looks) = (d.replica, &d.instance, d.looks);
+            format!("replica {replica}: {instance} gone, ready in {} of {looks} looks over {time}", d.ready)
         };
         let evidence = self.down.iter().map(tell).collect::<Vec<_>>().join("; ");
         let touched = self.down.iter().filter(was_down).count();
@@ -102,6 +101,6 @@ impl Injector for PodFailure {
     }
 
     fn mechanism(&self) -> String {
-        "SIGKILL to the process group, not restarted for the time".to_owned()
+        self.replicas.how(Deed::HoldDown).unwrap_or_default()
     }
 }

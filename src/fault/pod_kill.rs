@@ -1,4 +1,4 @@
-//! `pod-kill`: a replica's process group is killed; its supervisor starts it anew.
+//! `pod-kill`: a replica is killed; its platform starts it, or another in its place.
 //!
 //! One-shot: nothing is put back. Proven when the victim is gone, and told in full when another process answers in
 //! its place.
@@ -9,9 +9,8 @@ use std::time::Duration;
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::select::replica_of;
 use crate::clock::Clock;
-use crate::platform::process::ProcessId;
-use crate::platform::{PlatformEvent, PlatformEventKind, Replicas};
-use crate::units::{Offset, show_duration, show_measured};
+use crate::platform::{Deed, Instance, Kill, PlatformEvent, PlatformEventKind, Replicas};
+use crate::units::{Offset, show_measured};
 
 /// Victims that are told one by one in the evidence.
 const TOLD: usize = 8;
@@ -19,39 +18,39 @@ const TOLD: usize = 8;
 pub(super) struct PodKill {
     replicas: Arc<dyn Replicas>,
     clock: Clock,
-    grace: Option<Duration>,
+    how: Kill,
     killed: Vec<Killed>,
     failed: Vec<String>,
 }
 
 struct Killed {
     replica: u16,
-    process: ProcessId,
+    instance: Instance,
     at: Offset,
     gone_after: Duration,
 }
 
 impl PodKill {
-    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, grace: Option<Duration>) -> PodKill {
-        PodKill { replicas, clock, grace, killed: Vec::new(), failed: Vec::new() }
+    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, how: Kill) -> PodKill {
+        PodKill { replicas, clock, how, killed: Vec::new(), failed: Vec::new() }
     }
 
     fn kill(&self, replica: u16) -> Result<Killed, String> {
-        let (process, at) = self.replicas.kill(replica, self.grace).map_err(|e| format!("replica {replica}: {e}"))?;
-        Ok(Killed { replica, process, at, gone_after: self.clock.now().since(at) })
+        let (instance, at) = self.replicas.kill(replica, self.how).map_err(|e| format!("replica {replica}: {e}"))?;
+        Ok(Killed { replica, instance, at, gone_after: self.clock.now().since(at) })
     }
 
     fn tell(&self, killed: &Killed) -> String {
-        let Killed { replica, process, at, gone_after } = killed;
+        let Killed { replica, instance, at, gone_after } = killed;
         let ready = self.ready_after(*replica, *at).map(|d| format!("ready again after {}", show_measured(d)));
         let views = self.replicas.list();
-        let heir = views.iter().find(|r| r.index == *replica && r.ready && r.process.as_ref() != Some(process));
-        let after = match (heir.and_then(|r| r.process.as_ref()), ready) {
-            (Some(heir), ready) => format!("{}, as pid {}", ready.unwrap_or("ready again".to_owned()), heir.pid),
+        let heir = views.iter().find(|r| r.index == *replica && r.ready && r.instance.as_ref() != Some(instance));
+        let after = match (heir.and_then(|r| r.instance.as_ref()), ready) {
+            (Some(heir), ready) => format!("{}, as {heir}", ready.unwrap_or("ready again".to_owned())),
             (None, Some(ready)) => format!("{ready}, but not at the end of load"),
             (None, None) => "no other was ready in its place when load ended".to_owned(),
         };
-        format!("replica {replica}: pid {} gone after {}, {after}", process.pid, show_measured(*gone_after))
+        format!("replica {replica}: {instance} gone after {}, {after}", show_measured(*gone_after))
     }
 
     fn ready_after(&self, replica: u16, at: Offset) -> Option<Duration> {
@@ -63,7 +62,7 @@ impl PodKill {
 
 impl Injector for PodKill {
     fn prepare(&mut self) -> Result<(), String> {
-        Ok(())
+        self.replicas.how(Deed::Kill(self.how)).map(drop)
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
@@ -96,9 +95,9 @@ impl Injector for PodKill {
     }
 
     fn proof(&self) -> Proof {
-        let gone: Vec<&Killed> = self.killed.iter().filter(|k| !k.process.is_alive()).collect();
+        let gone: Vec<&Killed> = self.killed.iter().filter(|k| self.replicas.is_gone(&k.instance)).collect();
         if gone.is_empty() {
-            return Proof::none("no process is gone");
+            return Proof::none("none is gone");
         }
         let told = gone.iter().take(TOLD).map(|k| self.tell(k)).chain(self.failed.iter().cloned());
         let evidence = told.collect::<Vec<_>>().join("; ");
@@ -106,9 +105,6 @@ impl Injector for PodKill {
     }
 
     fn mechanism(&self) -> String {
-        match self.grace {
-            Some(grace) => format!("SIGTERM to the process group, SIGKILL after {}", show_duration(grace)),
-            None => "SIGKILL to the process group".to_owned(),
-        }
+        self.replicas.how(Deed::Kill(self.how)).unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
-//! `pod-pause`: a replica's process group is stopped (SIGSTOP) for the time; connections to it hang.
+//! `pod-pause`: a replica is frozen for the time; connections to it hang.
 //!
-//! Proven when the kernel shows the process as stopped (state `T`).
+//! Proven when the platform shows it as frozen: locally the kernel, by the process's state `T`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::select::replica_of;
 use crate::clock;
-use crate::platform::Replicas;
-use crate::platform::process::ProcessId;
+use crate::platform::{Deed, Instance, Replicas};
 use crate::units::Offset;
 
 /// How long SIGCONT may take to show.
@@ -24,7 +23,7 @@ pub(super) struct PodPause {
 
 struct Paused {
     replica: u16,
-    process: ProcessId,
+    instance: Instance,
     looks: u64,
     stopped: u64,
 }
@@ -37,30 +36,26 @@ impl PodPause {
     fn look(&mut self) {
         for paused in &mut self.paused {
             paused.looks += 1;
-            paused.stopped += u64::from(paused.process.state() == Some('T'));
+            paused.stopped += u64::from(self.replicas.is_paused(&paused.instance));
         }
     }
 }
 
 impl Injector for PodPause {
     fn prepare(&mut self) -> Result<(), String> {
-        Ok(())
+        self.replicas.how(Deed::Pause).map(drop)
     }
 
     fn undo(&self, targets: &[TargetRef]) -> Vec<Undo> {
-        let resume = |t: &TargetRef| match t {
-            TargetRef::Replica { process: Some(process), .. } => Some(Undo::Resume { process: process.clone() }),
-            _ => None,
-        };
-        targets.iter().filter_map(resume).collect()
+        targets.iter().map(Undo::resume).collect()
     }
 
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
         let mut first = None;
         for replica in targets.iter().filter_map(replica_of) {
             self.held.push(replica);
-            let (process, at) = self.replicas.pause(replica).map_err(|e| format!("replica {replica}: {e}"))?;
-            self.paused.push(Paused { replica, process, looks: 0, stopped: 0 });
+            let (instance, at) = self.replicas.pause(replica).map_err(|e| format!("replica {replica}: {e}"))?;
+            self.paused.push(Paused { replica, instance, looks: 0, stopped: 0 });
             first.get_or_insert(at);
         }
         first.ok_or_else(|| "it acts on replicas".to_owned())
@@ -88,19 +83,25 @@ impl Injector for PodPause {
 
     fn residue(&self) -> Vec<String> {
         let give_up = clock::monotonic_nanos() + RESUME_TIMEOUT.as_nanos() as u64;
-        let stopped = |p: &&Paused| p.process.state() == Some('T');
+        let stopped = |p: &&Paused| self.replicas.is_paused(&p.instance);
         while self.paused.iter().any(|p| stopped(&p)) && clock::monotonic_nanos() < give_up {
             clock::sleep(Duration::from_millis(2));
         }
-        let cure =
-            |p: &Paused| format!("replica {} is still stopped; resume it: kill -CONT -- -{}", p.replica, p.process.pid);
+        let cure = |p: &Paused| {
+            let by_hand = match &p.instance {
+                Instance::Process(process) => format!("kill -CONT -- -{}", process.pid),
+                Instance::Container { host, name, .. } => format!("docker -H {host} unpause {name}"),
+                Instance::Pod { .. } => "let its node go on".to_owned(),
+            };
+            format!("replica {} is still stopped; resume it: {by_hand}", p.replica)
+        };
         self.paused.iter().filter(stopped).map(cure).collect()
     }
 
     fn proof(&self) -> Proof {
         let tell = |p: &Paused| {
-            let (replica, pid) = (p.replica, p.process.pid);
-            format!("replica {replica}: pid {pid} in state T in {} of {} looks", p.stopped, p.looks)
+            let Paused { replica, instance, stopped, looks } = p;
+            format!("replica {replica}: {instance} frozen in {stopped} of {looks} looks")
         };
         let evidence = self.paused.iter().map(tell).collect::<Vec<_>>().join("; ");
         // Half, because the kernel takes a moment to show it, and a restarted victim is not stopped.
@@ -111,6 +112,6 @@ impl Injector for PodPause {
     }
 
     fn mechanism(&self) -> String {
-        "SIGSTOP to the process group, SIGCONT after the time".to_owned()
+        self.replicas.how(Deed::Pause).unwrap_or_default()
     }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::select::replica_of;
 use crate::clock::Clock;
-use crate::platform::Replicas;
-use crate::platform::process::ProcessId;
+use crate::platform::{Deed, Instance, Kill, Replicas};
 use crate::units::{Offset, show_duration, show_measured};
 
 /// Restarts that are told one by one in the evidence.
@@ -20,7 +19,7 @@ const TOLD: usize = 8;
 pub(super) struct RollingRestart {
     replicas: Arc<dyn Replicas>,
     clock: Clock,
-    grace: Duration,
+    how: Kill,
     pause: Duration,
     wanted: usize,
     waiting: VecDeque<u16>,
@@ -32,23 +31,23 @@ pub(super) struct RollingRestart {
 /// A replica that was told to end.
 struct Told {
     replica: u16,
-    process: ProcessId,
+    instance: Instance,
     at: Offset,
     heir: Option<Heir>,
 }
 
 #[derive(Clone)]
 struct Heir {
-    process: ProcessId,
+    instance: Instance,
     seen_at: Offset,
 }
 
 impl RollingRestart {
-    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, grace: Duration, pause: Duration) -> RollingRestart {
+    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, how: Kill, pause: Duration) -> RollingRestart {
         RollingRestart {
             replicas,
             clock,
-            grace,
+            how,
             pause,
             wanted: 0,
             waiting: VecDeque::new(),
@@ -60,42 +59,39 @@ impl RollingRestart {
     /// Tells the next one to end. One that is down at the moment keeps its turn.
     fn next(&mut self) {
         let Some(replica) = self.waiting.front().copied() else { return };
-        match self.replicas.kill(replica, Some(self.grace)) {
-            Ok((process, at)) => {
+        match self.replicas.kill(replica, self.how) {
+            Ok((instance, at)) => {
                 self.waiting.pop_front();
                 self.problem = None;
-                self.told.push(Told { replica, process, at, heir: None });
+                self.told.push(Told { replica, instance, at, heir: None });
             }
             Err(why) => self.problem = Some(format!("replica {replica}: {why}")),
         }
     }
 
-    /// The process that is ready in this one's place.
+    /// The one that is ready in this one's place.
     fn heir(&self, told: &Told) -> Option<Heir> {
         let views = self.replicas.list();
         let view = views.iter().find(|r| r.index == told.replica && r.ready)?;
-        let process = view.process.clone().filter(|p| *p != told.process)?;
-        Some(Heir { process, seen_at: self.clock.now() })
+        let instance = view.instance.clone().filter(|i| *i != told.instance)?;
+        Some(Heir { instance, seen_at: self.clock.now() })
     }
 
     fn tell(&self, told: &Told) -> String {
-        let Told { replica, process, at, .. } = told;
+        let Told { replica, instance, at, .. } = told;
         match told.heir.clone().or_else(|| self.heir(told)) {
             Some(heir) => {
                 let after = show_measured(heir.seen_at.since(*at));
-                format!(
-                    "replica {replica}: pid {} replaced by pid {}, ready after {after}",
-                    process.pid, heir.process.pid
-                )
+                format!("replica {replica}: {instance} replaced by {}, ready after {after}", heir.instance)
             }
-            None => format!("replica {replica}: no other was ready in place of pid {} when load ended", process.pid),
+            None => format!("replica {replica}: no other was ready in place of {instance} when load ended"),
         }
     }
 }
 
 impl Injector for RollingRestart {
     fn prepare(&mut self) -> Result<(), String> {
-        Ok(())
+        self.replicas.how(Deed::Kill(self.how)).map(drop)
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
@@ -144,7 +140,7 @@ impl Injector for RollingRestart {
     }
 
     fn mechanism(&self) -> String {
-        let (grace, pause) = (show_duration(self.grace), show_duration(self.pause));
-        format!("SIGTERM to one process group after another, SIGKILL after {grace}; {pause} between")
+        let how = self.replicas.how(Deed::Kill(self.how)).unwrap_or_default();
+        format!("one after another, {} between: {how}", show_duration(self.pause))
     }
 }

@@ -145,8 +145,10 @@ pub fn prepare(
 /// Plays them all. Returns after the end of load or the stop, when everything is put back as far as it could be.
 pub fn run_faults(cx: &FaultContext<'_>, prepared: PreparedFaults) -> FaultsOutcome {
     let stage = Stage { cx, claims: Mutex::default() };
+    let platform = cx.plan.platform_word();
     let faults = cx.plan.faults.iter().zip(prepared.0).enumerate();
-    let mut playing: Vec<Playing<'_>> = faults.map(|(i, (plan, injector))| Playing::new(i, plan, injector)).collect();
+    let playing = faults.map(|(i, (plan, injector))| Playing::new(i, plan, platform, injector));
+    let mut playing: Vec<Playing<'_>> = playing.collect();
     let lost = std::thread::scope(|scope| stage.conduct(scope, &mut playing));
     stage.put_all_back(&mut playing);
     let records = playing.into_iter().map(|p| stage.conclude(p)).collect();
@@ -174,11 +176,11 @@ enum PutBack {
 }
 
 impl<'a> Playing<'a> {
-    fn new(index: usize, plan: &'a FaultPlan, injector: Box<dyn Injector>) -> Playing<'a> {
+    fn new(index: usize, plan: &'a FaultPlan, platform: &'static str, injector: Box<dyn Injector>) -> Playing<'a> {
         let record = FaultRecord {
             name: plan.name.clone(),
             kind: plan.kind.word(),
-            via: "local",
+            via: plan.via.word(platform),
             mechanism: injector.mechanism(),
             planned_at: plan.at,
             applied_at: None,
@@ -419,10 +421,11 @@ fn before(at: Offset, lead: Duration) -> Offset {
 mod tests {
     use super::*;
     use crate::fault::doubles::{Bench, fault, ms};
-    use crate::plan::Lasts;
+    use crate::plan::{KillMethod, Lasts};
+    use crate::platform::Kill;
 
     const PAUSE: FaultKind = FaultKind::PodPause;
-    const KILL: FaultKind = FaultKind::PodKill { grace: None };
+    const KILL: FaultKind = FaultKind::PodKill { grace: None, method: KillMethod::Delete };
 
     fn lasting(n: u64) -> Option<Lasts> {
         Some(Lasts::For(ms(n)))
@@ -588,20 +591,20 @@ mod tests {
     fn a_target_that_was_replaced_in_between_is_chosen_anew() {
         let second = FaultPlan { overlap: true, ..pause("b", 0, 300, lasting(50)) };
         let bench = Bench::new(vec![fault("a", KILL, 0, 250, None), second], 500);
-        let victim = bench.replicas.list()[0].process.clone();
+        let victim = bench.replicas.list()[0].instance.clone();
         let replicas = bench.replicas.clone();
         let records = bench.play_scripts(|s| {
             let replicas = replicas.clone();
             if s.name == "a" {
-                s.on_apply = Box::new(move || replicas.kill(0, None).map(drop));
+                s.on_apply = Box::new(move || replicas.kill(0, Kill::NOW).map(drop));
             }
         });
         let hit = |i: usize| match &records.records[i].targets[..] {
-            [TargetRef::Replica { process, .. }] => process.clone(),
+            [TargetRef::Replica { instance, .. }] => instance.clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(hit(0), victim);
-        assert_eq!(hit(1), bench.replicas.list()[0].process, "not the one that was chosen 100 ms before");
+        assert_eq!(hit(1), bench.replicas.list()[0].instance, "not the one that was chosen 100 ms before");
         assert_ne!(hit(1), victim);
     }
 

@@ -17,7 +17,7 @@ pub(super) struct Claims(Vec<Claim>);
 struct Claim {
     fault: usize,
     target: TargetRef,
-    /// The fault took the process away: only another one ends the claim.
+    /// The fault took the instance away: only another one ends the claim.
     replaced: bool,
     /// The fault hits its targets one after another.
     one_by_one: bool,
@@ -86,7 +86,7 @@ impl Claims {
         replicas: &[ReplicaView],
         among: impl Fn(&ReplicaView) -> bool,
     ) -> Result<Choice, String> {
-        let ready = replicas.iter().filter(|r| r.ready && r.process.is_some() && among(r));
+        let ready = replicas.iter().filter(|r| r.ready && r.instance.is_some() && among(r));
         let mut free: Vec<&ReplicaView> = ready.filter(|r| plan.overlap || !self.holds(r.index)).collect();
         if free.is_empty() {
             return Err("no replica to hit: none is ready and free of other faults".to_owned());
@@ -126,8 +126,8 @@ impl Claims {
 
 impl Claim {
     fn has_ended(&self, replicas: &[ReplicaView]) -> bool {
-        let TargetRef::Replica { index, process } = &self.target else { return self.over };
-        let back = |r: &ReplicaView| r.index == *index && r.ready && (!self.replaced || r.process != *process);
+        let TargetRef::Replica { index, instance } = &self.target else { return self.over };
+        let back = |r: &ReplicaView| r.index == *index && r.ready && (!self.replaced || r.instance != *instance);
         self.over && replicas.iter().any(back)
     }
 }
@@ -141,7 +141,7 @@ pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bo
 }
 
 fn target_of(replica: &ReplicaView) -> TargetRef {
-    TargetRef::Replica { index: replica.index, process: replica.process.clone() }
+    TargetRef::Replica { index: replica.index, instance: replica.instance.clone() }
 }
 
 /// The replica that this target is.
@@ -155,13 +155,13 @@ pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Mode;
+    use crate::plan::{KillMethod, Mode, Via};
     use crate::platform::process::ProcessId;
     use crate::units::Offset;
 
     fn plan(name: &str, target: FaultTarget) -> FaultPlan {
-        let kind = FaultKind::PodKill { grace: None };
-        FaultPlan { name: name.into(), kind, target, at: Offset::ZERO, lasts: None, overlap: false }
+        let kind = FaultKind::PodKill { grace: None, method: KillMethod::Delete };
+        FaultPlan { name: name.into(), kind, target, at: Offset::ZERO, lasts: None, overlap: false, via: Via::Platform }
     }
 
     fn some(name: &str, mode: Mode) -> FaultPlan {
@@ -169,8 +169,8 @@ mod tests {
     }
 
     fn replica(index: u16, pid: i32, ready: bool) -> ReplicaView {
-        let process = Some(ProcessId { boot_id: "b".into(), pid, start_time: 1 });
-        ReplicaView { index, process, ready, starts: 1 }
+        let process = ProcessId { boot_id: "b".into(), pid, start_time: 1 };
+        ReplicaView { index, instance: Some(process.into()), ready, starts: 1 }
     }
 
     fn replicas(n: u16) -> Vec<ReplicaView> {

@@ -55,13 +55,21 @@ fn moments_of(fault: usize, plan: &FaultPlan, end: Offset) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FaultKind, FaultTarget, Mode};
+    use crate::plan::{FaultKind, FaultTarget, Mode, Via};
     use std::time::Duration;
 
     fn fault(at_s: f64, lasts: Option<Lasts>) -> FaultPlan {
         let at = Offset::from_secs_f64(at_s);
         let target = FaultTarget::Replicas(Mode::One);
-        FaultPlan { name: format!("f{at_s}"), kind: FaultKind::PodPause, target, at, lasts, overlap: false }
+        FaultPlan {
+            name: format!("f{at_s}"),
+            kind: FaultKind::PodPause,
+            target,
+            at,
+            lasts,
+            overlap: false,
+            via: Via::Platform,
+        }
     }
 
     #[test]

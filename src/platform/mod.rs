@@ -19,17 +19,69 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Direction, IoScope};
+use crate::clock::Clock;
+use crate::plan::{Direction, IoScope, KillMethod};
 use crate::units::Offset;
 use process::ProcessId;
+
+/// What plays a replica now: told apart from whatever takes its place later.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instance {
+    /// A process of this machine.
+    Process(ProcessId),
+    /// A run of a container: one that is started again is the same container and another run of it.
+    Container {
+        /// The Docker host that has it, as in `DOCKER_HOST`.
+        host: String,
+        /// The container's id.
+        id: String,
+        /// Its name.
+        name: String,
+        /// Since when it runs, as Docker says it.
+        started: String,
+    },
+    /// A pod.
+    Pod {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Told apart from another pod of the same name.
+        uid: String,
+    },
+}
+
+impl std::fmt::Display for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Instance::Process(process) => write!(f, "pid {}", process.pid),
+            Instance::Container { name, .. } => write!(f, "container {name}"),
+            Instance::Pod { namespace, name, .. } => write!(f, "pod {namespace}/{name}"),
+        }
+    }
+}
+
+impl Instance {
+    /// The process, where it is one of this machine.
+    pub fn process(&self) -> Option<&ProcessId> {
+        if let Instance::Process(process) = self { Some(process) } else { None }
+    }
+}
+
+impl From<ProcessId> for Instance {
+    fn from(process: ProcessId) -> Instance {
+        Instance::Process(process)
+    }
+}
 
 /// One replica at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplicaView {
     /// Its number, from 0.
     pub index: u16,
-    /// The process that plays it now; none while it is down.
-    pub process: Option<ProcessId>,
+    /// What plays it now; none while it is down.
+    pub instance: Option<Instance>,
     /// In rotation: running and its last `ready` poll was good.
     pub ready: bool,
     /// How many times it was started, from 1.
@@ -65,25 +117,103 @@ pub enum PlatformEventKind {
     Note,
 }
 
+/// What can be done to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// [`Replicas::kill`].
+    Kill(Kill),
+    /// [`Replicas::hold_down`] and [`Replicas::release`].
+    HoldDown,
+    /// [`Replicas::pause`] and [`Replicas::resume`].
+    Pause,
+}
+
+/// How a replica is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Between being told to end and being ended; none for no warning at all (on Kubernetes: the pod's own grace).
+    pub grace: Option<Duration>,
+    /// By which call, on platforms that have several.
+    pub method: KillMethod,
+}
+
+impl Kill {
+    /// Without warning, by the usual call.
+    pub const NOW: Kill = Kill { grace: None, method: KillMethod::Delete };
+}
+
+/// A platform that was started, or found, for one run.
+pub trait Running: Replicas {
+    /// Where predictions go; none where the scenario's `url` says it.
+    fn endpoint(&self) -> Option<Endpoint>;
+
+    /// Moves the zero of events: a run begins once its platform is ready. What was before becomes zero.
+    fn set_clock(&self, clock: Clock);
+
+    /// Ends what was started for the run, and says what could not be ended. Empty when clean. A second call does nothing.
+    fn stop(&self) -> Vec<String>;
+}
+
+/// Why the platform did not start. Everything that had been started is ended again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// What happened, and what to do; several lines when a log has something to say.
+    pub message: String,
+    /// It was stopped from outside.
+    pub interrupted: bool,
+    /// What could not be ended or put away.
+    pub left: Vec<String>,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.left.iter().try_for_each(|left| write!(f, "\nleft behind: {left}"))
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<String> for StartError {
+    fn from(message: String) -> StartError {
+        StartError { message, interrupted: false, left: Vec::new() }
+    }
+}
+
 /// What faults may do to replicas. Every method is quick, except `kill` with a grace.
 pub trait Replicas: Send + Sync {
+    /// The platform's word in the language.
+    fn word(&self) -> &'static str;
+
     /// All of them, by number.
     fn list(&self) -> Vec<ReplicaView>;
 
-    /// Kills the process group: SIGTERM and up to `grace` first when there is one, then SIGKILL, and waits
-    /// (at most 5 s) until the process is gone. The supervisor restarts it by its back-off. Returns the
-    /// victim and the moment at which the first signal had been sent; with a grace that is SIGTERM, and the replica
-    /// leaves the rotation then.
+    /// How a deed is done here, in words: the mechanism of a fault.
+    ///
+    /// # Errors
+    /// Why it cannot be done here, and what to write instead.
+    fn how(&self, deed: Deed) -> Result<String, String>;
+
+    /// It does not run any more, looked at freshly.
+    fn is_gone(&self, instance: &Instance) -> bool;
+
+    /// It is stopped by [`Replicas::pause`], looked at freshly.
+    fn is_paused(&self, instance: &Instance) -> bool;
+
+    /// Kills it: told to end and given up to `grace` first when there is one, then without mercy, and waits
+    /// (at most 5 s longer) until it is gone. The platform replaces or restarts it. Returns the
+    /// victim and the moment at which it was first told (locally by SIGTERM); with a grace the replica leaves the
+    /// rotation then.
     ///
     /// # Errors
     /// When the replica is not running, or the signal could not be sent.
-    fn kill(&self, replica: u16, grace: Option<Duration>) -> Result<(ProcessId, Offset), String>;
+    fn kill(&self, replica: u16, how: Kill) -> Result<(Instance, Offset), String>;
 
     /// As `kill`, and not restarted until [`Replicas::release`].
     ///
     /// # Errors
     /// As `kill`.
-    fn hold_down(&self, replica: u16) -> Result<(ProcessId, Offset), String>;
+    fn hold_down(&self, replica: u16) -> Result<(Instance, Offset), String>;
 
     /// Ends a hold: starts the replica at once. Without a hold it does nothing.
     ///
@@ -91,13 +221,13 @@ pub trait Replicas: Send + Sync {
     /// When it cannot be started.
     fn release(&self, replica: u16) -> Result<(), String>;
 
-    /// SIGSTOP to the process group.
+    /// Freezes it: SIGSTOP to the process group, or what the platform has for that.
     ///
     /// # Errors
     /// When the replica is not running, or the signal could not be sent.
-    fn pause(&self, replica: u16) -> Result<(ProcessId, Offset), String>;
+    fn pause(&self, replica: u16) -> Result<(Instance, Offset), String>;
 
-    /// SIGCONT to the process group. Harmless when it is not stopped or is gone.
+    /// Lets it go on. Harmless when it is not stopped or is gone.
     ///
     /// # Errors
     /// When the signal could not be sent to a live process.

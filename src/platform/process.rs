@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use rustix::process::Signal;
 
+use super::Instance;
 use crate::clock;
 
 /// One process of one boot of this machine; by our convention the leader of its own process group.
@@ -35,6 +36,16 @@ pub struct ProcessId {
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`, in clock ticks since boot.
     pub start_time: u64,
+}
+
+/// The process of an instance is gone; an instance of another platform always is.
+pub fn is_gone(instance: &Instance) -> bool {
+    !instance.process().is_some_and(ProcessId::is_alive)
+}
+
+/// The process of an instance is stopped.
+pub fn is_stopped(instance: &Instance) -> bool {
+    instance.process().is_some_and(|p| p.state() == Some('T'))
 }
 
 impl ProcessId {

@@ -32,7 +32,7 @@ pub(super) fn conclude(
     left: Vec<String>,
 ) -> Result<Finished, RunError> {
     if measured.faults.len() < plan.faults.len() {
-        measured.faults = plan.faults.iter().map(never).collect();
+        measured.faults = plan.faults.iter().map(|f| never(f, plan.platform_word())).collect();
     }
     // Whoever cannot have a report must still hear what is left broken.
     let broken = left.clone();
@@ -122,11 +122,11 @@ fn run_verdict(judged: objective::Verdict, sound: bool) -> objective::Verdict {
 }
 
 /// The record of a fault that the run did not come to.
-fn never(fault: &crate::plan::FaultPlan) -> FaultRecord {
+fn never(fault: &crate::plan::FaultPlan, platform: &'static str) -> FaultRecord {
     FaultRecord {
         name: fault.name.clone(),
         kind: fault.kind.word(),
-        via: "local",
+        via: fault.via.word(platform),
         mechanism: String::new(),
         planned_at: fault.at,
         applied_at: None,
@@ -454,7 +454,7 @@ mod tests {
             planned_at: at(applied),
             applied_at: Some(at(applied)),
             reverted_at: None,
-            targets: vec![TargetRef::Replica { index, process: None }],
+            targets: vec![TargetRef::Replica { index, instance: None }],
             proof: Proof::none(""),
             errors: Vec::new(),
             residue: Vec::new(),

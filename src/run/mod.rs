@@ -24,11 +24,11 @@ use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFau
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
 use crate::fault::{self, InjectorContext};
-use crate::plan::{FaultKind, Plan, Platform, Url};
+use crate::plan::{FaultKind, LocalPlatform, Plan, Platform, Url};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
 use crate::platform::process::{available_cpus, split_cpus};
 use crate::platform::volume::{VolumeView, Writes};
-use crate::platform::{Endpoint, PlatformEvent, Replicas};
+use crate::platform::{Endpoint, PlatformEvent, Replicas, Running, StartError};
 use crate::probe::{ProbeLog, Prober, When};
 use crate::record::LiveLatency;
 use crate::report::model::{Ending, Report};
@@ -291,14 +291,14 @@ impl Stage<'_> {
     /// Platform up, load and faults, platform down.
     fn play(&mut self, measured: &mut Measured) {
         let (mut load_cpus, replica_cpus) = match self.plan.platform {
-            Some(_) => split_cpus(&available_cpus()),
-            None => (available_cpus(), Vec::new()),
+            Some(Platform::Local(_)) => split_cpus(&available_cpus()),
+            _ => (available_cpus(), Vec::new()),
         };
         if !self.options.load.cpus.is_empty() {
             load_cpus.clone_from(&self.options.load.cpus);
         }
-        let local = match self.start_platform(&replica_cpus) {
-            Ok(local) => local.map(Arc::new),
+        let platform = match self.start_platform(&replica_cpus) {
+            Ok(platform) => platform,
             Err(error) => {
                 measured.left.extend(error.left);
                 measured.ending = if error.interrupted { Ending::Interrupted } else { Ending::NotStarted };
@@ -306,9 +306,8 @@ impl Stage<'_> {
                 return;
             }
         };
-        let _down = guard::OnDrop(|| drop(local.as_ref().map(|l| l.stop())));
-        if let Some(local) = &local {
-            let endpoint = local.endpoint();
+        let _down = guard::OnDrop(|| drop(platform.as_ref().map(|p| p.stop())));
+        if let Some(endpoint) = platform.as_ref().and_then(|p| p.endpoint()) {
             measured.url = Some(Url {
                 tls: false,
                 host: endpoint.address.ip().to_string(),
@@ -316,19 +315,26 @@ impl Stage<'_> {
                 path: self.plan.target.path.clone(),
             });
             measured.endpoint = Some(endpoint);
-            measured.replicas = local.list().len();
         }
-        self.load_and_faults(measured, local.as_ref(), &load_cpus);
-        if let Some(local) = &local {
+        measured.replicas = platform.as_ref().map_or(0, |p| p.list().len());
+        self.load_and_faults(measured, platform.as_ref(), &load_cpus);
+        if let Some(platform) = &platform {
             self.observer.stage("stopping replicas");
             // Taken first: what our own clearing up ends would look like replicas that died of the last fault.
-            measured.events = local.events();
-            measured.left.extend(local.stop());
+            measured.events = platform.events();
+            measured.left.extend(platform.stop());
         }
     }
 
-    fn start_platform(&self, replica_cpus: &[usize]) -> Result<Option<Local>, crate::platform::local::StartError> {
-        let Some(Platform::Local(platform)) = &self.plan.platform else { return Ok(None) };
+    /// The platform, started or found; each kind of platform has a line here.
+    fn start_platform(&self, replica_cpus: &[usize]) -> Result<Option<Arc<dyn Running>>, StartError> {
+        match &self.plan.platform {
+            None => Ok(None),
+            Some(Platform::Local(local)) => Ok(Some(Arc::new(self.start_local(local, replica_cpus)?))),
+        }
+    }
+
+    fn start_local(&self, platform: &LocalPlatform, replica_cpus: &[usize]) -> Result<Local, StartError> {
         let with_views = self.plan.faults.iter().any(|f| f.kind.needs_volume_view());
         let writes = self.plan.faults.iter().any(|f| matches!(f.kind, FaultKind::DiskFull { .. }));
         self.observer.stage(&format!("starting {} replicas", platform.replicas));
@@ -344,10 +350,9 @@ impl Stage<'_> {
             replica_cpus: replica_cpus.to_vec(),
             stop: &|| self.options.stop.stopped(),
         })
-        .map(Some)
     }
 
-    fn load_and_faults(&self, measured: &mut Measured, local: Option<&Arc<Local>>, load_cpus: &[usize]) {
+    fn load_and_faults(&self, measured: &mut Measured, platform: Option<&Arc<dyn Running>>, load_cpus: &[usize]) {
         let Some(url) = measured.url.clone() else {
             return measured.not_started("there is neither a url nor a platform");
         };
@@ -380,22 +385,22 @@ impl Stage<'_> {
         let spin = self.options.load.spin;
         let job = Arc::new(Job::new(Arc::new(self.plan.clone()), &url, resolved, session, spin));
         let clock = Clock::starting_in(LEAD + prepare_time(self.plan));
-        let faults = match self.prepare_faults(clock, local) {
+        let faults = match self.prepare_faults(clock, platform) {
             Ok(faults) => faults,
             Err(why) => return measured.not_started(why),
         };
-        if let Some(local) = local {
-            local.set_clock(clock);
+        if let Some(platform) = platform {
+            platform.set_clock(clock);
         }
         measured.clock = clock;
         measured.workers = workers;
         let shared = Arc::new(Shared::new(self.plan, workers));
         // Only on a platform of ours are CPUs set apart; elsewhere the system knows better.
-        let apart = local.is_some() && load_cpus.len() < available_cpus().len();
+        let apart = matches!(self.plan.platform, Some(Platform::Local(_))) && load_cpus.len() < available_cpus().len();
         let pinned = if apart || !self.options.load.cpus.is_empty() { load_cpus } else { &[] };
         let load = Engine::start(job, shared.clone(), clock, pinned, self.dir.join("slots.tmp"));
         self.observer.armed(&clock);
-        let ran = self.run_together(clock, &shared, load, faults, local, &prober);
+        let ran = self.run_together(clock, &shared, load, faults, platform, &prober);
         measured.ending = ran.ending;
         measured.why.extend(ran.why);
         measured.faults = ran.faults;
@@ -420,11 +425,11 @@ impl Stage<'_> {
         measured.probes = prober.logs();
     }
 
-    fn prepare_faults(&self, clock: Clock, local: Option<&Arc<Local>>) -> Result<PreparedFaults, String> {
+    fn prepare_faults(&self, clock: Clock, platform: Option<&Arc<dyn Running>>) -> Result<PreparedFaults, String> {
         let cx = InjectorContext {
             seed: self.plan.seed,
             clock,
-            replicas: local.map(|l| l.clone() as Arc<dyn Replicas>),
+            replicas: platform.map(|p| p.clone() as Arc<dyn Replicas>),
             stop: self.options.stop.clone(),
             ledger: self.begun.journal.clone(),
             dir: self.plan.source.dir.clone(),
@@ -439,7 +444,7 @@ impl Stage<'_> {
         shared: &Shared,
         load: Engine,
         prepared: PreparedFaults,
-        local: Option<&Arc<Local>>,
+        platform: Option<&Arc<dyn Running>>,
         prober: &Prober<'_>,
     ) -> Ran {
         let stop = &self.options.stop;
@@ -449,7 +454,7 @@ impl Stage<'_> {
         let cx = FaultContext {
             plan: self.plan,
             clock,
-            replicas: local.map(|l| l.clone() as Arc<dyn Replicas>),
+            replicas: platform.map(|p| p.clone() as Arc<dyn Replicas>),
             journal: &self.begun.journal,
             stop,
             observer: &observer,

@@ -33,7 +33,10 @@ use super::link::Link;
 use super::logs::Logs;
 use super::ports::Ports;
 use super::process::{self, ProcessId, Signal};
-use super::{Endpoint, Ledger, LinkControl, PlatformEvent, ReplicaView, Replicas, VolumeControl};
+use super::{
+    Deed, Endpoint, Instance, Kill, Ledger, LinkControl, PlatformEvent, ReplicaView, Replicas, Running, StartError,
+    VolumeControl,
+};
 use crate::clock::{self, Clock, monotonic_nanos};
 use crate::plan::{LocalPlatform, Ready};
 use crate::units::{Offset, Seed, show_duration};
@@ -76,32 +79,6 @@ pub struct MountedVolume {
     pub control: Arc<dyn VolumeControl>,
     /// Unmounts it; says what a person has to do when that fails.
     pub unmount: Box<dyn FnOnce() -> Result<(), String> + Send>,
-}
-
-/// Why the platform did not start. Everything that had been started is ended again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartError {
-    /// What happened, and what to do; several lines when a log has something to say.
-    pub message: String,
-    /// It was stopped from outside.
-    pub interrupted: bool,
-    /// What could not be ended or put away.
-    pub left: Vec<String>,
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)?;
-        self.left.iter().try_for_each(|left| write!(f, "\nleft behind: {left}"))
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<String> for StartError {
-    fn from(message: String) -> StartError {
-        StartError { message, interrupted: false, left: Vec::new() }
-    }
 }
 
 /// A running local platform. Ends with [`Local::stop`], or when it is dropped.
@@ -153,11 +130,6 @@ impl Local {
     /// Where predictions go, and what is known about it.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
-    }
-
-    /// Moves the zero of events: a run begins once its platform is ready. What was before becomes zero.
-    pub fn set_clock(&self, clock: Clock) {
-        self.core.set_clock(clock);
     }
 
     /// Ends every child (SIGTERM, up to two seconds, SIGKILL), unmounts, removes, and looks whether anything is
@@ -420,31 +392,68 @@ impl Drop for Local {
     }
 }
 
+impl Running for Local {
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(self.endpoint.clone())
+    }
+
+    fn set_clock(&self, clock: Clock) {
+        self.core.set_clock(clock);
+    }
+
+    fn stop(&self) -> Vec<String> {
+        Local::stop(self)
+    }
+}
+
 impl Replicas for Local {
+    fn word(&self) -> &'static str {
+        "local"
+    }
+
+    fn how(&self, deed: Deed) -> Result<String, String> {
+        Ok(match deed {
+            Deed::Kill(Kill { grace: Some(grace), .. }) => {
+                format!("SIGTERM to the process group, SIGKILL after {}", show_duration(grace))
+            }
+            Deed::Kill(_) => "SIGKILL to the process group".to_owned(),
+            Deed::HoldDown => "SIGKILL to the process group, not restarted for the time".to_owned(),
+            Deed::Pause => "SIGSTOP to the process group, SIGCONT after the time".to_owned(),
+        })
+    }
+
+    fn is_gone(&self, instance: &Instance) -> bool {
+        process::is_gone(instance)
+    }
+
+    fn is_paused(&self, instance: &Instance) -> bool {
+        process::is_stopped(instance)
+    }
+
     fn list(&self) -> Vec<ReplicaView> {
         let state = self.core.lock();
         let view = |(index, unit): (usize, usize)| {
             let status = &state.units[unit];
             let (process, ready, starts) = (status.process.clone(), status.ready, status.starts);
-            ReplicaView { index: index as u16, process, ready, starts }
+            ReplicaView { index: index as u16, instance: process.map(Instance::Process), ready, starts }
         };
         self.replicas.clone().enumerate().map(view).collect()
     }
 
-    fn kill(&self, replica: u16, grace: Option<Duration>) -> Result<(ProcessId, Offset), String> {
-        self.core.kill(self.unit(replica)?, grace, false)
+    fn kill(&self, replica: u16, how: Kill) -> Result<(Instance, Offset), String> {
+        self.core.kill(self.unit(replica)?, how.grace, false).map(played)
     }
 
-    fn hold_down(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
-        self.core.kill(self.unit(replica)?, None, true)
+    fn hold_down(&self, replica: u16) -> Result<(Instance, Offset), String> {
+        self.core.kill(self.unit(replica)?, None, true).map(played)
     }
 
     fn release(&self, replica: u16) -> Result<(), String> {
         self.core.release(self.unit(replica)?)
     }
 
-    fn pause(&self, replica: u16) -> Result<(ProcessId, Offset), String> {
-        self.core.signal(self.unit(replica)?, Signal::STOP)
+    fn pause(&self, replica: u16) -> Result<(Instance, Offset), String> {
+        self.core.signal(self.unit(replica)?, Signal::STOP).map(played)
     }
 
     fn resume(&self, replica: u16) -> Result<(), String> {
@@ -463,6 +472,10 @@ impl Replicas for Local {
     fn events(&self) -> Vec<PlatformEvent> {
         self.core.events()
     }
+}
+
+fn played((process, at): (ProcessId, Offset)) -> (Instance, Offset) {
+    (Instance::Process(process), at)
 }
 
 /// Makes the units of a plan: dependencies, their inits, replicas.

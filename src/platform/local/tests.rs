@@ -124,7 +124,7 @@ fn start(plan: &LocalPlatform) -> Rig {
 
 impl Rig {
     fn pid(&self, replica: usize) -> Option<i32> {
-        self.local.list()[replica].process.as_ref().map(|p| p.pid)
+        self.local.list()[replica].instance.as_ref().and_then(Instance::process).map(|p| p.pid)
     }
 
     /// What a new connection through the service's link is answered: "PID ARGS…".
@@ -160,10 +160,7 @@ fn starts_serves_and_stops_without_a_trace() {
     let mut seen: Vec<String> = (0..40).map(|_| rig.ask()).collect();
     seen.sort();
     seen.dedup();
-    let expected = |n: usize| {
-        let id = rig.local.list()[n].process.clone().unwrap();
-        format!("{} {} {n}", id.pid, rig.local.core.units[n].address)
-    };
+    let expected = |n: usize| format!("{} {} {n}", rig.pid(n).unwrap(), rig.local.core.units[n].address);
     let mut both = [expected(0), expected(1)];
     both.sort();
     assert_eq!(seen, both);
@@ -173,7 +170,8 @@ fn starts_serves_and_stops_without_a_trace() {
     assert!(log.contains("serving"), "{log}");
     assert!(rig.local.list().iter().all(|r| r.ready && r.starts == 1));
 
-    let processes: Vec<ProcessId> = rig.local.list().into_iter().filter_map(|r| r.process).collect();
+    let processes: Vec<ProcessId> =
+        rig.local.list().into_iter().filter_map(|r| r.instance?.process().cloned()).collect();
     assert_eq!(rig.local.stop(), Vec::<String>::new());
     assert!(processes.iter().all(|p| p.state().is_none()));
     assert!(TcpStream::connect(rig.local.endpoint().address).is_err());
@@ -190,10 +188,10 @@ fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
     let rig = start(&plan(2));
     let mut down_ns = Vec::new();
     for round in 1..=3u32 {
-        let before = rig.local.list()[0].process.clone().unwrap();
-        let (victim, at) = rig.local.kill(0, None).unwrap();
+        let before = rig.local.list()[0].instance.clone().unwrap();
+        let (victim, at) = rig.local.kill(0, Kill::NOW).unwrap();
         assert_eq!(victim, before);
-        assert!(!victim.is_alive());
+        assert!(rig.local.is_gone(&victim));
         assert!(!rig.local.list()[0].ready);
         let answers: Vec<String> = (0..5).map(|_| rig.ask()).collect();
         if rig.local.list()[0].starts == round {
@@ -211,7 +209,7 @@ fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
         assert_eq!(starts.len() as u32, round + 1);
         down_ns.push(starts[round as usize].since(at));
         assert_eq!(rig.local.list()[0].starts, round + 1);
-        assert_ne!(rig.pid(0), Some(victim.pid));
+        assert_ne!(rig.pid(0), victim.process().map(|p| p.pid));
     }
     let least = [200, 400, 800].map(Duration::from_millis);
     assert!(down_ns.iter().zip(least).all(|(down, least)| *down >= least), "{down_ns:?}");
@@ -225,29 +223,29 @@ fn a_killed_replica_leaves_the_rotation_and_comes_back_later_each_time() {
 fn held_down_until_released() {
     let rig = start(&plan(1));
     let (victim, _) = rig.local.hold_down(0).unwrap();
-    assert!(!victim.is_alive());
+    assert!(rig.local.is_gone(&victim));
     clock::sleep(Duration::from_millis(600));
-    assert_eq!(rig.local.list()[0], ReplicaView { index: 0, process: None, ready: false, starts: 1 });
-    assert_eq!(rig.local.kill(0, None).unwrap_err(), "replica 0 is not running");
+    assert_eq!(rig.local.list()[0], ReplicaView { index: 0, instance: None, ready: false, starts: 1 });
+    assert_eq!(rig.local.kill(0, Kill::NOW).unwrap_err(), "replica 0 is not running");
     rig.local.release(0).unwrap();
     assert_eq!(rig.local.list()[0].starts, 2);
     rig.local.release(0).unwrap();
     until("ready again", || rig.local.list()[0].ready);
     assert_eq!(rig.local.list()[0].starts, 2, "a second release does nothing");
-    assert_eq!(rig.local.kill(7, None).unwrap_err(), "there is no replica 7");
+    assert_eq!(rig.local.kill(7, Kill::NOW).unwrap_err(), "there is no replica 7");
 }
 
 #[test]
 fn a_paused_replica_is_taken_out_of_rotation_and_comes_back_when_resumed() {
     let rig = start(&plan(2));
     let (paused, _) = rig.local.pause(1).unwrap();
-    until("stopped", || paused.state() == Some('T'));
+    until("stopped", || rig.local.is_paused(&paused));
     until("out of rotation", || !rig.local.list()[1].ready);
     assert!(rig.local.list()[0].ready, "its neighbour is polled all the same");
     assert!((0..5).all(|_| rig.ask().ends_with(" 0")));
     rig.local.resume(1).unwrap();
     until("back", || rig.local.list()[1].ready);
-    assert_eq!(rig.local.list()[1].process, Some(paused));
+    assert_eq!(rig.local.list()[1].instance, Some(paused));
     rig.local.resume(1).unwrap();
     // Paused again and then stopped: SIGTERM alone would not reach it.
     rig.local.pause(1).unwrap();
@@ -261,7 +259,7 @@ fn a_kill_with_a_grace_lets_the_replica_end_by_itself() {
     let script = "trap 'echo bye; exit 7' TERM; python3 -c \"$0\" {address} & while :; do wait; done";
     plan.command = words(&["/bin/sh", "-c", script, SERVER]);
     let rig = start(&plan);
-    rig.local.kill(0, Some(LONG)).unwrap();
+    rig.local.kill(0, Kill { grace: Some(LONG), ..Kill::NOW }).unwrap();
     let exited = rig.local.events().into_iter().find(|e| e.kind == PlatformEventKind::Exited).unwrap();
     assert!(exited.text.ends_with("exited with status 7"), "{}", exited.text);
     until("ready again, its port free", || rig.local.list()[0].ready);

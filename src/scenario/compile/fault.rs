@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Context;
 use super::platform::Known;
 use crate::plan::{
-    Direction, FaultKind, FaultPlan, FaultTarget, IoMethod, IoScope, Lasts, LocalPlatform, Mode, Phase, ProofRule,
-    Request,
+    Direction, FaultKind, FaultPlan, FaultTarget, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode, Phase,
+    ProofRule, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
 use crate::scenario::tree::{Path, shortened};
@@ -81,6 +81,7 @@ fn one(
             at: at?,
             lasts: lasts?,
             overlap: f.overlap.unwrap_or(false),
+            via: Via::Platform,
         })
     };
     let name = &f.name.0;
@@ -252,7 +253,7 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
         Some(file::DirectionWord::Both) | None => Direction::Both,
     };
     Some(match f.kind {
-        FaultWord::PodKill => FaultKind::PodKill { grace: grace(cx, at, f)? },
+        FaultWord::PodKill => FaultKind::PodKill { grace: grace(cx, at, f)?, method: KillMethod::Delete },
         FaultWord::RollingRestart => {
             FaultKind::RollingRestart { grace: grace(cx, at, f)?.unwrap_or(ROLLING_GRACE), pause: pause(cx, at, f)? }
         }
