@@ -135,17 +135,14 @@ impl Http2 {
 
     /// What else happened.
     pub(in crate::client) fn next_event(&mut self) -> Option<Event> {
-        loop {
-            return match self.session.next_event()? {
-                Happened::Answered(slot) => Some(Event::Answered(slot)),
-                Happened::Grew(_) => continue,
-                Happened::StreamFailed(slot, class, why) => {
-                    self.session.release(slot);
-                    Some(Event::Dropped(slot, class, why.into_owned()))
-                }
-                Happened::Failed(class, why) => Some(Event::Failed(class, why.into_owned())),
-            };
-        }
+        Some(match self.session.next_event()? {
+            Happened::Answered(slot) => Event::Answered(slot),
+            Happened::StreamFailed(slot, class, why) => {
+                self.session.release(slot);
+                Event::Dropped(slot, class, why.into_owned())
+            }
+            Happened::Failed(class, why) => Event::Failed(class, why.into_owned()),
+        })
     }
 
     pub(in crate::client) fn with_answer<R>(&self, slot: u32, f: impl FnOnce(&Answer<'_>) -> R) -> R {

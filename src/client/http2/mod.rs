@@ -58,8 +58,6 @@ const REPLIES_MAX: usize = 128 << 10;
 pub enum Event {
     /// This slot has its whole answer: [`Session::with_answer`], then [`Session::release`].
     Answered(u32),
-    /// The answer of this slot grew; only after [`Session::watch`], at most one of a slot in the queue.
-    Grew(u32),
     /// This slot will get no answer. It is to be released.
     StreamFailed(u32, ErrorClass, Cow<'static, str>),
     /// The connection is of no more use; whatever was open has had its own event before. Nothing follows.
@@ -72,7 +70,6 @@ pub struct Session {
     requests: Arc<Requests>,
     max_answer: usize,
     max_streams: usize,
-    watched: bool,
     over: bool,
 
     streams: Streams,
@@ -133,7 +130,6 @@ impl Session {
             requests,
             max_answer,
             max_streams,
-            watched: false,
             over: false,
             streams: Streams::new(max_streams),
             open: 0,
@@ -159,11 +155,6 @@ impl Session {
             leaving: None,
             heard: 0,
         }
-    }
-
-    /// From here on, [`Event::Grew`] tells of every part of an answer's body: for streams of tokens.
-    pub fn watch(&mut self) {
-        self.watched = true;
     }
 
     /// How many requests can be begun now. Zero for good once [`is_over`](Session::is_over) or the peer is leaving.
@@ -269,11 +260,9 @@ impl Session {
         while let Some((id, event)) = self.events.pop_front() {
             let slot = match event {
                 Event::Failed(..) => return Some(event),
-                Event::Answered(slot) | Event::Grew(slot) | Event::StreamFailed(slot, ..) => slot,
+                Event::Answered(slot) | Event::StreamFailed(slot, ..) => slot,
             };
-            let stream = self.streams.get_mut(slot);
-            if stream.id == id {
-                stream.grew &= !matches!(event, Event::Grew(_));
+            if self.streams.get_mut(slot).id == id {
                 return Some(event);
             }
         }

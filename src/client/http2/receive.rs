@@ -200,11 +200,7 @@ impl Session {
     fn take_data<'a>(&mut self, mut data: Data, octets: &'a [u8]) -> &'a [u8] {
         let (body, rest) = octets.split_at(data.left.min(octets.len()));
         if let (Some(slot), false) = (self.streams.find(data.stream), body.is_empty()) {
-            let stream = self.streams.get_mut(slot);
-            stream.body.extend_from_slice(body);
-            if self.watched && !std::mem::replace(&mut stream.grew, true) {
-                self.events.push_back((data.stream, Event::Grew(slot)));
-            }
+            self.streams.get_mut(slot).body.extend_from_slice(body);
         }
         data.left -= body.len();
         let padding = data.padding.min(rest.len());

@@ -37,8 +37,6 @@ pub(super) struct Stream {
     pub(super) body: Vec<u8>,
     /// The connection's `heard` when it was begun.
     pub(super) began_at: u64,
-    /// It has an event queued that says that its body grew.
-    pub(super) grew: bool,
 }
 
 /// All of one connection.
@@ -97,7 +95,7 @@ impl Streams {
     pub(super) fn release(&mut self, slot: u32) {
         let stream = &mut self.slots[slot as usize];
         (stream.id, stream.state) = (0, State::Free);
-        (stream.has_head, stream.head_octets, stream.body_sent, stream.grew) = (false, 0, 0, false);
+        (stream.has_head, stream.head_octets, stream.body_sent) = (false, 0, 0);
         stream.head.clear();
         stream.head.shrink();
         stream.body.clear();

@@ -239,16 +239,15 @@ fn an_answer_to_head_has_a_length_and_no_body() {
 #[test]
 fn tokens_are_seen_when_they_come_and_not_when_their_frame_ends() {
     let mut s = session(1);
-    s.watch();
     s.receive(&head(1, 0, &[(":status", "200")]));
     let wire = data(1, END, b"two tokens");
     s.receive(&wire[..HEADER]);
     assert_eq!(events(&mut s), []);
     s.receive(&wire[HEADER..HEADER + 1]);
     s.receive(&wire[HEADER + 1..HEADER + 3]);
-    assert_eq!((events(&mut s), s.body_so_far(0)), (vec![Event::Grew(0)], &b"two"[..]));
+    assert_eq!((events(&mut s), s.body_so_far(0)), (vec![], &b"two"[..]));
     s.receive(&wire[HEADER + 3..]);
-    assert_eq!(events(&mut s), [Event::Grew(0), Event::Answered(0)]);
+    assert_eq!(events(&mut s), [Event::Answered(0)]);
 }
 
 #[test]
@@ -769,7 +768,7 @@ mod real {
                         look(row_of[*slot as usize], Err(why));
                         *slot
                     }
-                    Event::Failed(..) | Event::Grew(_) => continue,
+                    Event::Failed(..) => continue,
                 };
                 s.release(slot);
                 ended += 1;
