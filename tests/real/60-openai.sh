@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # The official openai client understands our streams, and resbench times and counts them as the server states them.
 # openai's Python client against the embedded server (models, whole, streamed); then resbench against the same server: time to
-# first token, time between tokens and the number of tokens; then scenarios/chat-stream.toml, shortened.
+# first token, time between tokens and the number of tokens, the same over HTTP/2 through nginx; then scenarios/chat-stream.toml, shortened.
 #
-# needs: python3 with venv, curl; pip package openai (target/venv-openai, 60 MB)
+# needs: python3 with venv, curl, nginx-light; pip package openai (target/venv-openai, 60 MB)
 # costs: 40 s, and 20 s more the first time; model servers on loopback at 40 streams/s
 . tests/real/lib.sh
 
 need_program python3 python3-venv
 need_program curl curl
+PATH=$PATH:/usr/sbin # where Debian keeps nginx, for everyone
+need_program nginx nginx-light
 venv openai tests/python/openai.txt
 
 RATE=100 FIRST=0.2
@@ -38,6 +40,34 @@ run_one() {
     *) cat "$WORK/$name.txt"; fail "$name: exit code $status: the run itself did not work" ;;
     esac
 }
+
+# Behind an nginx that speaks HTTP/2 to us and HTTP/1.1 to the server: the same streams, many on one connection.
+h2=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+mkdir "$WORK/nginx"
+cat >"$WORK/nginx/nginx.conf" <<END
+daemon off;
+worker_processes 1;
+pid $WORK/nginx/nginx.pid;
+error_log $WORK/nginx/error.log;
+events { worker_connections 512; }
+http {
+    access_log off;
+    client_body_temp_path $WORK/nginx/b; proxy_temp_path $WORK/nginx/p; fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
+    server {
+        listen 127.0.0.1:$h2 http2;
+        location / { proxy_pass $url; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }
+    }
+}
+END
+nginx -p "$WORK/nginx" -c "$WORK/nginx/nginx.conf" 2>"$WORK/nginx.log" &
+started+=($!)
+sleep 1
+before=$(counted)
+CHAT_URL=http://127.0.0.1:$h2/v1/chat/completions run_one chat-http2 tests/real/chat-url.toml --set target.http2=true
+said=$(python3 tests/python/check_streams.py "$(run_dir "$WORK/chat-http2")/run.json" $FIRST $RATE steady)
+after=$(($(counted) - before))
+[ "$after" = $((said + 40)) ] || fail "over HTTP/2 resbench says $said tokens and 40 to find out, the server counted $after"
+ok "over HTTP/2: resbench says $said tokens (and 40 to find out), the server counted $after, at the stated pace"
 
 before=$(counted)
 CHAT_URL=$url/v1/chat/completions run_one chat-url tests/real/chat-url.toml
