@@ -174,6 +174,7 @@ fn percentiles(hist: &Hist) -> Percentiles {
         p99_9: at(0.999),
         max: (hist.count() > 0).then(|| us(hist.max())),
         mean: hist.mean().map(|m| m / 1e3),
+        overflow: hist.overflow(),
     }
 }
 
@@ -194,6 +195,7 @@ fn endless_percentiles(finite: &Hist, n: u64) -> Percentiles {
         p99_9: at(0.999),
         max: (n > 0 && finite.count() == n).then(|| us(finite.max())),
         mean: finite.mean().map(|m| m / 1e3),
+        overflow: finite.overflow(),
     }
 }
 

@@ -215,6 +215,9 @@ pub struct Percentiles {
     pub max: Option<f64>,
     /// The mean of the finite ones, exact.
     pub mean: Option<f64>,
+    /// Values above the histogram's range of an hour: a percentile that falls on them reads as an hour.
+    #[serde(default)]
+    pub overflow: u64,
 }
 
 /// A value with its interval.

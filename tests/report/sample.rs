@@ -280,6 +280,7 @@ fn percentiles(hist: &Hist, planned: u64, scale: f64) -> Percentiles {
         p99_9: at(0.999),
         max: (hist.count() == planned && planned > 0).then(|| hist.max() as f64 / 1e3 * scale),
         mean: hist.mean().map(|ns| ns / 1e3 * scale),
+        overflow: hist.overflow(),
     }
 }
 
