@@ -193,7 +193,7 @@ fn every_kind_of_fault_becomes_what_it_says() {
     };
     let lasts = |s| Some(Lasts::For(Duration::from_secs(s)));
     for (keys, kind, target, wanted) in [
-        ("kind = 'pod-kill'\ngrace = '2s'", "PodKill { grace: Some(2s) }", "Replicas(One)", None),
+        ("kind = 'pod-kill'\ngrace = '2s'", "PodKill { grace: Some(2s), method: Delete }", "Replicas(One)", None),
         ("kind = 'rolling-restart'\npause = '2s'", "RollingRestart { grace: 30s, pause: 2s }", "Replicas(All)", None),
         ("kind = 'pod-failure'\nfor = '3s'\nmode = 'all'", "PodFailure", "Replicas(All)", lasts(3)),
         ("kind = 'pod-pause'\nuntil = 'end'\nreplica = 2", "PodPause", "Replica(2)", Some(Lasts::UntilEnd)),
