@@ -10,6 +10,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`units`], [`rng`], [`clock`], [`hist`], [`outcome`] | quantities, chance, time, histograms, how a request ends |
+//! | [`statistics`] | methods of comparison: from the numbers of runs to an answer with its evidence; pure |
 //! | [`plan`] | what a scenario means, valid by construction |
 //! | [`scenario`] | the language: file → plan, or every problem at once |
 //! | [`schedule`] | shapes × arrival processes → arrivals; pure |
@@ -45,6 +46,7 @@ pub mod clock;
 pub mod hist;
 pub mod outcome;
 pub mod rng;
+pub mod statistics;
 pub mod units;
 
 pub mod plan;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Modules from low to high: each may import those above it in this list and nothing else of ours. The second word is why it
 /// stands where it does.
-const ORDER: [(&str, &str); 23] = [
+const ORDER: [(&str, &str); 24] = [
     ("units", "quantities: know nothing"),
     ("rng", "chance: a seed is a quantity"),
     ("clock", "time: an offset is a quantity"),
     ("hist", "histograms: numbers only"),
+    ("statistics", "methods of comparison: numbers only"),
     ("outcome", "how a request ends: words only"),
     ("plan", "what is to happen: quantities, valid by construction"),
     ("scenario", "text → plan; nobody above it sees text"),
