@@ -9,12 +9,14 @@
 //! Nothing here divides by zero, and infinite values have a place: a quantile that failures push to infinity is worse than every number,
 //! and two infinite values compare as nothing (see [`decision::Question::difference`]).
 
+pub mod divisive;
 pub mod multiple;
 pub mod normal;
 pub mod order;
 pub mod quantile;
 pub mod rank_sum;
 pub mod share;
+pub mod shift;
 pub mod sign;
 pub mod signed_rank;
 pub mod special;
