@@ -23,6 +23,10 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
+# decisions proven by simulation: which way to compare runs is right how often, then 1,000 nights of a gate (2 min)
+prove:
+    cargo test --release --locked --test prove -- --ignored --nocapture --test-threads 1
+
 # every shipped scenario in full, one after another (4 min); exit codes are shown
 scenarios: _release
     for file in scenarios/*.toml; do target/release/resbench run "$file" --quiet; echo "exit code $?"; done
