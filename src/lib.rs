@@ -22,6 +22,7 @@
 //! | [`fault`] | timeline, runner, journal, watchdog, one file per kind |
 //! | [`probe`] | the steady state |
 //! | [`summary`], [`impact`], [`bootstrap`], [`objective`] | metrics, recovery, intervals, verdicts; pure |
+//! | [`capacity`] | the search for the highest rate that is carried, and what follows from it; pure |
 //! | [`report`] | one model, rendered to files |
 //! | [`run`] | the composition root |
 //! | [`cli`] | one file per command; the only module that prints |
@@ -53,6 +54,7 @@ pub mod plan;
 pub mod scenario;
 
 pub mod bootstrap;
+pub mod capacity;
 pub mod impact;
 pub mod objective;
 pub mod schedule;

@@ -24,6 +24,7 @@ const ORDER: [(&str, &str); 24] = [
     ("bootstrap", "intervals of a summary; pure"),
     ("impact", "what a fault did to a summary; pure"),
     ("objective", "verdicts on a summary; pure"),
+    ("capacity", "which rate to try, what trials show; pure, knows nothing of ours"),
     ("record", "samples → summary"),
     ("engine", "arrivals → client → record"),
     ("platform", "where replicas live; knows no faults"),
