@@ -6,6 +6,7 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | [`trial`] | did this trial pass; is its backlog growing |
 //! | [`isotonic`] | where does a noisy series of passes and failures cross |
 //! | [`curve`] | latency over rate, as measured |
 //! | [`knee`] | where does latency start to climb |
@@ -18,6 +19,7 @@ pub mod curve;
 pub mod isotonic;
 pub mod knee;
 pub mod replicas;
+pub mod trial;
 pub mod usl;
 
 /// Draws a number in `0..n`, each equally likely; `n` is above zero. `crate::rng::below` on a stream of the run's seed.
