@@ -6,6 +6,7 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | [`search`] | which rate to try next, and when to stop |
 //! | [`trial`] | did this trial pass; is its backlog growing |
 //! | [`isotonic`] | where does a noisy series of passes and failures cross |
 //! | [`curve`] | latency over rate, as measured |
@@ -19,6 +20,7 @@ pub mod curve;
 pub mod isotonic;
 pub mod knee;
 pub mod replicas;
+pub mod search;
 pub mod trial;
 pub mod usl;
 
