@@ -35,7 +35,7 @@ pub struct Crossing {
 /// The falling curve with the least weighted squares: one (x, y) per distinct x, x rising, y never rising.
 ///
 /// # Errors
-/// Says what is wrong with a point that is not finite, or without weight.
+/// Says what is wrong with a point that is not finite, or without weight, or that their sum is too large for a number.
 pub fn falling(points: &[Point]) -> Result<Vec<(f64, f64)>, String> {
     for point in points {
         above_zero("weight", point.weight)?;
@@ -43,7 +43,8 @@ pub fn falling(points: &[Point]) -> Result<Vec<(f64, f64)>, String> {
             return Err(format!("a point must be finite, got ({}, {})", point.x, point.y));
         }
     }
-    Ok(pooled(points.to_vec()))
+    let total: f64 = points.iter().map(|p| 2.0 * p.x.abs() + p.weight * (1.0 + p.y.abs())).sum();
+    if total.is_finite() { Ok(pooled(points.to_vec())) } else { Err("points: too large to be added up".to_owned()) }
 }
 
 /// Where the falling curve through these points falls below `level`: on a straight line between the last x whose fit holds
@@ -171,5 +172,6 @@ mod tests {
         for (x, y, weight) in [(f64::NAN, 1.0, 1.0), (1.0, f64::INFINITY, 1.0), (1.0, 1.0, 0.0), (1.0, 1.0, f64::NAN)] {
             assert!(falling(&[Point { x, y, weight }]).is_err());
         }
+        assert!(falling(&[Point { x: 1.0, y: f64::MAX, weight: 2.0 }]).unwrap_err().contains("too large"));
     }
 }

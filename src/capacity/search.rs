@@ -4,15 +4,15 @@
 //! (`trial.rs`) and everything between trials, such as waiting until the backlog is gone.
 //!
 //! ```text
-//! grow      double until a trial does not pass; if the first does not, halve until one does
-//! bisect    geometric middle of the highest passed and the lowest failed rate, until they are half a precision apart
+//! grow      double until a trial does not pass; if the first does not, twice, halve until one does
+//! bisect    geometric middle of the highest passed and the lowest failed rate, until they are a quarter of the precision apart
 //! doubt     the failure that bounds the answer is tried once more: one hiccup must not halve the answer
-//! confirm   the answer for longer; if that fails, a step lower, then two, then four
+//! confirm   the answer for longer; if that fails, a step lower, then two, four, eight; what was stepped over is bisected by long trials
 //! ```
 //!
-//! Grow, then bisect, is what MLPerf LoadGen (`FindPeakPerformanceBoundaries`, `…BinarySearch`), AIPerf and GuideLLM do; all
-//! of them believe a single trial. The bracket is narrowed to half of the precision that was asked for: the other half is for
-//! what trials near the limit get wrong.
+//! Grow, then bisect, is what MLPerf LoadGen (find-peak: bounds, then binary search), AIPerf and GuideLLM do. Doubt and
+//! confirmation are there because near the limit short trials pass and fail by chance; `tests/prove_capacity.rs` shows by how much that
+//! would miss.
 
 use std::fmt;
 
@@ -22,12 +22,19 @@ use super::{Below, above_zero};
 
 /// How often a trial without a verdict is run again.
 const REPEATS: u32 = 2;
-/// How many confirming trials there are at most: the answer, and one, two, four steps lower each.
-const CONFIRMS: u32 = 4;
+/// How narrow the bracket of short trials gets, as a share of the precision. The rest is for what trials near the limit get
+/// wrong.
+const BRACKET: f64 = 0.25;
+/// How narrow the bracket of confirmations gets, likewise. They take long.
+const BRACKET_OF_CONFIRMS: f64 = 0.5;
+/// How many confirming trials there are at most.
+const CONFIRMS: usize = 8;
+/// How many of them go down: one, two, four, eight steps below the one before.
+const DOWN: usize = 5;
 
 /// What to search, and how far.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct Goal {
     /// First rate, requests per second.
     pub from: f64,
     /// How near the answer shall be, as a share: above 0, at most 1.
@@ -40,11 +47,11 @@ pub struct Limits {
     pub trials: usize,
 }
 
-impl Limits {
-    /// From here, as far down as a thousandth of it, with 60 trials at most: enough for 24 doublings, and for a bracket of half a
-    /// hundredth.
-    pub fn new(from: f64, precision: f64, ceiling: f64) -> Limits {
-        Limits { from, precision, floor: from / 1024.0, ceiling, trials: 60 }
+impl Goal {
+    /// From here, as far down as a thousandth of it, with 60 trials at most: enough for 24 doublings and a precision of
+    /// 1 %.
+    pub fn new(from: f64, precision: f64, ceiling: f64) -> Goal {
+        Goal { from, precision, floor: from / 1024.0, ceiling, trials: 60 }
     }
 }
 
@@ -145,13 +152,11 @@ pub enum Why {
 /// The machine. Ask [`next`](Search::next), do it, [`record`](Search::record) what it showed, until it is done.
 #[derive(Clone, Debug)]
 pub struct Search {
-    limits: Limits,
+    goal: Goal,
     tried: Vec<Tried>,
     state: State,
     /// Trials without a verdict in a row.
     repeats: u32,
-    /// Confirmations that did not pass.
-    confirms: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -173,18 +178,18 @@ struct Wall {
 impl Search {
     /// # Errors
     /// Says which limit is wrong: all are finite and above zero, the first rate lies between floor and ceiling.
-    pub fn new(limits: Limits) -> Result<Search, String> {
-        let from = above_zero("from", limits.from)?;
-        if above_zero("precision", limits.precision)? > 1.0 {
-            return Err(format!("precision: must be at most 1, got {}", limits.precision));
+    pub fn new(goal: Goal) -> Result<Search, String> {
+        let from = above_zero("from", goal.from)?;
+        if above_zero("precision", goal.precision)? > 1.0 {
+            return Err(format!("precision: must be at most 1, got {}", goal.precision));
         }
-        if above_zero("floor", limits.floor)? > from || above_zero("ceiling", limits.ceiling)? < from {
-            return Err(format!("from: must lie between {} and {}, got {from}", limits.floor, limits.ceiling));
+        if above_zero("floor", goal.floor)? > from || above_zero("ceiling", goal.ceiling)? < from {
+            return Err(format!("from: must lie between {} and {}, got {from}", goal.floor, goal.ceiling));
         }
-        if limits.trials == 0 {
+        if goal.trials == 0 {
             return Err("trials: must be at least 1".to_owned());
         }
-        Ok(Search { limits, tried: Vec::new(), state: State::Trial(from), repeats: 0, confirms: 0 })
+        Ok(Search { goal, tried: Vec::new(), state: State::Trial(from), repeats: 0 })
     }
 
     /// What to do now; the same until a verdict is recorded.
@@ -210,21 +215,23 @@ impl Search {
             self.repeats = 0;
             self.state = if confirm { self.after_confirm(rate, verdict) } else { self.after_trial() };
         }
-        if self.tried.len() >= self.limits.trials && !matches!(self.state, State::Done(_)) {
-            self.state = self.undecided(Why::OutOfTrials);
+        if self.tried.len() >= self.goal.trials && !matches!(self.state, State::Done(_)) {
+            let confirmed = self.confirmed().0;
+            self.state = confirmed.map_or_else(|| self.undecided(Why::OutOfTrials), |rate| self.carried(rate));
         }
     }
 
     fn after_trial(&self) -> State {
-        let Limits { floor, ceiling, precision, .. } = self.limits;
+        let Goal { from, floor, ceiling, precision, .. } = self.goal;
         let wall = self.wall();
         match (self.passed(), wall) {
             (Some(passed), None) if passed >= ceiling => State::Confirm(passed),
             (Some(passed), None) => State::Trial((2.0 * passed).min(ceiling)),
             (None, Some(wall)) if wall.verdict == Verdict::Inconclusive => self.undecided(Why::NoVerdict),
-            (None, Some(wall)) if wall.rate <= floor => self.at_the_floor(wall),
+            (None, Some(wall)) if wall.rate == from && !wall.sure => State::Trial(from),
+            (None, Some(wall)) if wall.rate <= floor => self.at_the_floor(wall.verdict, wall.rate),
             (None, Some(wall)) => State::Trial((wall.rate / 2.0).max(floor)),
-            (Some(passed), Some(wall)) if wall.rate / passed > 1.0 + precision / 2.0 => {
+            (Some(passed), Some(wall)) if wall.rate / passed > 1.0 + precision * BRACKET => {
                 State::Trial(passed * (wall.rate / passed).sqrt())
             }
             (Some(_), Some(wall)) if !wall.sure => State::Trial(wall.rate),
@@ -233,36 +240,54 @@ impl Search {
         }
     }
 
-    fn after_confirm(&mut self, rate: f64, verdict: Verdict) -> State {
-        if verdict == Verdict::Passed {
-            return State::Done(self.carried(rate));
+    fn after_confirm(&self, rate: f64, verdict: Verdict) -> State {
+        let Goal { floor, precision, .. } = self.goal;
+        let (carried, breaks) = self.confirmed();
+        match (carried, breaks) {
+            (Some(carried), Some(breaks)) if breaks / carried > 1.0 + precision * BRACKET_OF_CONFIRMS => {
+                let all = self.confirms().count();
+                if all < CONFIRMS { State::Confirm(carried * (breaks / carried).sqrt()) } else { self.carried(carried) }
+            }
+            (Some(carried), _) => self.carried(carried),
+            (None, _) if rate <= floor => self.at_the_floor(verdict, rate),
+            (None, _) => match self.confirms().count() {
+                DOWN.. => self.undecided(Why::Unconfirmed),
+                failed => {
+                    let step = (1.0 + precision * BRACKET).powi(1 << failed.saturating_sub(1));
+                    State::Confirm((rate / step).max(floor))
+                }
+            },
         }
-        self.confirms += 1;
-        if self.confirms >= CONFIRMS {
-            return self.undecided(Why::Unconfirmed);
-        }
-        if rate <= self.limits.floor {
-            return self.at_the_floor(Wall { rate, verdict, sure: true });
-        }
-        let steps = 1 << (self.confirms - 1);
-        State::Confirm((rate / (1.0 + self.limits.precision / 2.0).powi(steps)).max(self.limits.floor))
     }
 
-    fn carried(&self, rate: f64) -> Found {
+    /// Confirmations that came to something; what gave no verdict and was repeated counts once.
+    fn confirms(&self) -> impl Iterator<Item = Tried> {
+        self.judged().into_iter().filter(|t| t.confirm)
+    }
+
+    /// The highest rate that was confirmed, and the lowest above it that was not.
+    fn confirmed(&self) -> (Option<f64>, Option<f64>) {
+        let passed = |t: &Tried| t.verdict == Verdict::Passed;
+        let carried = self.confirms().filter(passed).map(|t| t.rate).last();
+        let above = |t: &Tried| !passed(t) && carried.is_none_or(|carried| t.rate > carried);
+        (carried, self.confirms().find(above).map(|t| t.rate))
+    }
+
+    fn carried(&self, rate: f64) -> State {
         let above = self.judged().into_iter().find(|t| t.rate > rate && t.verdict != Verdict::Passed);
-        match above.map(|t| (t.rate, t.verdict)) {
+        State::Done(match above.map(|t| (t.rate, t.verdict)) {
             None => Found::AtLeast { rate, bound: Bound::Ceiling },
             Some((_, Verdict::GeneratorBound)) => Found::AtLeast { rate, bound: Bound::Generator },
             Some((_, Verdict::Inconclusive)) => Found::AtLeast { rate, bound: Bound::NoVerdict },
             Some((breaks_at, _)) => Found::Carried { rate, breaks_at },
-        }
+        })
     }
 
-    fn at_the_floor(&self, wall: Wall) -> State {
-        match wall.verdict {
+    fn at_the_floor(&self, verdict: Verdict, rate: f64) -> State {
+        match verdict {
             Verdict::GeneratorBound => self.undecided(Why::Generator),
             Verdict::Inconclusive => self.undecided(Why::NoVerdict),
-            _ => State::Done(Found::Below { rate: wall.rate }),
+            _ => State::Done(Found::Below { rate }),
         }
     }
 
@@ -369,21 +394,21 @@ mod tests {
 
     const FAILED: Verdict = Verdict::Failed(Cause::Objective);
 
-    fn limits() -> Limits {
-        Limits::new(100.0, 0.05, 1e6)
+    fn goal() -> Goal {
+        Goal::new(100.0, 0.05, 1e6)
     }
 
     /// Runs a search against a service that answers like this; the argument is (rate, confirming, trials so far).
-    fn run(limits: Limits, mut service: impl FnMut(f64, bool, usize) -> Verdict) -> Answer {
-        let mut search = Search::new(limits).unwrap();
+    fn run(goal: Goal, mut service: impl FnMut(f64, bool, usize) -> Verdict) -> Answer {
+        let mut search = Search::new(goal).unwrap();
         for n in 0.. {
             let (rate, confirm) = match search.next() {
                 Step::Trial { rate } => (rate, false),
                 Step::Confirm { rate } => (rate, true),
                 Step::Done(answer) => return answer,
             };
-            assert!((limits.floor..=limits.ceiling).contains(&rate), "{rate}");
-            assert!(n < limits.trials, "more trials than allowed");
+            assert!((goal.floor..=goal.ceiling).contains(&rate), "{rate}");
+            assert!(n < goal.trials, "more trials than allowed");
             search.record(service(rate, confirm, n));
         }
         unreachable!("the loop ends by itself")
@@ -395,25 +420,25 @@ mod tests {
 
     #[test]
     fn it_grows_bisects_doubts_and_confirms() {
-        let answer = run(limits(), carries(450.0));
+        let answer = run(goal(), carries(450.0));
         let rates: Vec<_> = answer.tried.iter().map(|t| (t.rate.round(), t.confirm)).collect();
         let (trial, long) = (false, true);
-        let expected = [100, 200, 400, 800, 566, 476, 436, 456, 446, 456];
-        assert_eq!(rates[..10], expected.map(|r| (f64::from(r), trial)), "the last one is the doubt");
-        assert_eq!(rates[10..], [(446.0, long)]);
+        let expected = [100, 200, 400, 800, 566, 476, 436, 456, 446, 451, 451];
+        assert_eq!(rates[..11], expected.map(|r| (f64::from(r), trial)), "the last one is the doubt");
+        assert_eq!(rates[11..], [(446.0, long)]);
         let Found::Carried { rate, breaks_at } = answer.found else { panic!("{answer:?}") };
-        assert!(rate <= 450.0 && 450.0 < breaks_at && breaks_at / rate <= 1.025, "{answer:?}");
+        assert!(rate <= 450.0 && 450.0 < breaks_at && breaks_at / rate <= 1.0125, "{answer:?}");
         assert!(!answer.noisy());
     }
 
     #[test]
-    fn any_limit_is_found_within_half_the_precision() {
+    fn any_limit_is_found_within_a_quarter_of_the_precision() {
         for i in 0..200 {
             let limit = 0.2 * 1.08f64.powi(i);
-            let answer = run(limits(), carries(limit));
+            let answer = run(goal(), carries(limit));
             match answer.found {
                 Found::Carried { rate, breaks_at } => {
-                    assert!(rate <= limit && limit < breaks_at && breaks_at <= 1.0251 * rate, "{limit}: {answer:?}");
+                    assert!(rate <= limit && limit < breaks_at && breaks_at <= 1.01251 * rate, "{limit}: {answer:?}");
                 }
                 Found::AtLeast { rate, bound: Bound::Ceiling } => assert!(limit >= 1e6 && rate == 1e6),
                 _ => panic!("{limit}: {answer:?}"),
@@ -424,18 +449,18 @@ mod tests {
 
     #[test]
     fn a_first_trial_that_fails_goes_down() {
-        let answer = run(limits(), carries(11.0));
-        assert_eq!(answer.tried[..5].iter().map(|t| t.rate).collect::<Vec<_>>(), [100.0, 50.0, 25.0, 12.5, 6.25]);
-        assert!(matches!(answer.found, Found::Carried { rate, .. } if rate > 10.7 && rate <= 11.0));
-        let nothing = run(limits(), |_, _, _| FAILED);
+        let answer = run(goal(), carries(11.0));
+        assert_eq!(answer.tried[..5].iter().map(|t| t.rate).collect::<Vec<_>>(), [100.0, 100.0, 50.0, 25.0, 12.5]);
+        assert!(matches!(answer.found, Found::Carried { rate, .. } if rate > 10.8 && rate <= 11.0));
+        let nothing = run(goal(), |_, _, _| FAILED);
         assert_eq!(nothing.found, Found::Below { rate: 100.0 / 1024.0 });
-        assert_eq!(nothing.tried.len(), 11);
+        assert_eq!(nothing.tried.len(), 12, "the first one twice");
         assert_eq!(nothing.found.to_string(), "carries less than 0.1/s, the lowest rate that was tried");
     }
 
     #[test]
     fn a_last_trial_that_never_fails_is_at_least() {
-        let answer = run(Limits { ceiling: 1000.0, ..limits() }, |_, _, _| Verdict::Passed);
+        let answer = run(Goal { ceiling: 1000.0, ..goal() }, |_, _, _| Verdict::Passed);
         assert_eq!(answer.found, Found::AtLeast { rate: 1000.0, bound: Bound::Ceiling });
         assert!(answer.tried.last().unwrap().confirm);
     }
@@ -443,11 +468,11 @@ mod tests {
     #[test]
     fn a_server_faster_than_the_generator_is_at_least() {
         let slow = |rate: f64, _, _| if rate > 700.0 { Verdict::GeneratorBound } else { Verdict::Passed };
-        let answer = run(limits(), slow);
+        let answer = run(goal(), slow);
         let Found::AtLeast { rate, bound: Bound::Generator } = answer.found else { panic!("{answer:?}") };
         assert!(rate > 680.0 && rate <= 700.0, "as much as it could offer: {rate}");
         assert!(answer.found.to_string().contains("generator-bound"), "{}", answer.found);
-        let never = run(limits(), |_, _, _| Verdict::GeneratorBound);
+        let never = run(goal(), |_, _, _| Verdict::GeneratorBound);
         assert!(matches!(never.found, Found::Undecided { why: Why::Generator, passed: None, .. }), "{never:?}");
         // An overload that also slows the generator: the limit of the service is found below it.
         let both = |rate: f64, _, _| match rate {
@@ -455,14 +480,14 @@ mod tests {
             r if r > 450.0 => FAILED,
             _ => Verdict::Passed,
         };
-        assert!(matches!(run(limits(), both).found, Found::Carried { breaks_at, .. } if breaks_at <= 462.0));
+        assert!(matches!(run(goal(), both).found, Found::Carried { breaks_at, .. } if breaks_at <= 462.0));
     }
 
     #[test]
     fn one_hiccup_does_not_change_the_answer() {
         // The trial at 200, far below the limit, fails once.
         let hiccup = |rate: f64, _, n| if rate > 450.0 || n == 1 { FAILED } else { Verdict::Passed };
-        let answer = run(limits(), hiccup);
+        let answer = run(goal(), hiccup);
         assert!(
             matches!(answer.found, Found::Carried { rate, breaks_at } if rate > 435.0 && breaks_at > 450.0),
             "{answer:?}"
@@ -476,20 +501,22 @@ mod tests {
     #[test]
     fn a_confirmation_that_fails_steps_down() {
         let tires = |rate: f64, long, _| if rate > if long { 430.0 } else { 450.0 } { FAILED } else { Verdict::Passed };
-        let answer = run(limits(), tires);
+        let answer = run(goal(), tires);
         let long: Vec<_> = answer.tried.iter().filter(|t| t.confirm).map(|t| t.rate.round()).collect();
-        assert_eq!(long, [446.0, 435.0, 414.0]);
-        assert!(matches!(answer.found, Found::Carried { rate, breaks_at } if rate < 430.0 && breaks_at > 430.0));
+        assert_eq!(long, [446.0, 440.0, 429.0, 435.0], "one step, two; back into what was stepped over");
+        assert!(
+            matches!(answer.found, Found::Carried { rate, breaks_at } if rate < 430.0 && breaks_at > 430.0 && breaks_at < 436.0)
+        );
         assert!(answer.noisy(), "446 passed, and did not pass for long");
-        let never = run(limits(), |rate, long, _| if long || rate > 450.0 { FAILED } else { Verdict::Passed });
+        let never = run(goal(), |rate, long, _| if long || rate > 450.0 { FAILED } else { Verdict::Passed });
         assert!(matches!(never.found, Found::Undecided { why: Why::Unconfirmed, .. }), "{never:?}");
-        assert_eq!(never.tried.iter().filter(|t| t.confirm).count(), 4);
+        assert_eq!(never.tried.iter().filter(|t| t.confirm).count(), DOWN);
     }
 
     #[test]
     fn a_safety_stop_is_a_failure_that_is_not_repeated() {
         let stop = Verdict::Failed(Cause::SafetyStop);
-        let answer = run(limits(), |rate, _, _| if rate > 450.0 { stop } else { Verdict::Passed });
+        let answer = run(goal(), |rate, _, _| if rate > 450.0 { stop } else { Verdict::Passed });
         let highest = answer.tried.iter().filter(|t| t.verdict == stop).map(|t| t.rate).collect::<Vec<_>>();
         assert!(highest.windows(2).all(|two| two[1] < two[0]), "each stop is the last time at its rate: {highest:?}");
         assert!(matches!(answer.found, Found::Carried { rate, .. } if rate > 438.0));
@@ -497,19 +524,19 @@ mod tests {
 
     #[test]
     fn what_gives_no_verdict_is_repeated_twice_and_no_more() {
-        let none = run(limits(), |_, _, _| Verdict::Inconclusive);
+        let none = run(goal(), |_, _, _| Verdict::Inconclusive);
         assert_eq!(none.tried.len(), 3);
         assert!(matches!(none.found, Found::Undecided { why: Why::NoVerdict, passed: None, .. }), "{none:?}");
-        let late = run(limits(), |_, _, n| if n % 3 == 2 { Verdict::Passed } else { Verdict::Inconclusive });
+        let late = run(goal(), |_, _, n| if n % 3 == 2 { Verdict::Passed } else { Verdict::Inconclusive });
         assert!(
             matches!(late.found, Found::Undecided { why: Why::OutOfTrials, .. }) || late.tried.len() < 60,
             "{late:?}"
         );
-        let above = run(limits(), |rate, _, _| if rate > 450.0 { Verdict::Inconclusive } else { Verdict::Passed });
+        let above = run(goal(), |rate, _, _| if rate > 450.0 { Verdict::Inconclusive } else { Verdict::Passed });
         let Found::AtLeast { rate, bound: Bound::NoVerdict } = above.found else { panic!("{above:?}") };
         assert!(rate > 438.0 && rate <= 450.0);
         // A verdict in the second attempt counts like any other.
-        let once = run(limits(), |rate, _, n| match n {
+        let once = run(goal(), |rate, _, n| match n {
             0 => Verdict::Inconclusive,
             _ if rate > 450.0 => FAILED,
             _ => Verdict::Passed,
@@ -521,11 +548,10 @@ mod tests {
     fn any_service_at_all_ends_within_the_trials_allowed() {
         for seed in 0..2000 {
             let mut draw = chance(seed);
-            let limits = Limits { trials: 1 + draw(60), floor: 1.0, ceiling: 1e4, ..limits() };
-            let answer = run(limits, |_, _, _| {
-                [Verdict::Passed, FAILED, Verdict::Inconclusive, Verdict::GeneratorBound][draw(4)]
-            });
-            assert!(!answer.tried.is_empty() && answer.tried.len() <= limits.trials);
+            let goal = Goal { trials: 1 + draw(60), floor: 1.0, ceiling: 1e4, ..goal() };
+            let answer =
+                run(goal, |_, _, _| [Verdict::Passed, FAILED, Verdict::Inconclusive, Verdict::GeneratorBound][draw(4)]);
+            assert!(!answer.tried.is_empty() && answer.tried.len() <= goal.trials);
             let crossing = answer.crossing(3.0, &mut chance(seed)).unwrap();
             assert!(crossing.is_none_or(|c| c.at.is_finite() && c.interval.low <= c.interval.high));
             assert!(!answer.found.to_string().contains("NaN"));
@@ -534,7 +560,7 @@ mod tests {
 
     #[test]
     fn the_next_step_stands_until_a_verdict_and_the_end_is_the_end() {
-        let mut search = Search::new(Limits { trials: 1, ..limits() }).unwrap();
+        let mut search = Search::new(Goal { trials: 1, ..goal() }).unwrap();
         assert_eq!(search.next(), search.next());
         search.record(Verdict::Passed);
         let end = search.next();
@@ -545,13 +571,13 @@ mod tests {
 
     #[test]
     fn limits_that_make_no_sense_are_refused() {
-        let wrong = |limits: Limits| Search::new(limits).unwrap_err();
-        assert!(wrong(Limits { from: 0.0, ..limits() }).starts_with("from"));
-        assert!(wrong(Limits { from: f64::NAN, ..limits() }).starts_with("from"));
-        assert!(wrong(Limits { precision: 0.0, ..limits() }).starts_with("precision"));
-        assert!(wrong(Limits { precision: 1.5, ..limits() }).starts_with("precision"));
-        assert!(wrong(Limits { floor: 101.0, ..limits() }).starts_with("from: must lie between"));
-        assert!(wrong(Limits { ceiling: 99.0, ..limits() }).starts_with("from: must lie between"));
-        assert!(wrong(Limits { trials: 0, ..limits() }).starts_with("trials"));
+        let wrong = |goal: Goal| Search::new(goal).unwrap_err();
+        assert!(wrong(Goal { from: 0.0, ..goal() }).starts_with("from"));
+        assert!(wrong(Goal { from: f64::NAN, ..goal() }).starts_with("from"));
+        assert!(wrong(Goal { precision: 0.0, ..goal() }).starts_with("precision"));
+        assert!(wrong(Goal { precision: 1.5, ..goal() }).starts_with("precision"));
+        assert!(wrong(Goal { floor: 101.0, ..goal() }).starts_with("from: must lie between"));
+        assert!(wrong(Goal { ceiling: 99.0, ..goal() }).starts_with("from: must lie between"));
+        assert!(wrong(Goal { trials: 0, ..goal() }).starts_with("trials"));
     }
 }

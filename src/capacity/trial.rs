@@ -112,7 +112,7 @@ pub fn judge(seen: &Seen) -> Verdict {
     }
 }
 
-/// The trend of the backlog. None with fewer than eleven looks, or when time does not go forward.
+/// The trend of the backlog. None with fewer than eleven looks, or when time does not go forward by a microsecond at least.
 ///
 /// Looks in a row are not independent, so that a line through them would be far too sure of itself. A queue near its capacity moves like
 /// a random walk (Kingman 1962; Whitt, "Stochastic-Process Limits", 2002, chapter 5), whose *steps* are independent: the drift is the whole
@@ -137,7 +137,7 @@ fn drift(looks: &[Look], t: f64) -> Option<Trend> {
     let steps: Vec<(f64, f64)> = (0..STRETCHES)
         .map(|i| (at(i + 1).at_s - at(i).at_s, at(i + 1).in_flight as f64 - at(i).in_flight as f64))
         .collect();
-    if !steps.iter().all(|(time, _)| time.is_finite() && *time > 0.0) {
+    if !steps.iter().all(|(time, _)| time.is_finite() && *time >= 1e-6) {
         return None;
     }
     let time: f64 = steps.iter().map(|s| s.0).sum();

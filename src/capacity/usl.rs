@@ -99,8 +99,8 @@ impl Fit {
 pub fn fit(loads: &[Load], below: Below<'_>) -> Result<Fit, String> {
     let mut different = Vec::new();
     for load in loads {
-        different.push(above_zero("concurrency", load.concurrency)?);
-        above_zero("throughput", load.throughput)?;
+        different.push(plausible("concurrency", load.concurrency)?);
+        plausible("throughput", load.throughput)?;
     }
     different.sort_by(f64::total_cmp);
     different.dedup();
@@ -113,6 +113,14 @@ pub fn fit(loads: &[Load], below: Below<'_>) -> Result<Fit, String> {
     let at = law.peak();
     let peak = (beta.low > 0.0 && at.is_finite()).then_some(Peak { at, interval: peak, beyond: at > REACH * largest });
     Ok(Fit { law, lambda, alpha, beta, peak, largest })
+}
+
+/// Far from where squares overflow or vanish.
+fn plausible(what: &str, value: f64) -> Result<f64, String> {
+    match above_zero(what, value)? {
+        1e-30..=1e30 => Ok(value),
+        _ => Err(format!("{what}: must be between 1e-30 and 1e30, got {value:e}")),
+    }
 }
 
 /// Intervals of λ, α, β, N*.
@@ -399,7 +407,7 @@ mod tests {
     fn too_few_or_broken_loads_are_refused() {
         let five = [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0), (4.0, 4.0), (5.0, 5.0), (5.0, 5.1)];
         assert_eq!(fit(&loads(&five), &mut chance(1)).unwrap_err(), "6 different loads are needed, got 5");
-        for bad in [(0.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+        for bad in [(0.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY), (1.0, 1e200), (1e-200, 1.0)] {
             assert!(fit(&loads(&[bad; 7]), &mut chance(1)).is_err());
         }
     }
