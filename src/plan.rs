@@ -39,10 +39,97 @@ pub struct Plan {
     pub objectives: Vec<Objective>,
     /// Limits on the blast radius, and when to stop.
     pub safety: Safety,
+    /// What `compare` and `gate` hold against each other: none, or two, the first being the reference.
+    pub variants: Vec<Variant>,
+    /// What they decide by.
+    pub gate: Option<Gate>,
+    /// What `capacity` searches for.
+    pub capacity: Option<Capacity>,
     /// What a careful reader should know before running: shown by `check`, `plan` and `run`.
     pub warnings: Vec<String>,
     /// Values that came from `${VAR}`: never shown, replaced by `***` in anything written.
     pub secrets: Vec<String>,
+}
+
+/// One of the two sides of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// What differs, as `--set` takes it, `${VAR}` unexpanded.
+    pub sets: Vec<String>,
+}
+
+/// What a comparison decides by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// One to three.
+    pub metrics: Vec<GateMetric>,
+    /// Pairs of runs before the first look.
+    pub pairs: usize,
+    /// Pairs of runs before the second and last look; at least `pairs`.
+    pub max_pairs: usize,
+}
+
+/// A metric that decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateMetric {
+    /// As written: `latency.p99@baseline`.
+    pub text: String,
+    /// What is measured.
+    pub metric: Metric,
+    /// Where.
+    pub place: Where,
+    /// The smallest change that matters.
+    pub min_effect: Effect,
+}
+
+/// Where a metric of a comparison is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// Over a span.
+    Span(SpanRef),
+    /// Of a fault, by index into `Plan::faults`.
+    Fault(usize),
+}
+
+/// A change of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// A share of the reference's value: 0.05 is 5 %.
+    Relative(f64),
+    /// In the metric's unit.
+    Absolute(f64),
+}
+
+/// What a capacity search looks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capacity {
+    /// The first rate tried.
+    pub from: Rate,
+    /// How near the answer comes, as a share.
+    pub precision: f64,
+    /// Length of one trial.
+    pub trial: Duration,
+    /// Length of the confirming run.
+    pub confirm: Duration,
+    /// The fault that is held in a second search, by index into `Plan::faults`.
+    pub lose: Option<usize>,
+    /// What is planned for.
+    pub planning: Option<Planning>,
+}
+
+/// How many replicas are asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planning {
+    /// The rate to carry.
+    pub peak: Rate,
+    /// How much it grows, as a share.
+    pub growth: f64,
+    /// Replicas whose loss is survived.
+    pub survive: u16,
+    /// How full a replica may be.
+    pub utilisation: Ratio,
 }
 
 /// Where a plan came from.
@@ -927,6 +1014,9 @@ pub(crate) mod tests_support {
             probes: vec![],
             objectives: vec![],
             safety: Safety::default(),
+            variants: Vec::new(),
+            gate: None,
+            capacity: None,
             warnings: vec![],
             secrets: vec![],
         }

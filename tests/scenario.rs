@@ -327,6 +327,64 @@ probe = "p"
 }
 
 #[test]
+fn decisions_say_what_differs_and_what_matters() {
+    let text = with_url(
+        r#"
+        [[phase]]
+        name = "baseline"
+        duration = "60s"
+        rate = 10
+        [[fault]]
+        name = "hook"
+        kind = "command"
+        at = "baseline+10s"
+        run = ["true"]
+        undo = "none"
+        proof = "trust"
+        [[objective]]
+        metric = "error_rate"
+        max = 0.1
+        [[variant]]
+        name = "v1"
+        [[variant]]
+        name = "v2"
+        set = { "target.url" = "${V2:-http://127.0.0.1:2/}", "phase.baseline.rate" = { from = 1, to = 2 } }
+        [gate]
+        metrics = [
+            { metric = "latency.p99@baseline", min_effect = "5%" },
+            { metric = "error_rate@during:hook", min_effect = 0.002 },
+            { metric = "recovery_time@hook", min_effect = "500ms" },
+        ]
+        [capacity]
+        from = 100
+        lose = { fault = "hook" }
+        peak = 1000
+        growth = "20%"
+        "#,
+    );
+    let plan = plan(&text);
+    let sets = &plan.variants[1].sets;
+    assert!(plan.variants[0].sets.is_empty());
+    assert!(sets.contains(&r#"target.url="${V2:-http://127.0.0.1:2/}""#.to_owned()), "unexpanded: {sets:?}");
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    let second = load(&text, &sets).unwrap();
+    assert_eq!(second.target.url.unwrap().port, 2);
+    assert!(matches!(second.phases[0].load, Load::Open(Shape::Ramp { .. })), "a table is a value too");
+    let gate = plan.gate.unwrap();
+    let places: Vec<(&Where, Effect)> = gate.metrics.iter().map(|m| (&m.place, m.min_effect)).collect();
+    let span = |span| Where::Span(span);
+    assert_eq!(*places[0].0, span(SpanRef::Phase(resbench::units::PhaseId(0))));
+    assert_eq!(places[0].1, Effect::Relative(0.05));
+    assert_eq!((places[1].0, places[1].1), (&span(SpanRef::During(0)), Effect::Absolute(0.002)));
+    assert_eq!((places[2].0, places[2].1), (&Where::Fault(0), Effect::Absolute(0.5)));
+    assert_eq!((gate.pairs, gate.max_pairs), (7, 15));
+    let capacity = plan.capacity.unwrap();
+    let planning = capacity.planning.unwrap();
+    assert_eq!((capacity.lose, capacity.precision, planning.survive), (Some(0), 0.05, 1));
+    assert_eq!((planning.peak.get(), planning.growth), (1000.0, 0.2));
+}
+
+#[test]
 fn sets_and_seed_override_the_file() {
     let text = with_platform("[[objective]]\nmetric = \"latency.p99\"\nmax = \"1s\"\n");
     let sets = [

@@ -43,6 +43,13 @@ pub(super) struct Scenario {
     objective: Option<Vec<Objective>>,
     /// Limits on the blast radius.
     safety: Option<Safety>,
+    /// What `compare` and `gate` hold against each other; the first is the reference. A plain run ignores it.
+    #[schemars(length(min = 2, max = 2))]
+    variant: Option<Vec<Variant>>,
+    /// What `compare` and `gate` decide by. A plain run ignores it.
+    gate: Option<Gate>,
+    /// What `capacity` searches for. A plain run ignores it.
+    capacity: Option<Capacity>,
 }
 
 /// A name: small letters, digits and `-`, 1 to 64 of them.
@@ -813,6 +820,79 @@ pub(super) struct AbortWhen {
     /// For this long.
     #[serde(rename = "for")]
     pub(super) lasting: Duration,
+}
+
+/// One of the two sides of a comparison.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Variant {
+    /// Its name.
+    pub(super) name: Name,
+    /// What differs: paths as `--set` takes them, and their values. Default: nothing, the scenario as it stands.
+    #[serde(default)]
+    pub(super) set: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a comparison decides by.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gate {
+    /// One to three metrics that decide; everything else is advice.
+    #[schemars(length(min = 1, max = 3))]
+    pub(super) metrics: Vec<GateMetric>,
+    /// Pairs of runs before the first look. Default 7.
+    #[schemars(range(min = 5, max = 50))]
+    pub(super) pairs: Option<usize>,
+    /// Pairs of runs before the second and last look. Default 15, or `pairs` where that is more.
+    #[schemars(range(min = 5, max = 50))]
+    pub(super) max_pairs: Option<usize>,
+}
+
+/// A metric that decides.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GateMetric {
+    /// A metric and where it is taken: `latency.p99@baseline`, `error_rate@during:kill-one`, `recovery_time@kill-one`.
+    pub(super) metric: String,
+    /// The smallest change that matters: a percentage ("5%"), or an absolute change: a number for shares, a duration
+    /// for times.
+    pub(super) min_effect: Bound,
+}
+
+/// What is searched for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Capacity {
+    /// The first rate tried, requests per second; doubled until an objective breaks.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub(super) from: f64,
+    /// How near the answer comes, as a percentage. Default "5%".
+    pub(super) precision: Option<String>,
+    /// Length of one trial. Default 20s.
+    pub(super) trial: Option<Duration>,
+    /// Length of the run that confirms the answer. Default 60s.
+    pub(super) confirm: Option<Duration>,
+    /// Measure what is carried while this fault is held.
+    pub(super) lose: Option<Lose>,
+    /// Planning: the rate to carry, requests per second.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub(super) peak: Option<f64>,
+    /// Planning: how much `peak` grows, as a percentage. Default "0%".
+    pub(super) growth: Option<String>,
+    /// Planning: replicas whose loss is survived. Default 1.
+    #[schemars(range(max = 64))]
+    pub(super) survive: Option<u16>,
+    /// Planning: how full a replica may be, as a share. Default 0.7.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(super) utilisation: Option<f64>,
+}
+
+/// The fault under which capacity is measured.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lose {
+    /// Its name.
+    pub(super) fault: String,
 }
 
 /// The JSON Schema of the language (draft 2020-12), without the `null` of optional keys: TOML has none.

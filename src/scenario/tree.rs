@@ -172,14 +172,25 @@ impl Node {
 
     /// As a plain TOML value, which serde can read.
     pub(super) fn to_toml(&self) -> toml::Value {
+        self.toml_with(|text, _| text.to_owned())
+    }
+
+    /// As written, with `${VAR}` left alone: a TOML value that `--set` takes.
+    pub(super) fn to_raw_toml(&self) -> toml::Value {
+        self.toml_with(|_, raw| raw.to_owned())
+    }
+
+    /// `choose` is given a text with `${VAR}` expanded, and as it was written.
+    fn toml_with(&self, choose: fn(&str, &str) -> String) -> toml::Value {
         match &self.value {
-            Value::Text { text, .. } | Value::Date(text) => toml::Value::String(text.clone()),
+            Value::Text { text, raw } => toml::Value::String(choose(text, raw)),
+            Value::Date(text) => toml::Value::String(text.clone()),
             Value::Integer(n) => toml::Value::Integer(*n),
             Value::Float(x) => toml::Value::Float(*x),
             Value::Bool(b) => toml::Value::Boolean(*b),
-            Value::Array(items) => toml::Value::Array(items.iter().map(Node::to_toml).collect()),
+            Value::Array(items) => toml::Value::Array(items.iter().map(|n| n.toml_with(choose)).collect()),
             Value::Table(entries) => {
-                toml::Value::Table(entries.iter().map(|e| (e.key.clone(), e.node.to_toml())).collect())
+                toml::Value::Table(entries.iter().map(|e| (e.key.clone(), e.node.toml_with(choose))).collect())
             }
         }
     }

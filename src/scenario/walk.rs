@@ -172,6 +172,8 @@ impl<'a> Walk<'a, '_> {
                 None if part["additionalProperties"].is_object() => {
                     self.node(&part["additionalProperties"], &entry.node, &below, &entry.key);
                 }
+                // Any value: what it must be is said where it ends up.
+                None if part["additionalProperties"] == true => {}
                 None => {
                     meant.extend(words::nearest(&entry.key, known.iter().copied()));
                     self.unknown_key(entry, &below, path, &known);

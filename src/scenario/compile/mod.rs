@@ -5,6 +5,7 @@
 //! left out, nothing is said about how the others go together ([`Context::clash`]), and nobody builds on that table
 //! ([`Context::sound`]): that would be noise. A plan comes out only when nothing at all is wrong.
 
+mod decision;
 mod fault;
 mod objective;
 mod phase;
@@ -143,15 +144,15 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     let probes = probe::compile(cx);
     let faults = fault::compile(cx, phases.as_deref(), platform.as_ref());
     let safety = safety::compile(cx, platform.as_ref(), &faults);
-    let objectives = objective::compile(
-        cx,
-        &objective::Facts {
-            target: target.as_ref(),
-            traffic: traffic.as_ref(),
-            phases: phases.as_deref(),
-            faults: &faults,
-        },
-    );
+    let facts = objective::Facts {
+        target: target.as_ref(),
+        traffic: traffic.as_ref(),
+        phases: phases.as_deref(),
+        faults: &faults,
+    };
+    let objectives = objective::compile(cx, &facts);
+    let (variants, gate) = (decision::variants(cx), decision::gate(cx, &facts));
+    let capacity = decision::capacity(cx, &facts);
     if !cx.report.is_empty() {
         return None;
     }
@@ -168,6 +169,9 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         probes: probes?,
         objectives: objectives?,
         safety: safety?,
+        variants: variants?,
+        gate: gate?,
+        capacity: capacity?,
         warnings: cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect(),
         secrets: std::mem::take(&mut cx.report.secrets),
     })

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::fault::Draft;
 use super::{Context, phase, probe};
-use crate::plan::{Bodies, FaultTarget, Lasts, Metric, Objective, Op, Phase, Protocol, SpanRef, Target, Traffic};
+use crate::plan::{
+    Bodies, FaultTarget, Lasts, Metric, Objective, Op, Phase, Protocol, SpanRef, Target, Traffic, Where,
+};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::{file, limits, words};
 use crate::units::{PhaseId, parse_duration, show_duration};
@@ -129,7 +131,7 @@ fn better_when_small(metric: &Metric) -> bool {
 }
 
 /// A bound in seconds, as a share, or as a number.
-fn in_unit(bound: &file::Bound, metric: &Metric) -> Result<f64, (String, String)> {
+pub(super) fn in_unit(bound: &file::Bound, metric: &Metric) -> Result<f64, (String, String)> {
     let word = metric.word();
     match (metric.unit(), bound) {
         ("s", file::Bound::Text(text)) => {
@@ -234,7 +236,7 @@ fn unmeasured<'a>(fault: &Draft, facts: &Facts<'a>) -> Option<&'a Phase> {
     facts.phases?.iter().find(|p| p.start <= at && at < p.end()).filter(|p| !p.measured)
 }
 
-fn fault_named(name: &str, facts: &Facts) -> Result<usize, (String, String)> {
+pub(super) fn fault_named(name: &str, facts: &Facts) -> Result<usize, (String, String)> {
     let names: Vec<&str> = facts.faults.iter().map(|f| f.name.as_str()).collect();
     names.iter().position(|n| *n == name).ok_or_else(|| {
         let repeated = format!("{name}-1");
@@ -265,6 +267,21 @@ fn spans(cx: &mut Context, at: &Path, o: &file::Objective, facts: &Facts) -> Opt
         }
     }
     spans.into_iter().collect()
+}
+
+/// Where a metric is taken, from a word: a fault for what belongs to faults, else a span. The inner none is a part that is
+/// broken elsewhere.
+pub(super) fn place(
+    cx: &Context,
+    metric: &Metric,
+    word: &str,
+    facts: &Facts,
+) -> Result<Option<Where>, (String, String)> {
+    if metric.is_of_fault() {
+        fault_named(word, facts).map(|index| Some(Where::Fault(index)))
+    } else {
+        Ok(span(cx, word, facts)?.map(Where::Span))
+    }
 }
 
 /// One span; the inner none is a part that is broken elsewhere.
