@@ -5,6 +5,7 @@
 //! (`fault/`), and what traffic is sent (`engine/`).
 
 mod get;
+pub mod kubernetes;
 pub mod link;
 pub mod local;
 pub mod logs;
