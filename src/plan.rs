@@ -155,6 +155,7 @@ impl Plan {
     pub fn platform_word(&self) -> &'static str {
         match &self.platform {
             Some(Platform::Local(_)) | None => "local",
+            Some(Platform::Kubernetes(_)) => "kubernetes",
         }
     }
 
@@ -289,7 +290,69 @@ impl std::fmt::Display for Url {
 pub enum Platform {
     /// Child processes of this one.
     Local(LocalPlatform),
+    /// Pods of a cluster.
+    Kubernetes(KubernetesPlatform),
 }
+
+/// Replicas as pods of a cluster that is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesPlatform {
+    /// The kubeconfig's context; none: its current one.
+    pub context: Option<String>,
+    /// Where the pods live; never a protected one.
+    pub namespace: String,
+    /// Which pods.
+    pub pods: Pods,
+    /// Name and port of the Service that receives predictions; none where the target's `url` says where they go.
+    pub service: Option<(String, u16)>,
+    /// The container that serves the model; none: a pod's first.
+    pub container: Option<String>,
+    /// What replicas call.
+    pub dependencies: Vec<PodDependency>,
+}
+
+/// Which pods of a namespace are the replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pods {
+    /// Those of this Deployment.
+    Deployment(String),
+    /// Those that carry these labels; never empty.
+    Labelled(Labels),
+}
+
+/// Labels and their values; `a=b,c=d` as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels(pub BTreeMap<String, String>);
+
+impl std::fmt::Display for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        f.write_str(&pairs.join(","))
+    }
+}
+
+/// Pods that replicas call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodDependency {
+    /// Its name, as in a fault's `target`.
+    pub name: String,
+    /// Where its pods live; never a protected one.
+    pub namespace: String,
+    /// What they carry; never empty.
+    pub labels: Labels,
+}
+
+/// Namespaces that nothing of ours ever touches: the cluster's own, and those of the fault tools.
+pub const PROTECTED_NAMESPACES: [&str; 8] = [
+    "kube-system",
+    "kube-public",
+    "kube-node-lease",
+    "chaos-mesh",
+    "chaos-testing",
+    "chaos-daemon",
+    "litmus",
+    "toxiproxy",
+];
 
 /// Replicas as child processes behind a service link.
 #[derive(Clone, Debug)]
@@ -963,8 +1026,14 @@ impl Metric {
 /// Limits on the blast radius, and when to stop.
 #[derive(Clone, Debug)]
 pub struct Safety {
-    /// Replicas under a fault at the same time, at most.
-    pub max_targets: usize,
+    /// Replicas under a fault at the same time, at most; none: all but one, and one where there is only one.
+    pub max_targets: Option<usize>,
+    /// Percentage of the replicas under a fault at the same time, at most, 1 to 100.
+    pub max_percent: Option<u8>,
+    /// Replicas that are ready and under no fault, at least.
+    pub min_ready: usize,
+    /// The only namespaces that may be touched; none: those that the platform names.
+    pub namespaces: Option<Vec<String>>,
     /// Stop when the share of good answers stays below this …
     pub abort_below: Ratio,
     /// … for this long.
@@ -974,9 +1043,39 @@ pub struct Safety {
 impl Default for Safety {
     fn default() -> Safety {
         Safety {
-            max_targets: usize::MAX,
+            max_targets: None,
+            max_percent: None,
+            min_ready: 0,
+            namespaces: None,
             abort_below: Ratio::new(0.1).expect("0.1 is a share"),
             abort_for: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Safety {
+    /// How many of `replicas` may be under a fault at the same time, and which rule says so: the tightest.
+    pub fn most(&self, replicas: usize) -> (usize, String) {
+        // All but one: a service that must keep its promises while things break needs someone left to keep them.
+        let spare = replicas.saturating_sub(1).max(1);
+        let not_set = || (spare, "all but one, as [safety] max_targets is not set".to_owned());
+        let by_count = self.max_targets.map_or_else(not_set, |n| (n, format!("[safety] max_targets = {n}")));
+        let percent =
+            self.max_percent.map(|p| (replicas * usize::from(p) / 100, format!("[safety] max_percent = {p}")));
+        let left = (self.min_ready > 0)
+            .then(|| (replicas.saturating_sub(self.min_ready), format!("[safety] min_ready = {}", self.min_ready)));
+        [Some(by_count), percent, left].into_iter().flatten().min_by_key(|(most, _)| *most).unwrap_or_else(not_set)
+    }
+}
+
+impl FaultPlan {
+    /// How many of `replicas` it hits at the same time.
+    pub fn hits(&self, replicas: usize) -> usize {
+        match self.target {
+            FaultTarget::Replicas(_) if self.kind.one_by_one() => replicas.min(1),
+            FaultTarget::Replicas(mode) => mode.count(replicas),
+            FaultTarget::Replica(_) => 1,
+            FaultTarget::Dependency(_) | FaultTarget::Outside => 0,
         }
     }
 }
@@ -1013,10 +1112,10 @@ pub(crate) mod tests_support {
             faults: vec![],
             probes: vec![],
             objectives: vec![],
-            safety: Safety::default(),
             variants: Vec::new(),
             gate: None,
             capacity: None,
+            safety: Safety { max_targets: Some(usize::MAX), ..Safety::default() },
             warnings: vec![],
             secrets: vec![],
         }

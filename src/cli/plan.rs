@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::{ScenarioArgs, check, load, out};
 use crate::fault::timeline::{What, timeline};
 use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Plan, Platform, Shape};
+use crate::platform::kubernetes;
 use crate::schedule;
 use crate::units::show_duration;
 
@@ -31,7 +32,39 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         out::talk(&format!("warning: {warning}\n"));
     }
     out::result(&describe(&plan));
-    0
+    match found(&plan) {
+        Ok(found) => {
+            out::result(&found);
+            0
+        }
+        Err(why) => {
+            out::error(&why);
+            5
+        }
+    }
+}
+
+/// Who would be hit, as the cluster says now; empty where the scenario says it all.
+pub(super) fn found(plan: &Plan) -> Result<String, String> {
+    let Some(Platform::Kubernetes(pods)) = &plan.platform else { return Ok(String::new()) };
+    let survey = kubernetes::survey(pods)?;
+    let mut text = format!("\ncluster   context {}, {}\n", survey.context, survey.server);
+    for (word, lines) in [("candidates", &survey.pods), ("budgets", &survey.budgets), ("calls", &survey.dependencies)] {
+        let words = std::iter::once(word).chain(std::iter::repeat(""));
+        words.zip(lines).for_each(|(word, line)| text.push_str(&format!("{word:<11}{line}\n")));
+    }
+    if let Some(service) = &survey.service {
+        let _ = writeln!(text, "{:<11}{service}", "service");
+    }
+    let (most, rule) = plan.safety.most(survey.replicas);
+    let (ready, of) = (survey.ready, survey.replicas);
+    let _ =
+        writeln!(text, "{:<11}{ready} of {of} ready; at most {most} under a fault at the same time: {rule}", "limits");
+    for fault in plan.faults.iter().filter(|f| f.hits(survey.replicas) > most) {
+        let hits = fault.hits(survey.replicas);
+        let _ = writeln!(text, "{:<11}fault {} would hit {hits}: a run will not start", "REFUSED", fault.name);
+    }
+    Ok(text + "\n")
 }
 
 fn arrivals(plan: &Plan) -> u8 {
@@ -86,6 +119,10 @@ fn target(plan: &Plan) -> String {
         (None, Some(Platform::Local(p))) => {
             format!("{} local replicas of `{}` behind a link", p.replicas, p.command.join(" "))
         }
+        (None, Some(Platform::Kubernetes(k))) => match &k.service {
+            Some((name, port)) => format!("Service {}/{name}:{port}", k.namespace),
+            None => "none".to_owned(),
+        },
         (None, None) => "none".to_owned(),
     }
 }
@@ -122,15 +159,14 @@ fn faults(plan: &Plan, text: &mut String) {
             What::Revert => writeln!(text, "          {at:>9}  {:<18} ends", fault.name),
         };
     }
-    let most = plan.safety.max_targets;
-    let _ = writeln!(
-        text,
-        "          at most {most} replica{} under a fault at the same time",
-        if most == 1 { "" } else { "s" }
-    );
+    if let Some(replicas) = replicas(plan) {
+        let (most, rule) = plan.safety.most(replicas);
+        let s = if most == 1 { "" } else { "s" };
+        let _ = writeln!(text, "          at most {most} replica{s} under a fault at the same time: {rule}");
+    }
     let _ = writeln!(text, "\nundo      in the journal before each fault, walked backwards on every road out");
     for fault in &plan.faults {
-        let _ = writeln!(text, "          {:<18} {}", fault.name, undo(fault));
+        let _ = writeln!(text, "          {:<18} {}", fault.name, undo(plan, fault));
     }
 }
 
@@ -161,10 +197,6 @@ fn what(fault: &FaultPlan) -> String {
 }
 
 fn hits(plan: &Plan, fault: &FaultPlan) -> String {
-    let replicas = match &plan.platform {
-        Some(Platform::Local(p)) => usize::from(p.replicas),
-        None => 0,
-    };
     let lasts = match fault.lasts {
         None if fault.kind.one_by_one() => "one after another".to_owned(),
         None => "once".to_owned(),
@@ -173,10 +205,16 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
     };
     let whom = match &fault.target {
         FaultTarget::Replica(n) => format!("replica {n}"),
-        FaultTarget::Replicas(Mode::All) => format!("all {replicas} replicas"),
-        FaultTarget::Replicas(mode) => {
-            format!("{} of {replicas} replicas, drawn from the seed among the ready ones", mode.count(replicas))
-        }
+        FaultTarget::Replicas(mode) => match (mode, replicas(plan)) {
+            (Mode::All, Some(n)) => format!("all {n} replicas"),
+            (Mode::All, None) => "all replicas".to_owned(),
+            (Mode::One, None) => "one replica, drawn from the seed among the ready ones".to_owned(),
+            (Mode::Fixed(n), None) => format!("{n} replicas, drawn from the seed among the ready ones"),
+            (Mode::FixedPercent(p), None) => format!("{p} % of the replicas, drawn from the seed among the ready ones"),
+            (mode, Some(n)) => {
+                format!("{} of {n} replicas, drawn from the seed among the ready ones", mode.count(n))
+            }
+        },
         FaultTarget::Dependency(name) => format!("the link to {name}"),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::Http { .. }) => "what the request does".to_owned(),
         FaultTarget::Outside => "what the command does".to_owned(),
@@ -184,8 +222,21 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
     format!("{whom}, {lasts}")
 }
 
-fn undo(fault: &FaultPlan) -> String {
+/// How many there are, where the scenario says it.
+fn replicas(plan: &Plan) -> Option<usize> {
+    match &plan.platform {
+        Some(Platform::Local(p)) => Some(usize::from(p.replicas)),
+        Some(Platform::Kubernetes(_)) => None,
+        None => Some(0),
+    }
+}
+
+fn undo(plan: &Plan, fault: &FaultPlan) -> String {
+    let pods = matches!(plan.platform, Some(Platform::Kubernetes(_)));
     match &fault.kind {
+        FaultKind::PodKill { .. } if pods => "none: the cluster puts another pod in its place".to_owned(),
+        FaultKind::RollingRestart { .. } if pods => "none: the new pods stay".to_owned(),
+        FaultKind::PodFailure if pods => "the Deployment is scaled back".to_owned(),
         FaultKind::PodKill { .. } => "the supervisor restarts the replica".to_owned(),
         FaultKind::RollingRestart { .. } => "the supervisor starts each replica again".to_owned(),
         FaultKind::PodFailure => "the replica is started again".to_owned(),

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
-use crate::plan::{FaultKind, Plan};
+use crate::plan::{FaultKind, Plan, Platform};
 use crate::platform::process::available_cpus;
 use crate::report;
 use crate::report::model::Ending;
@@ -52,6 +52,14 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if !args.quiet {
         check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
         out::talk(&format!("{}\n", plan::describe(&plan)));
+        // Who would be hit is shown before anybody says yes to it.
+        match plan::found(&plan) {
+            Ok(found) => out::talk(&found),
+            Err(why) => {
+                out::error(&why);
+                return 5;
+            }
+        }
     }
     if let Err(code) = consent(&plan, args.yes) {
         return code;
@@ -120,15 +128,23 @@ fn cpus(text: &str) -> Result<CpuList, String> {
     }
 }
 
-/// Anything that is not on this machine needs a yes: the target, and whatever a hook speaks to.
+/// Anything that is not on this machine needs a yes: the target, whatever a hook speaks to, and a cluster.
 fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
-    let away = hosts(plan).into_iter().find(|host| !is_loopback(host));
-    let Some(host) = away.filter(|_| !yes) else { return Ok(()) };
+    let away =
+        hosts(plan).into_iter().find(|host| !is_loopback(host)).map(|host| format!("{host} is not on this machine"));
+    let Some(what) = pods(plan).or(away).filter(|_| !yes) else { return Ok(()) };
     if !out::stdin_is_terminal() {
-        out::error(&format!("{host} is not on this machine: say --yes to send it this traffic"));
+        out::error(&format!("{what}: say --yes to send it this traffic and these faults"));
         return Err(USAGE);
     }
-    if out::ask(&format!("{host} is not on this machine.")) { Ok(()) } else { Err(USAGE) }
+    if out::ask(&format!("{what}.")) { Ok(()) } else { Err(USAGE) }
+}
+
+/// A cluster is shared, even one that runs on this machine.
+fn pods(plan: &Plan) -> Option<String> {
+    let Some(Platform::Kubernetes(k)) = &plan.platform else { return None };
+    let context = k.context.as_ref().map_or("the current context".to_owned(), |c| format!("context {c}"));
+    Some(format!("namespace {} of {context} is a cluster's, not this machine's", k.namespace))
 }
 
 fn hosts(plan: &Plan) -> Vec<String> {

@@ -117,7 +117,7 @@ impl Replicas for Sleepers {
     }
 
     fn how(&self, deed: Deed) -> Result<String, String> {
-        Ok(format!("{deed:?}"))
+        if deed == Deed::RollOut { Err("no".to_owned()) } else { Ok(format!("{deed:?}")) }
     }
 
     fn is_gone(&self, instance: &Instance) -> bool {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Request;
 use crate::platform::Instance;
+use crate::platform::kubernetes::Restore;
 use crate::platform::process::ProcessId;
 use crate::units::Offset;
 
@@ -134,6 +135,11 @@ pub enum Undo {
         request: Request,
         /// Limit in milliseconds.
         timeout_ms: u64,
+    },
+    /// Give a Deployment back its replicas.
+    Deployment {
+        /// Which, and how many.
+        restore: Restore,
     },
     /// Ends with the resbench process itself (a link's effect, a hold on restarts): nothing to do for others.
     InProcess {

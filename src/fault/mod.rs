@@ -31,7 +31,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, IoScope, KillMethod, Plan};
+use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan};
 use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
@@ -83,7 +83,8 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         }
         FaultKind::RollingRestart { grace, pause } => {
             let how = Kill { grace: Some(*grace), method: KillMethod::Delete };
-            Box::new(rolling_restart::RollingRestart::new(cx.replicas()?, cx.clock, how, *pause))
+            let of_all = fault.target == FaultTarget::Replicas(Mode::All);
+            Box::new(rolling_restart::RollingRestart::new(cx.replicas()?, cx.clock, how, *pause, of_all))
         }
         FaultKind::PodFailure => Box::new(pod_failure::PodFailure::new(cx.replicas()?, cx.clock)),
         FaultKind::PodPause => Box::new(pod_pause::PodPause::new(cx.replicas()?)),

@@ -49,7 +49,10 @@ impl Injector for PodFailure {
     }
 
     fn undo(&self, targets: &[TargetRef]) -> Vec<Undo> {
-        targets.iter().map(Undo::release).collect()
+        match self.replicas.restore(Deed::HoldDown) {
+            Some(restore) => vec![Undo::Deployment { restore }],
+            None => targets.iter().map(Undo::release).collect(),
+        }
     }
 
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {

@@ -42,6 +42,9 @@ impl PodKill {
 
     fn tell(&self, killed: &Killed) -> String {
         let Killed { replica, instance, at, gone_after } = killed;
+        if let Some(told) = self.replicas.became(instance, *at) {
+            return format!("replica {replica}: {told}");
+        }
         let ready = self.ready_after(*replica, *at).map(|d| format!("ready again after {}", show_measured(d)));
         let views = self.replicas.list();
         let heir = views.iter().find(|r| r.index == *replica && r.ready && r.instance.as_ref() != Some(instance));
@@ -51,6 +54,14 @@ impl PodKill {
             (None, None) => "no other was ready in its place when load ended".to_owned(),
         };
         format!("replica {replica}: {instance} gone after {}, {after}", show_measured(*gone_after))
+    }
+
+    /// It is gone, or, where going takes its time, out of rotation.
+    fn took_effect(&self, killed: &Killed) -> bool {
+        let instance = Some(&killed.instance);
+        let serves = || self.replicas.list().iter().any(|r| r.ready && r.instance.as_ref() == instance);
+        self.replicas.is_gone(&killed.instance)
+            || self.replicas.became(&killed.instance, killed.at).is_some() && !serves()
     }
 
     fn ready_after(&self, replica: u16, at: Offset) -> Option<Duration> {
@@ -95,7 +106,7 @@ impl Injector for PodKill {
     }
 
     fn proof(&self) -> Proof {
-        let gone: Vec<&Killed> = self.killed.iter().filter(|k| self.replicas.is_gone(&k.instance)).collect();
+        let gone: Vec<&Killed> = self.killed.iter().filter(|k| self.took_effect(k)).collect();
         if gone.is_empty() {
             return Proof::none("none is gone");
         }

@@ -1,5 +1,6 @@
 //! `rolling-restart`: one replica after another is told to end; the next one's turn comes when the replacement is ready.
 //!
+//! Where the platform has a way of its own to replace all (a Deployment's rollout), that one is taken.
 //! One-shot: nothing is put back, the supervisor starts each replica anew. The first one is told by `apply`, the others
 //! as `observe` goes along. Proven when every targeted replica was replaced by another process that became ready.
 
@@ -21,6 +22,8 @@ pub(super) struct RollingRestart {
     clock: Clock,
     how: Kill,
     pause: Duration,
+    /// The platform's own way, all at once.
+    rollout: bool,
     wanted: usize,
     waiting: VecDeque<u16>,
     told: Vec<Told>,
@@ -43,8 +46,16 @@ struct Heir {
 }
 
 impl RollingRestart {
-    pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, how: Kill, pause: Duration) -> RollingRestart {
+    /// `of_all`: every replica is hit, so that the platform may do it in its own way.
+    pub(super) fn new(
+        replicas: Arc<dyn Replicas>,
+        clock: Clock,
+        how: Kill,
+        pause: Duration,
+        of_all: bool,
+    ) -> RollingRestart {
         RollingRestart {
+            rollout: of_all && replicas.how(Deed::RollOut).is_ok(),
             replicas,
             clock,
             how,
@@ -66,6 +77,25 @@ impl RollingRestart {
                 self.told.push(Told { replica, instance, at, heir: None });
             }
             Err(why) => self.problem = Some(format!("replica {replica}: {why}")),
+        }
+    }
+
+    /// All of them, in the platform's own way.
+    fn roll_out(&mut self) -> Result<Offset, String> {
+        let views = self.replicas.list();
+        let at = self.replicas.roll_out()?;
+        for replica in self.waiting.drain(..) {
+            if let Some(instance) = views.iter().find(|v| v.index == replica).and_then(|v| v.instance.clone()) {
+                self.told.push(Told { replica, instance, at, heir: None });
+            }
+        }
+        Ok(at)
+    }
+
+    fn note_heirs(&mut self) {
+        let heirs: Vec<Option<Heir>> = self.told.iter().map(|t| t.heir.clone().or_else(|| self.heir(t))).collect();
+        for (told, heir) in self.told.iter_mut().zip(heirs) {
+            told.heir = heir;
         }
     }
 
@@ -91,7 +121,8 @@ impl RollingRestart {
 
 impl Injector for RollingRestart {
     fn prepare(&mut self) -> Result<(), String> {
-        self.replicas.how(Deed::Kill(self.how)).map(drop)
+        let deed = if self.rollout { Deed::RollOut } else { Deed::Kill(self.how) };
+        self.replicas.how(deed).map(drop)
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
@@ -101,12 +132,19 @@ impl Injector for RollingRestart {
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
         self.waiting = targets.iter().filter_map(replica_of).collect();
         self.wanted = self.waiting.len();
+        if self.rollout {
+            return self.roll_out();
+        }
         self.next();
         let problem = || self.problem.clone().unwrap_or_else(|| "there is no replica to restart".to_owned());
         self.told.first().map(|told| told.at).ok_or_else(problem)
     }
 
     fn observe(&mut self, _probe: &dyn Fn(&str) -> bool) -> bool {
+        if self.rollout {
+            self.note_heirs();
+            return self.told.iter().any(|t| t.heir.is_none());
+        }
         let Some(last) = self.told.last() else { return false };
         match &last.heir {
             None => {
@@ -140,6 +178,9 @@ impl Injector for RollingRestart {
     }
 
     fn mechanism(&self) -> String {
+        if self.rollout {
+            return self.replicas.how(Deed::RollOut).unwrap_or_default();
+        }
         let how = self.replicas.how(Deed::Kill(self.how)).unwrap_or_default();
         format!("one after another, {} between: {how}", show_duration(self.pause))
     }

@@ -572,10 +572,10 @@ mod tests {
     fn limits_keep_a_fault_from_being_applied() {
         let faults = vec![pause("a", 0, 120, Some(Lasts::UntilEnd)), pause("b", 1, 120, lasting(50))];
         let mut bench = Bench::new(faults, 2500);
-        bench.plan.safety.max_targets = 1;
+        bench.plan.safety.max_targets = Some(1);
         let records = bench.play_scripts(|_| ()).records;
         assert!(records[0].applied_at.is_some());
-        assert!(records[1].not_applied.as_ref().unwrap().contains("max_targets allows 1"), "{records:?}");
+        assert!(records[1].not_applied.as_ref().unwrap().contains("max_targets = 1"), "{records:?}");
         assert!(!bench.log.has("b applied"));
         assert_eq!(bench.journal.finish(true, None), Ok(true));
     }

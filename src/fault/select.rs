@@ -53,7 +53,7 @@ impl Claims {
             FaultTarget::Replicas(mode) => self.draw(mode.count(replicas.len()), plan, seed, replicas, |_| true)?,
         };
         let one_by_one = plan.kind.one_by_one();
-        self.within_limits(&choice.targets, one_by_one, safety)?;
+        self.within_limits(&choice.targets, one_by_one, safety, replicas)?;
         let replaced = one_by_one || matches!(plan.kind, FaultKind::PodKill { .. } | FaultKind::PodFailure);
         let claim = |target: &TargetRef| Claim { fault, target: target.clone(), replaced, one_by_one, over: false };
         self.0.extend(choice.targets.iter().map(claim));
@@ -105,7 +105,16 @@ impl Claims {
         self.0.iter().any(|c| replica_of(&c.target) == Some(replica))
     }
 
-    fn within_limits(&self, new: &[TargetRef], one_by_one: bool, safety: &Safety) -> Result<(), String> {
+    fn within_limits(
+        &self,
+        new: &[TargetRef],
+        one_by_one: bool,
+        safety: &Safety,
+        replicas: &[ReplicaView],
+    ) -> Result<(), String> {
+        if !new.iter().any(|t| replica_of(t).is_some()) {
+            return Ok(());
+        }
         let held = self.0.iter().filter(|c| !c.one_by_one).map(|c| &c.target);
         let together = new.iter().filter(|_| !one_by_one);
         let mut hit: Vec<u16> = held.chain(together).filter_map(replica_of).collect();
@@ -114,11 +123,19 @@ impl Claims {
         // A fault that goes from one to the next hits one, whichever that is.
         let mut in_turn: Vec<usize> = self.0.iter().filter(|c| c.one_by_one).map(|c| c.fault).collect();
         in_turn.dedup();
-        let adds = new.iter().any(|t| replica_of(t).is_some());
-        let n = hit.len() + in_turn.len() + usize::from(one_by_one && adds);
-        if adds && n > safety.max_targets {
-            let max = safety.max_targets;
-            return Err(format!("{n} replicas would be under a fault at once; [safety] max_targets allows {max}"));
+        let n = hit.len() + in_turn.len() + usize::from(one_by_one);
+        let (most, rule) = safety.most(replicas.len());
+        if n > most {
+            return Err(format!("{n} replicas would be under a fault at once; at most {most} may be: {rule}"));
+        }
+        // Those that are not ready by themselves are missing too.
+        let free = replicas.iter().filter(|r| r.ready && !hit.contains(&r.index)).count();
+        let left = free.saturating_sub(in_turn.len() + usize::from(one_by_one));
+        if left < safety.min_ready {
+            let least = safety.min_ready;
+            return Err(format!(
+                "{left} replicas would be left ready and free of faults; [safety] min_ready = {least}"
+            ));
         }
         Ok(())
     }
@@ -177,12 +194,16 @@ mod tests {
         (0..n).map(|i| replica(i, 100 + i32::from(i), true)).collect()
     }
 
+    fn anything() -> Safety {
+        Safety { max_targets: Some(usize::MAX), ..Safety::default() }
+    }
+
     fn indexes(choice: &Choice) -> Vec<u16> {
         choice.targets.iter().filter_map(replica_of).collect()
     }
 
     fn choose(claims: &mut Claims, i: usize, plan: &FaultPlan, replicas: &[ReplicaView]) -> Result<Vec<u16>, String> {
-        claims.choose(i, plan, &Safety::default(), Seed(7), replicas).map(|c| indexes(&c))
+        claims.choose(i, plan, &anything(), Seed(7), replicas).map(|c| indexes(&c))
     }
 
     #[test]
@@ -190,7 +211,7 @@ mod tests {
         let draw = |seed, name: &str| {
             let mut claims = Claims::default();
             let plan = some(name, Mode::Fixed(3));
-            indexes(&claims.choose(0, &plan, &Safety::default(), Seed(seed), &replicas(40)).unwrap())
+            indexes(&claims.choose(0, &plan, &anything(), Seed(seed), &replicas(40)).unwrap())
         };
         assert_eq!(draw(7, "kill"), draw(7, "kill"));
         assert_eq!(draw(7, "kill").len(), 3);
@@ -238,15 +259,33 @@ mod tests {
 
     #[test]
     fn limits_count_replicas_under_any_fault() {
-        let safety = Safety { max_targets: 2, ..Safety::default() };
+        let safety = Safety { max_targets: Some(2), ..Safety::default() };
         let mut claims = Claims::default();
         let mut choose = |i, mode| claims.choose(i, &some(&format!("f{i}"), mode), &safety, Seed(1), &replicas(5));
-        assert!(choose(0, Mode::Fixed(3)).unwrap_err().contains("max_targets allows 2"));
+        assert!(choose(0, Mode::Fixed(3)).unwrap_err().contains("at most 2 may be: [safety] max_targets = 2"));
         assert!(choose(1, Mode::One).is_ok());
         assert!(choose(2, Mode::One).is_ok());
         assert!(choose(3, Mode::One).is_err());
         let outside = plan("cmd", FaultTarget::Outside);
         assert!(claims.choose(4, &outside, &safety, Seed(1), &replicas(5)).is_ok(), "hits no replica");
+    }
+
+    #[test]
+    fn shares_and_those_left_ready_are_limits_too() {
+        let refused = |safety: Safety, mode, views: &[ReplicaView]| {
+            Claims::default().choose(0, &some("f", mode), &safety, Seed(1), views).err().unwrap_or_default()
+        };
+        let tenth = Safety { max_percent: Some(10), ..anything() };
+        assert_eq!(refused(tenth.clone(), Mode::Fixed(2), &replicas(20)), "");
+        assert!(refused(tenth.clone(), Mode::Fixed(3), &replicas(20)).contains("max_percent = 10"));
+        assert!(refused(tenth, Mode::One, &replicas(5)).contains("at most 0 may be"), "a tenth of five is none");
+        let two_left = Safety { min_ready: 2, ..anything() };
+        let mut views = replicas(4);
+        assert_eq!(refused(two_left.clone(), Mode::Fixed(2), &views), "");
+        views[3].ready = false;
+        assert!(refused(two_left, Mode::Fixed(2), &views).contains("1 replicas would be left ready"));
+        assert!(refused(Safety::default(), Mode::All, &replicas(3)).contains("all but one"));
+        assert_eq!(refused(Safety::default(), Mode::All, &replicas(1)), "", "one where there is only one");
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         Undo::InProcess { .. } => Ok(UndoDone::GoneAlready),
         Undo::Command { run, dir, timeout_ms } => run_command(run, dir, Duration::from_millis(*timeout_ms)),
         Undo::Request { request, timeout_ms } => send_request(request, Duration::from_millis(*timeout_ms)),
+        // A cluster is the same from everywhere.
+        Undo::Deployment { restore } => {
+            restore.perform().map(|done| if done { UndoDone::Done } else { UndoDone::GoneAlready })
+        }
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
@@ -115,6 +119,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::RemoveFolder { path } => format!("removing the empty folder {}", path.display()),
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
+        Undo::Deployment { restore } => restore.to_string(),
         Undo::InProcess { what } => what.clone(),
     }
 }

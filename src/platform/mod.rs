@@ -110,6 +110,12 @@ pub enum PlatformEventKind {
     Started,
     /// A process ended.
     Exited,
+    /// It was told to end.
+    Terminating,
+    /// It was given a node to run on.
+    Scheduled,
+    /// What had left the rotation before has ended.
+    Gone,
     /// It went into rotation.
     Ready,
     /// It was taken out of rotation.
@@ -127,6 +133,8 @@ pub enum Deed {
     HoldDown,
     /// [`Replicas::pause`] and [`Replicas::resume`].
     Pause,
+    /// [`Replicas::roll_out`].
+    RollOut,
 }
 
 /// How a replica is killed.
@@ -202,7 +210,7 @@ pub trait Replicas: Send + Sync {
     fn is_paused(&self, instance: &Instance) -> bool;
 
     /// Kills it: told to end and given up to `grace` first when there is one, then without mercy, and waits
-    /// (at most 5 s longer) until it is gone. The platform replaces or restarts it. Returns the
+    /// (at most 5 s longer) until it is gone; a pod leaves the rotation at once and is not waited for. The platform replaces or restarts it. Returns the
     /// victim and the moment at which it was first told (locally by SIGTERM); with a grace the replica leaves the
     /// rotation then.
     ///
@@ -233,6 +241,25 @@ pub trait Replicas: Send + Sync {
     /// # Errors
     /// When the signal could not be sent to a live process.
     fn resume(&self, replica: u16) -> Result<(), String>;
+
+    /// Has the platform replace every replica in its own way, and returns when it was told to.
+    ///
+    /// # Errors
+    /// When it cannot, or refused.
+    fn roll_out(&self) -> Result<Offset, String> {
+        self.how(Deed::RollOut).and(Err("it has no way of its own to replace all replicas".to_owned()))
+    }
+
+    /// What became of an instance that was killed at `at`, and who took its place, where the platform knows more of that
+    /// than [`Replicas::events`] tell.
+    fn became(&self, _instance: &Instance, _at: Offset) -> Option<String> {
+        None
+    }
+
+    /// What puts a deed back after our death, where another machine can do it.
+    fn restore(&self, _deed: Deed) -> Option<kubernetes::Restore> {
+        None
+    }
 
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;

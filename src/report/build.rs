@@ -445,7 +445,11 @@ fn ready_at(events: &[PlatformEvent], replicas: usize, at: Offset) -> u64 {
         match event.kind {
             PlatformEventKind::Ready => *state = true,
             PlatformEventKind::NotReady | PlatformEventKind::Exited => *state = false,
-            PlatformEventKind::Started | PlatformEventKind::Note => {}
+            PlatformEventKind::Started
+            | PlatformEventKind::Terminating
+            | PlatformEventKind::Scheduled
+            | PlatformEventKind::Gone
+            | PlatformEventKind::Note => {}
         }
     }
     ready.iter().filter(|r| **r).count() as u64
@@ -526,6 +530,9 @@ fn event(e: &PlatformEvent) -> EventReport {
     let kind = match e.kind {
         PlatformEventKind::Started => "started",
         PlatformEventKind::Exited => "exited",
+        PlatformEventKind::Terminating => "terminating",
+        PlatformEventKind::Scheduled => "scheduled",
+        PlatformEventKind::Gone => "gone",
         PlatformEventKind::Ready => "ready",
         PlatformEventKind::NotReady => "not_ready",
         PlatformEventKind::Note => "note",

@@ -571,7 +571,7 @@ pub struct EventReport {
     pub at_s: f64,
     /// Which replica.
     pub replica: Option<u16>,
-    /// `started`, `exited`, `ready`, `not_ready` or `note`.
+    /// `started`, `exited`, `terminating`, `scheduled`, `gone`, `ready`, `not_ready` or `note`.
     pub kind: String,
     /// In words.
     pub text: String,

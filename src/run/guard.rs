@@ -74,9 +74,9 @@ mod tests {
 
     fn watch_of_five() -> SafetyWatch {
         SafetyWatch::new(&Safety {
-            max_targets: 1,
             abort_below: Ratio::new(0.5).unwrap(),
             abort_for: Duration::from_secs(5),
+            ..Safety::default()
         })
     }
 

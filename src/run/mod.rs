@@ -24,7 +24,8 @@ use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFau
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
 use crate::fault::{self, InjectorContext};
-use crate::plan::{FaultKind, LocalPlatform, Plan, Platform, Url};
+use crate::plan::{FaultKind, LocalPlatform, Plan, Platform, Pods, Url};
+use crate::platform::kubernetes::{Kubernetes, cluster};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
 use crate::platform::process::{available_cpus, split_cpus};
 use crate::platform::volume::{VolumeView, Writes};
@@ -158,7 +159,7 @@ struct Begun {
 impl Begun {
     fn begin(plan: &Plan, id: &str) -> Result<Begun, RunError> {
         let state = journal::state_dir().map_err(RunError::NotStarted)?;
-        let header = Header::new(id, &plan.name, works_on(plan));
+        let header = Header::new(id, &plan.name, works_on(plan).map_err(RunError::NotStarted)?);
         let journal = Journal::begin(&state, header, &plan.secrets).map_err(|e| match e {
             BeginError::InTheWay(why) => RunError::NotClean(why),
             BeginError::Failed(why) => RunError::NotStarted(why),
@@ -196,16 +197,27 @@ impl Begun {
 }
 
 /// What a run works on, so that a second one does not start over an unfinished journal.
-fn works_on(plan: &Plan) -> Vec<String> {
+fn works_on(plan: &Plan) -> Result<Vec<String>, String> {
     let mut targets = Vec::new();
     if let Some(url) = &plan.target.url {
         targets.push(format!("url:{}:{}", url.host, url.port));
     }
-    if plan.platform.is_some() {
-        let path = std::fs::canonicalize(&plan.source.path).unwrap_or_else(|_| plan.source.path.clone());
-        targets.push(format!("local:{}", path.display()));
+    match &plan.platform {
+        None => {}
+        Some(Platform::Local(_)) => {
+            let path = std::fs::canonicalize(&plan.source.path).unwrap_or_else(|_| plan.source.path.clone());
+            targets.push(format!("local:{}", path.display()));
+        }
+        Some(Platform::Kubernetes(pods)) => {
+            let server = cluster::server(pods.context.as_deref())?;
+            let name = match &pods.pods {
+                Pods::Deployment(name) => name.clone(),
+                Pods::Labelled(labels) => labels.to_string(),
+            };
+            targets.push(format!("kubernetes:{server}/{}/{name}", pods.namespace));
+        }
     }
-    targets
+    Ok(targets)
 }
 
 /// `<reports>/<name>/<time>-<id>/`.
@@ -331,6 +343,11 @@ impl Stage<'_> {
         match &self.plan.platform {
             None => Ok(None),
             Some(Platform::Local(local)) => Ok(Some(Arc::new(self.start_local(local, replica_cpus)?))),
+            Some(Platform::Kubernetes(pods)) => {
+                self.observer.stage("finding the pods");
+                let clock = Clock::starting_in(Duration::ZERO);
+                Ok(Some(Arc::new(Kubernetes::find(pods, self.id, self.dir, clock)?)))
+            }
         }
     }
 
@@ -385,7 +402,7 @@ impl Stage<'_> {
         let spin = self.options.load.spin;
         let job = Arc::new(Job::new(Arc::new(self.plan.clone()), &url, resolved, session, spin));
         let clock = Clock::starting_in(LEAD + prepare_time(self.plan));
-        let faults = match self.prepare_faults(clock, platform) {
+        let faults = match self.within_limits(platform).and_then(|()| self.prepare_faults(clock, platform)) {
             Ok(faults) => faults,
             Err(why) => return measured.not_started(why),
         };
@@ -423,6 +440,20 @@ impl Stage<'_> {
             measured.why.push("stopped by a signal before every probe was asked".to_owned());
         }
         measured.probes = prober.logs();
+    }
+
+    /// Replicas that were found, and not started, are counted only now.
+    fn within_limits(&self, platform: Option<&Arc<dyn Running>>) -> Result<(), String> {
+        let Some(replicas) = platform.map(|p| p.list().len()) else { return Ok(()) };
+        let (most, rule) = self.plan.safety.most(replicas);
+        let over = |f: &&crate::plan::FaultPlan| f.hits(replicas) > most;
+        self.plan.faults.iter().find(over).map_or(Ok(()), |f| {
+            let hits = f.hits(replicas);
+            Err(format!(
+                "fault {}: it hits {hits} of {replicas} replicas at the same time, but at most {most} may be: {rule}",
+                f.name
+            ))
+        })
     }
 
     fn prepare_faults(&self, clock: Clock, platform: Option<&Arc<dyn Running>>) -> Result<PreparedFaults, String> {

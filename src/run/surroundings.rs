@@ -1,7 +1,7 @@
 //! Where a run takes place, for the record.
 
 use crate::clock;
-use crate::plan::{Plan, Platform};
+use crate::plan::Plan;
 use crate::report::model::Environment;
 
 /// What is known before the run.
@@ -22,11 +22,7 @@ pub(super) fn look(plan: &Plan) -> Environment {
         cpu: cpu.unwrap_or_default(),
         cpus: crate::platform::process::available_cpus().len(),
         memory_bytes: memory.unwrap_or(0) * 1024,
-        platform: match &plan.platform {
-            Some(Platform::Local(_)) => "local",
-            None => "url",
-        }
-        .to_owned(),
+        platform: plan.platform.as_ref().map_or("url", |_| plan.platform_word()).to_owned(),
         replicas: 0,
         target: String::new(),
         protocol: plan.target.protocol.word().to_owned(),

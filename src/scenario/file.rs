@@ -167,13 +167,15 @@ pub(super) struct Answer {
     pub(super) prediction: Option<String>,
 }
 
-/// Where replicas live.
+/// Where replicas live: exactly one of these.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "stands for its table in the schema; `local` is read by itself")]
+#[expect(dead_code, reason = "stands for its table in the schema; each platform is read by itself")]
 struct Platform {
     /// Replicas as processes on this machine, behind a link that acts as a Kubernetes Service does.
-    local: Local,
+    local: Option<Local>,
+    /// Replicas as pods of a cluster that is there already.
+    kubernetes: Option<Kubernetes>,
 }
 
 /// Replicas as processes on this machine. Commands and `env` know `{address}`, `{host}`, `{port}`, `{replica}`,
@@ -229,6 +231,41 @@ pub(super) struct Dependency {
     pub(super) init: Option<Vec<String>>,
     /// When it counts as ready.
     pub(super) ready: Option<Ready>,
+}
+
+/// Replicas as pods of a cluster that is there already. Exactly one of `deployment` and `selector`; and either
+/// `service` or `target.url`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kubernetes {
+    /// The namespace that the pods live in.
+    pub(super) namespace: String,
+    /// The Deployment whose pods are the replicas.
+    pub(super) deployment: Option<String>,
+    /// Labels of the pods, for example "app=model-server,tier=web": all of them must hold.
+    pub(super) selector: Option<String>,
+    /// The kubeconfig's context. Default: its current one.
+    pub(super) context: Option<String>,
+    /// The Service that receives predictions, as "name:port". Only from where its ClusterIP can be reached: inside the
+    /// cluster. Elsewhere write `target.url`.
+    pub(super) service: Option<String>,
+    /// The pods' container that serves the model. Default: the first.
+    pub(super) container: Option<String>,
+    /// What replicas call, where faults are to hit it.
+    #[schemars(length(max = 16))]
+    pub(super) dependency: Option<Vec<KubernetesDependency>>,
+}
+
+/// Pods that replicas call.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KubernetesDependency {
+    /// Its name, as in a fault's `target`.
+    pub(super) name: Name,
+    /// Labels of its pods, for example "app=mlflow".
+    pub(super) selector: String,
+    /// Where they live. Default: the replicas' namespace.
+    pub(super) namespace: Option<String>,
 }
 
 /// What is sent, and how. Exactly one of `dataset`, `bodies` and `body`.
@@ -386,6 +423,8 @@ pub(super) struct Fault {
     /// How often, with `every`.
     #[schemars(range(min = 2, max = 100))]
     pub(super) times: Option<u32>,
+    /// Who does it, where there are several. Default: the platform itself where it can, else Chaos Mesh.
+    pub(super) via: Option<ViaWord>,
     /// How long it lasts, counted from the moment at which it is in force.
     #[serde(rename = "for")]
     pub(super) lasts: Option<Duration>,
@@ -402,9 +441,11 @@ pub(super) struct Fault {
     pub(super) target: Option<String>,
     /// May hit a replica that is under another fault. Default false.
     pub(super) overlap: Option<bool>,
-    /// pod-kill, rolling-restart: SIGTERM first, and this long before SIGKILL. Default: SIGKILL at once; 30s for
-    /// rolling-restart.
+    /// pod-kill, rolling-restart: SIGTERM first, and this long before SIGKILL. Default: SIGKILL at once (for a pod: its
+    /// own grace), 30s for rolling-restart. A Deployment's rollout takes the pods' own.
     pub(super) grace: Option<Duration>,
+    /// pod-kill on Kubernetes: by which call. Default delete.
+    pub(super) method: Option<KillWord>,
     /// rolling-restart: from one replacement being ready to the next one's turn. Default 0s.
     pub(super) pause: Option<Duration>,
     /// network-delay: added to every chunk of bytes.
@@ -474,6 +515,34 @@ pub(super) enum FaultWord {
     Http,
 }
 
+/// Who does a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ViaWord {
+    /// The local platform itself.
+    Local,
+    /// Docker itself.
+    Docker,
+    /// Kubernetes itself.
+    Kubernetes,
+    /// Chaos Mesh.
+    ChaosMesh,
+    /// A Toxiproxy server.
+    Toxiproxy,
+}
+
+/// By which call a pod is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum KillWord {
+    /// Delete it, by its UID.
+    Delete,
+    /// Evict it: a PodDisruptionBudget may refuse, and is asked again for 10 s.
+    Evict,
+    /// Delete it without grace: the object is gone at once.
+    Force,
+}
+
 impl FaultWord {
     /// Every kind, in the order of the schema.
     pub(super) const ALL: [FaultWord; 14] = [
@@ -534,7 +603,7 @@ impl FaultWord {
     /// Keys that this kind may have.
     fn may(self) -> &'static [&'static str] {
         match self {
-            FaultWord::PodKill => &["mode", "value", "replica", "overlap", "grace"],
+            FaultWord::PodKill => &["mode", "value", "replica", "overlap", "grace", "method"],
             FaultWord::RollingRestart => &["mode", "value", "replica", "overlap", "grace", "pause"],
             FaultWord::PodFailure | FaultWord::PodPause => &["for", "until", "mode", "value", "replica", "overlap"],
             FaultWord::NetworkDelay => {
@@ -556,7 +625,7 @@ impl FaultWord {
 
 /// Says in the schema which keys go with which kind of fault.
 fn by_fault_kind(schema: &mut Schema) {
-    let common = ["name", "kind", "at", "every", "times"];
+    let common = ["name", "kind", "at", "every", "times", "via"];
     let clauses = FaultWord::ALL.map(|kind| clause(kind.word(), &common, kind.needs(), kind.may()));
     schema.insert("allOf".to_owned(), clauses.to_vec().into());
 }
@@ -806,6 +875,15 @@ pub(super) struct Safety {
     /// Replicas under a fault at the same time. Default: all but one (and one where there is only one).
     #[schemars(range(min = 1, max = 64))]
     pub(super) max_targets: Option<usize>,
+    /// Percentage of the replicas under a fault at the same time. Default: no such limit.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) max_percent: Option<u8>,
+    /// Replicas that are ready and under no fault, at least. Default: no such limit.
+    #[schemars(range(max = 10000))]
+    pub(super) min_ready: Option<usize>,
+    /// Kubernetes: nothing outside these namespaces is touched. Default: those that the platform names.
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) namespaces: Option<Vec<String>>,
     /// When to stop and put everything back. Default: below 0.1 for 30s.
     pub(super) abort_when: Option<AbortWhen>,
 }

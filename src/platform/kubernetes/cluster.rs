@@ -137,7 +137,7 @@ impl Cluster {
     /// No kubeconfig, an unknown context, expired credentials, nobody answering; with what to do.
     pub fn connect(context: Option<&str>) -> Result<Cluster, String> {
         let (name, config) = configuration(context)?;
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let server = url_of(&config);
         let (alive, ended) = oneshot::channel::<()>();
         let (made, answer) = sync_channel(1);
         let run = move || {
@@ -385,6 +385,18 @@ impl Cluster {
         let request = request.body(body).map_err(|e| ApiError::lost("BadPath", format!("{path}: {e}")))?;
         self.inner.client.send(request).await.map_err(|e| ApiError::lost("Unreachable", chain(&e)))
     }
+}
+
+/// The API server's URL of a context, as [`Cluster::server`] has it; asks nobody.
+///
+/// # Errors
+/// No kubeconfig, or an unknown context.
+pub fn server(context: Option<&str>) -> Result<String, String> {
+    configuration(context).map(|(_, config)| url_of(&config))
+}
+
+fn url_of(config: &kube::Config) -> String {
+    config.cluster_url.to_string().trim_end_matches('/').to_owned()
 }
 
 /// `?labelSelector=…` and so on: the values escaped.

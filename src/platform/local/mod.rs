@@ -419,6 +419,7 @@ impl Replicas for Local {
             Deed::Kill(_) => "SIGKILL to the process group".to_owned(),
             Deed::HoldDown => "SIGKILL to the process group, not restarted for the time".to_owned(),
             Deed::Pause => "SIGSTOP to the process group, SIGCONT after the time".to_owned(),
+            Deed::RollOut => return Err("local replicas are restarted one after another".to_owned()),
         })
     }
 

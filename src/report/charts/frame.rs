@@ -311,7 +311,7 @@ fn event_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
             // The cross of the exit that made it so stands there already.
             "not_ready" if exited_at(event) => {}
             "not_ready" => p.triangle((x, y + 14.0), 8.0, false, Ink::Bad),
-            "exited" => {
+            "exited" | "gone" => {
                 p.line(vec![(x - 4.0, y + 5.0), (x + 4.0, y + 13.0)], Ink::Bad, 1.8);
                 p.line(vec![(x - 4.0, y + 13.0), (x + 4.0, y + 5.0)], Ink::Bad, 1.8);
             }
@@ -342,7 +342,7 @@ pub(super) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
         p.line(vec![(x + 2.0, y + 4.0), (x + 10.0, y - 4.0)], Ink::Bad, 1.8);
     };
     let happened = |kind: &str| events(report).any(|e| e.kind == kind);
-    if happened("exited") {
+    if happened("exited") || happened("gone") {
         word(p, &cross, "replica exited");
     }
     if happened("not_ready") {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Context;
-use super::platform::Known;
+use super::platform::{self, Known};
+use super::via::{Doer, Place, doer};
 use crate::plan::{
     Direction, FaultKind, FaultPlan, FaultTarget, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode, Phase,
     ProofRule, Request, Via,
@@ -65,7 +66,8 @@ fn one(
     phases: Option<&[Phase]>,
     platform: Option<&Known>,
 ) -> Vec<Draft> {
-    let kind = kind(cx, at, &f);
+    let via = platform.map_or(Some(Via::Platform), |p| via(cx, at, &f, p));
+    let kind = kind(cx, at, &f, platform);
     let target = target(cx, at, &f, platform);
     let lasts = lasts(cx, at, &f);
     let starts = starts(cx, at, &f, phases);
@@ -81,7 +83,7 @@ fn one(
             at: at?,
             lasts: lasts?,
             overlap: f.overlap.unwrap_or(false),
-            via: Via::Platform,
+            via: via.clone()?,
         })
     };
     let name = &f.name.0;
@@ -229,6 +231,21 @@ fn check_end(cx: &mut Context, at: &Path, f: &file::Fault, lasts: Option<Lasts>,
     }
 }
 
+/// Who does it; none when nobody can.
+fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known) -> Option<Via> {
+    let key = if f.via.is_some() { "via" } else { "kind" };
+    match cx.good(&at.key(key), doer(f.kind, Place::of(platform), f.via))? {
+        Doer::Platform => Some(Via::Platform),
+        Doer::ChaosMesh => Some(Via::ChaosMesh),
+        Doer::Toxiproxy => {
+            let message =
+                format!("`{}` needs a platform: without one there is nothing that it could act on", f.kind.word());
+            cx.wrong(&at.key(key), message, "add [platform.local], or write kind = \"command\"");
+            None
+        }
+    }
+}
+
 fn check_volume(cx: &mut Context, at: &Path, kind: FaultWord, platform: Option<&Known>) {
     let Some(local) = platform.and_then(Known::local).filter(|_| kind.is_io()) else { return };
     let in_text = |text: &String| text.contains("{volume}");
@@ -246,14 +263,16 @@ fn check_volume(cx: &mut Context, at: &Path, kind: FaultWord, platform: Option<&
     }
 }
 
-fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
+fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultKind> {
     let direction = || match f.direction {
         Some(file::DirectionWord::To) => Direction::To,
         Some(file::DirectionWord::From) => Direction::From,
         Some(file::DirectionWord::Both) | None => Direction::Both,
     };
     Some(match f.kind {
-        FaultWord::PodKill => FaultKind::PodKill { grace: grace(cx, at, f)?, method: KillMethod::Delete },
+        FaultWord::PodKill => {
+            FaultKind::PodKill { grace: grace(cx, at, f)?, method: kill_method(cx, at, f, platform)? }
+        }
         FaultWord::RollingRestart => {
             FaultKind::RollingRestart { grace: grace(cx, at, f)?.unwrap_or(ROLLING_GRACE), pause: pause(cx, at, f)? }
         }
@@ -296,6 +315,28 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
 fn grace(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Duration>> {
     let Some(grace) = f.grace else { return Some(None) };
     cx.above_zero(&at.key("grace"), grace.0, LONGEST_COMMAND).map(Some)
+}
+
+/// By which call a pod is killed.
+fn kill_method(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<KillMethod> {
+    let Some(word) = f.method else { return Some(KillMethod::Delete) };
+    if platform.is_some_and(|p| !matches!(p, Known::Kubernetes(_))) {
+        cx.clash(at, "method", "`method` is for pods", "remove it: only [platform.kubernetes] has several ways");
+        return None;
+    }
+    if f.via == Some(file::ViaWord::ChaosMesh) {
+        cx.clash(at, "method", "`method` is what Kubernetes itself does, not Chaos Mesh", "remove it, or `via`");
+        return None;
+    }
+    if word == file::KillWord::Force && f.grace.is_some() {
+        cx.clash(at, "grace", "`method = \"force\"` leaves no grace", "remove `grace`, or write method = \"delete\"");
+        return None;
+    }
+    Some(match word {
+        file::KillWord::Delete => KillMethod::Delete,
+        file::KillWord::Evict => KillMethod::Evict,
+        file::KillWord::Force => KillMethod::Force,
+    })
 }
 
 fn pause(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Duration> {
@@ -467,9 +508,6 @@ fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>
         return Some(FaultTarget::Outside);
     }
     if let Some(Known::Absent) = platform {
-        let message =
-            format!("`{}` needs [platform.local]: without it there is nothing that it could act on", f.kind.word());
-        cx.wrong(&at.key("kind"), message, "add [platform.local], or write kind = \"command\"");
         return None;
     }
     let chosen = [("mode", f.mode.is_some()), ("replica", f.replica.is_some()), ("target", f.target.is_some())];
@@ -493,7 +531,7 @@ fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>
 }
 
 fn dependency(cx: &mut Context, at: &Path, name: &str) -> Option<FaultTarget> {
-    let names = cx.names(&Path::root().key("platform").key("local").key("dependency"));
+    let names = platform::place(cx).map(|p| cx.names(&p.key("dependency"))).unwrap_or_default();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     if names.contains(&name) {
         return Some(FaultTarget::Dependency(name.to_owned()));

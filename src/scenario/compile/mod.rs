@@ -7,6 +7,7 @@
 
 mod decision;
 mod fault;
+mod kubernetes;
 mod objective;
 mod phase;
 mod platform;
@@ -15,6 +16,7 @@ mod safety;
 mod target;
 mod traffic;
 mod url;
+mod via;
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! `[platform.local]`: where replicas live, and what they call.
+//! `[platform.local]`: where replicas live, and what they call; and which platform it is at all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Context, url};
-use crate::plan::{Dependency, LocalPlatform, Platform, Protocol, Ready, Target};
+use crate::plan::{Dependency, KubernetesPlatform, LocalPlatform, Platform, Protocol, Ready, Target};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::{data, file, words};
 
@@ -19,6 +19,8 @@ pub(super) enum Known {
     Absent,
     /// Replicas as processes.
     Local(LocalPlatform),
+    /// Replicas as pods.
+    Kubernetes(KubernetesPlatform),
 }
 
 impl Known {
@@ -27,17 +29,63 @@ impl Known {
         if let Known::Local(local) = self { Some(local) } else { None }
     }
 
+    /// How many replicas there are, where the scenario says it.
+    pub(super) fn replicas(&self) -> Option<usize> {
+        match self {
+            Known::Absent => Some(0),
+            Known::Local(local) => Some(usize::from(local.replicas)),
+            Known::Kubernetes(_) => None,
+        }
+    }
+
     /// As the plan holds it.
     pub(super) fn into_plan(self) -> Option<Platform> {
-        if let Known::Local(local) = self { Some(Platform::Local(local)) } else { None }
+        match self {
+            Known::Absent => None,
+            Known::Local(local) => Some(Platform::Local(local)),
+            Known::Kubernetes(kubernetes) => Some(Platform::Kubernetes(kubernetes)),
+        }
     }
+}
+
+/// The words of the platforms.
+const PLATFORMS: [&str; 2] = ["local", "kubernetes"];
+
+/// Where the platform stands in the file; none where there is none.
+pub(super) fn place(cx: &Context) -> Option<Path> {
+    let table = Path::root().key("platform");
+    PLATFORMS.iter().map(|word| table.key(word)).find(|at| cx.root.at(at).is_some())
+}
+
+/// The platform says where predictions go.
+pub(super) fn gives_address(cx: &Context) -> bool {
+    let platform = Path::root().key("platform");
+    cx.root.at(&platform.key("local")).is_some() || cx.root.at(&platform.key("kubernetes").key("service")).is_some()
 }
 
 /// The platform; none when the scenario has one that is broken.
 pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
+    let table = Path::root().key("platform");
     if cx.root.get("platform").is_none() {
         return Some(Known::Absent);
     }
+    let given: Vec<&str> = PLATFORMS.into_iter().filter(|word| cx.root.at(&table.key(word)).is_some()).collect();
+    match given[..] {
+        ["local"] => local(cx, target),
+        ["kubernetes"] => super::kubernetes::compile(cx, &table.key("kubernetes")).map(Known::Kubernetes),
+        [] => {
+            cx.clash(&table, "", "no platform is named", "write [platform.local] or [platform.kubernetes]");
+            None
+        }
+        [.., last] => {
+            let message = format!("replicas live in one place, and here are {}", words::listed(&given));
+            cx.clash(&table, last, message, "keep one of them");
+            None
+        }
+    }
+}
+
+fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
     let at = Path::root().key("platform").key("local");
     let names = cx.names(&at.key("dependency"));
     cx.unique(&at.key("dependency"), "dependency");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Context;
 use super::fault::Draft;
 use super::platform::Known;
-use crate::plan::{FaultPlan, FaultTarget, Lasts, Safety};
+use crate::plan::{FaultPlan, Lasts, Safety};
 use crate::scenario::tree::Path;
 use crate::scenario::{file, limits};
 use crate::units::{Offset, Ratio, show_duration};
@@ -15,7 +15,9 @@ use crate::units::{Offset, Ratio, show_duration};
 pub(super) fn compile(cx: &mut Context, platform: Option<&Known>, faults: &[Draft]) -> Option<Safety> {
     let at = Path::root().key("safety");
     let given = cx.root.get("safety").is_some();
-    let s: file::Safety = if given { cx.section(&at)? } else { file::Safety { max_targets: None, abort_when: None } };
+    let nothing =
+        file::Safety { max_targets: None, max_percent: None, min_ready: None, namespaces: None, abort_when: None };
+    let s: file::Safety = if given { cx.section(&at)? } else { nothing };
     let default = Safety::default();
     let (abort_below, abort_for) = match s.abort_when {
         None => (default.abort_below, default.abort_for),
@@ -27,39 +29,53 @@ pub(super) fn compile(cx: &mut Context, platform: Option<&Known>, faults: &[Draf
             (cx.good(&at.key("good_ratio_below"), below)?, lasting?)
         }
     };
-    let replicas = platform.map(|p| p.local().map_or(0, |l| usize::from(l.replicas)));
-    // All but one: a service that must keep its promises while things break needs someone left to keep them.
-    let max_targets = s.max_targets.unwrap_or(replicas.unwrap_or(usize::MAX).saturating_sub(1).max(1));
-    if let Some(replicas) = replicas.filter(|_| !cx.report.is_broken(&at.key("max_targets"))) {
-        check_each(cx, faults, replicas, max_targets, s.max_targets.is_some());
-        check_together(cx, faults, replicas, max_targets);
+    let safety = Safety {
+        max_targets: s.max_targets,
+        max_percent: s.max_percent,
+        min_ready: s.min_ready.unwrap_or(default.min_ready),
+        namespaces: s.namespaces,
+        abort_below,
+        abort_for,
+    };
+    check_namespaces(cx, &at.key("namespaces"), &safety, platform);
+    let counted = !["max_targets", "max_percent", "min_ready"].iter().any(|key| cx.report.is_broken(&at.key(key)));
+    // How many pods there are is known when the cluster is asked.
+    if let Some(replicas) = platform.and_then(Known::replicas).filter(|_| counted) {
+        check_each(cx, faults, replicas, &safety);
+        check_together(cx, faults, replicas, &safety);
     }
-    Some(Safety { max_targets, abort_below, abort_for })
+    Some(safety)
 }
 
-/// How many replicas a fault hits.
-fn hits(fault: &FaultPlan, replicas: usize) -> usize {
-    match fault.target {
-        FaultTarget::Replicas(_) if fault.kind.one_by_one() => replicas.min(1),
-        FaultTarget::Replicas(mode) => mode.count(replicas),
-        FaultTarget::Replica(_) => 1,
-        FaultTarget::Dependency(_) | FaultTarget::Outside => 0,
+/// Nothing outside the list may be touched, so nothing outside it may be named.
+fn check_namespaces(cx: &mut Context, at: &Path, safety: &Safety, platform: Option<&Known>) {
+    let (Some(allowed), Some(platform)) = (&safety.namespaces, platform) else { return };
+    let Known::Kubernetes(kubernetes) = platform else {
+        cx.wrong(at, "only Kubernetes has namespaces", "remove it");
+        return;
+    };
+    let own = Path::root().key("platform").key("kubernetes");
+    let mut named = vec![(own.key("namespace"), &kubernetes.namespace)];
+    let dependencies = kubernetes.dependencies.iter().enumerate();
+    named.extend(dependencies.map(|(i, d)| (own.key("dependency").index(i), &d.namespace)));
+    for (place, namespace) in named.into_iter().filter(|(_, n)| !allowed.contains(n)) {
+        let message = format!("`{namespace}` is not among the namespaces that [safety] allows");
+        cx.wrong(&place, message, format!("add it to [safety] namespaces, or write one of {}", allowed.join(", ")));
     }
 }
 
-fn check_each(cx: &mut Context, faults: &[Draft], replicas: usize, max_targets: usize, is_set: bool) {
+fn check_each(cx: &mut Context, faults: &[Draft], replicas: usize, safety: &Safety) {
+    let (most, why) = safety.most(replicas);
     let mut seen = BTreeSet::new();
     for draft in faults {
-        let Some(count) = draft.plan.as_ref().map(|p| hits(p, replicas)).filter(|c| *c > max_targets) else { continue };
+        let Some(count) = draft.plan.as_ref().map(|p| p.hits(replicas)).filter(|c| *c > most) else { continue };
         if !seen.insert(draft.index) {
             continue;
         }
         let at = Path::root().key("fault").index(draft.index);
-        let why = if is_set { "[safety] max_targets" } else { "all but one, as [safety] max_targets is not set" };
         let mode =
             if cx.root.at(&at.key("mode")).is_some() { "" } else { " (its mode is `all` where none is written)" };
-        let message =
-            format!("it hits {count} replicas at the same time{mode}, but at most {max_targets} may be: {why}");
+        let message = format!("it hits {count} replicas at the same time{mode}, but at most {most} may be: {why}");
         let help = format!("write max_targets = {count} in [safety] to allow that, or mode = \"one\" here");
         cx.wrong(&at.key("mode"), message, help);
     }
@@ -67,19 +83,20 @@ fn check_each(cx: &mut Context, faults: &[Draft], replicas: usize, max_targets: 
 
 /// Faults that are on at the same time may be too much together; which replicas they meet is known only when they
 /// fire, so this is a warning.
-fn check_together(cx: &mut Context, faults: &[Draft], replicas: usize, max_targets: usize) {
+fn check_together(cx: &mut Context, faults: &[Draft], replicas: usize, safety: &Safety) {
+    let (most, _) = safety.most(replicas);
     let plans: Vec<&FaultPlan> =
-        faults.iter().filter_map(|d| d.plan.as_ref()).filter(|p| hits(p, replicas) > 0).collect();
+        faults.iter().filter_map(|d| d.plan.as_ref()).filter(|p| p.hits(replicas) > 0).collect();
     for (i, fault) in plans.iter().enumerate() {
         let at = fault.at;
         let earlier = |(j, p): &(usize, &&FaultPlan)| *j != i && (p.at < at || (p.at == at && *j < i)) && end(p) > at;
         let others: Vec<&FaultPlan> = plans.iter().enumerate().filter(earlier).map(|(_, p)| *p).collect();
-        let sum = hits(fault, replicas) + others.iter().map(|p| hits(p, replicas)).sum::<usize>();
-        if !others.is_empty() && sum > max_targets {
+        let sum = fault.hits(replicas) + others.iter().map(|p| p.hits(replicas)).sum::<usize>();
+        if !others.is_empty() && sum > most {
             let names: Vec<&str> = others.iter().map(|p| p.name.as_str()).collect();
             let when = show_duration(at.as_duration());
             cx.warn(format!(
-                "fault `{}` at {when} meets {} still on: {sum} replicas together, at most {max_targets} may be hit; it \
+                "fault `{}` at {when} meets {} still on: {sum} replicas together, at most {most} may be hit; it \
                  will be refused when it fires, or raise safety.max_targets",
                 fault.name,
                 names.join(", "),

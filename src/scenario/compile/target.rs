@@ -1,6 +1,6 @@
 //! `[target]`: what receives predictions.
 
-use super::{Context, url};
+use super::{Context, platform, url};
 use crate::plan::{AnswerPaths, Chat, Place, Protocol, Target};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, words};
@@ -9,16 +9,26 @@ use crate::scenario::{data, file, words};
 pub(super) fn compile(cx: &mut Context) -> Option<Target> {
     let at = Path::root().key("target");
     let has_platform = cx.root.get("platform").is_some();
+    let gives_address = platform::gives_address(cx);
     let t: file::Target = cx.section(&at)?;
     let protocol = match t.protocol {
         file::Protocol::Mlflow => Protocol::Mlflow,
         file::Protocol::Http => Protocol::Http,
         file::Protocol::Openai => Protocol::Openai,
     };
-    match (&t.url, has_platform) {
+    match (&t.url, gives_address) {
+        (Some(_), true) if platform::place(cx) == Some(Path::root().key("platform").key("kubernetes")) => {
+            let help = "keep one: `service` is only reached from inside the cluster, `url` from anywhere";
+            cx.clash(&at, "url", "`url` and the platform's `service` exclude each other", help);
+        }
         (Some(_), true) => {
             let help = "remove `url`: the platform gives the address; or remove [platform]";
             cx.clash(&at, "url", "`url` and [platform] exclude each other", help);
+        }
+        (None, false) if has_platform => {
+            let help =
+                "add url = \"http://…\"; or, from inside the cluster, service = \"name:port\" to [platform.kubernetes]";
+            cx.clash(&at, "", "there is nothing to send to: neither `url` nor `service`", help);
         }
         (None, false) => {
             let help = "add url = \"http://…\" for a service that is there already, or [platform.local] to start one";
