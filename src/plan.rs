@@ -684,35 +684,40 @@ pub enum FaultKind {
         scope: IoScope,
     },
     /// A command of the author's, with its undo.
-    Command {
-        /// Program and arguments, `${VAR}` expanded.
-        run: Vec<String>,
-        /// The same, or none where the author wrote `undo = "none"`.
-        undo: Option<Vec<String>>,
-        /// Limit on each of the two.
-        timeout: Duration,
-        /// What makes it proven.
-        proof: ProofRule,
-        /// `run` as written, `${VAR}` unexpanded, for reports and journals.
-        run_text: Vec<String>,
-        /// `undo` as written.
-        undo_text: Option<Vec<String>>,
-    },
+    Command(Hook<Vec<String>>),
     /// A request of the author's, with its undo.
-    Http {
-        /// What breaks something, `${VAR}` expanded.
-        run: Box<Request>,
-        /// What puts it back, or none where the author wrote `undo = "none"`.
-        undo: Option<Box<Request>>,
-        /// Limit on each of the two.
-        timeout: Duration,
-        /// What makes it proven.
-        proof: ProofRule,
-        /// `run` as written, `${VAR}` unexpanded, for reports and journals.
-        run_text: Box<Request>,
-        /// `undo` as written.
-        undo_text: Option<Box<Request>>,
-    },
+    Http(Box<Hook<Request>>),
+}
+
+/// Two steps of the author's: program and arguments each, or a [`Request`] each.
+#[derive(Clone, Debug)]
+pub struct Hook<S> {
+    /// What breaks something, `${VAR}` expanded.
+    pub run: S,
+    /// What puts it back, or none where the author wrote `undo = "none"`.
+    pub undo: Option<S>,
+    /// Limit on each of the two.
+    pub timeout: Duration,
+    /// What makes it proven.
+    pub proof: ProofRule,
+    /// `run` as written, `${VAR}` unexpanded, for reports and journals.
+    pub run_text: S,
+    /// `undo` as written.
+    pub undo_text: Option<S>,
+}
+
+impl<S> Hook<S> {
+    /// The same of another kind of step.
+    pub fn map<T>(self, step: impl Fn(S) -> T) -> Hook<T> {
+        Hook {
+            run: step(self.run),
+            undo: self.undo.map(&step),
+            timeout: self.timeout,
+            proof: self.proof,
+            run_text: step(self.run_text),
+            undo_text: self.undo_text.map(&step),
+        }
+    }
 }
 
 /// By which call a pod is killed.
@@ -734,6 +739,12 @@ pub struct Request {
     pub method: String,
     /// A whole URL, as text: in a journal it has its `${VAR}` unexpanded.
     pub url: String,
+    /// Further headers, values as text like `url`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A PEM file of extra certificate authorities, as a path that does not depend on the folder.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Body, empty for none; sent as JSON.
     pub body: String,
     /// Good statuses; empty for any 2xx (and 404 for an undo).
@@ -756,8 +767,8 @@ impl FaultKind {
             FaultKind::IoError { .. } => "io-error",
             FaultKind::DiskFull { .. } => "disk-full",
             FaultKind::FileCorrupt { .. } => "file-corrupt",
-            FaultKind::Command { .. } => "command",
-            FaultKind::Http { .. } => "http",
+            FaultKind::Command(_) => "command",
+            FaultKind::Http(_) => "http",
         }
     }
 

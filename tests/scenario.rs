@@ -246,15 +246,16 @@ fn every_kind_of_fault_becomes_what_it_says() {
             lasts(3),
         ),
         (
-            "kind = 'http'\nrun = { method = 'POST', url = 'http://h/${V:-b}', expect_status = [202] }\nundo = 'none'\nproof = 'trust'",
-            "Http { run: Request { method: \"POST\", url: \"http://h/b\", body: \"\", expect_status: [202] }, undo: None, timeout: 30s, \
-             proof: Trust, run_text: Request { method: \"POST\", url: \"http://h/${V:-b}\", body: \"\", expect_status: [202] }, undo_text: None }",
+            "kind = 'http'\nrun = { method = 'POST', url = 'http://h/${V:-b}', headers = { X-Key = 'k ${V:-b}' }, expect_status = [202] }\nundo = 'none'\nproof = 'trust'",
+            "Http(Hook { run: Request { method: \"POST\", url: \"http://h/b\", headers: {\"X-Key\": \"k b\"}, ca: None, body: \"\", expect_status: [202] }, \
+             undo: None, timeout: 30s, proof: Trust, run_text: Request { method: \"POST\", url: \"http://h/${V:-b}\", \
+             headers: {\"X-Key\": \"k ${V:-b}\"}, ca: None, body: \"\", expect_status: [202] }, undo_text: None })",
             "Outside",
             None,
         ),
         (
             "kind = 'command'\nrun = ['a', '${V:-b}']\nundo = 'none'\nproof = 'trust'",
-            "Command { run: [\"a\", \"b\"], undo: None, timeout: 30s, proof: Trust, run_text: [\"a\", \"${V:-b}\"], undo_text: None }",
+            "Command(Hook { run: [\"a\", \"b\"], undo: None, timeout: 30s, proof: Trust, run_text: [\"a\", \"${V:-b}\"], undo_text: None })",
             "Outside",
             None,
         ),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::{ScenarioArgs, check, load, out};
 use crate::fault::timeline::{What, timeline};
-use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Plan, Platform, Shape};
+use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, Lasts, Load, Mode, Plan, Platform, Shape};
 use crate::platform::kubernetes;
 use crate::schedule;
 use crate::units::show_duration;
@@ -190,8 +190,8 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
-        FaultKind::Command { run_text, .. } => format!("command {}", run_text.join(" ")),
-        FaultKind::Http { run_text, .. } => format!("http {} {}", run_text.method, run_text.url),
+        FaultKind::Command(hook) => format!("command {}", hook.run_text.join(" ")),
+        FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
         other => other.word().to_owned(),
     }
 }
@@ -216,7 +216,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
             }
         },
         FaultTarget::Dependency(name) => format!("the link to {name}"),
-        FaultTarget::Outside if matches!(fault.kind, FaultKind::Http { .. }) => "what the request does".to_owned(),
+        FaultTarget::Outside if matches!(fault.kind, FaultKind::Http(_)) => "what the request does".to_owned(),
         FaultTarget::Outside => "what the command does".to_owned(),
     };
     format!("{whom}, {lasts}")
@@ -249,16 +249,14 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         | FaultKind::IoError { .. }
         | FaultKind::DiskFull { .. }
         | FaultKind::FileCorrupt { .. } => "the view's effect is taken off, the view unmounted".to_owned(),
-        FaultKind::Command { undo_text: Some(undo), timeout, .. } => {
-            format!("`{}`, at most {}", undo.join(" "), show_duration(*timeout))
-        }
-        FaultKind::Http { undo_text: Some(undo), timeout, .. } => {
-            format!("`{} {}`, at most {}", undo.method, undo.url, show_duration(*timeout))
-        }
-        FaultKind::Command { undo_text: None, .. } | FaultKind::Http { undo_text: None, .. } => {
-            "none, as the author wrote".to_owned()
-        }
+        FaultKind::Command(hook) => undo_of_hook(hook, |step| step.join(" ")),
+        FaultKind::Http(hook) => undo_of_hook(hook, |step| format!("{} {}", step.method, step.url)),
     }
+}
+
+fn undo_of_hook<S>(hook: &Hook<S>, show: impl Fn(&S) -> String) -> String {
+    let undo = hook.undo_text.as_ref().map(|step| format!("`{}`, at most {}", show(step), show_duration(hook.timeout)));
+    undo.unwrap_or_else(|| "none, as the author wrote".to_owned())
 }
 
 fn objectives(plan: &Plan, text: &mut String) {

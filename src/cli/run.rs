@@ -150,8 +150,8 @@ fn pods(plan: &Plan) -> Option<String> {
 fn hosts(plan: &Plan) -> Vec<String> {
     let mut hosts: Vec<String> = plan.target.url.iter().map(|u| u.host.clone()).collect();
     for fault in &plan.faults {
-        let FaultKind::Http { run, undo, .. } = &fault.kind else { continue };
-        for request in std::iter::once(run).chain(undo) {
+        let FaultKind::Http(hook) = &fault.kind else { continue };
+        for request in std::iter::once(&hook.run).chain(&hook.undo) {
             // A URL that cannot be read was refused by `check`; its text is as good a name as any.
             hosts.push(scenario::url(&request.url).map_or_else(|_| request.url.clone(), |u| u.host));
         }

@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::InjectorContext;
 use super::exec::Watch;
@@ -13,18 +12,12 @@ use super::hook::{Deed, Purpose};
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::stop::StopSignal;
 use crate::clock::Clock;
-use crate::plan::{FaultKind, ProofRule, Request};
+use crate::plan::{Hook, ProofRule};
 use crate::platform::Ledger;
 use crate::units::{Offset, show_measured};
 
 pub(super) struct CommandFault {
-    run: Deed,
-    undo: Option<Deed>,
-    timeout: Duration,
-    rule: ProofRule,
-    /// As written, `${VAR}` unexpanded: what is shown, and what a journal holds.
-    run_text: Deed,
-    undo_text: Option<Deed>,
+    hook: Hook<Deed>,
     dir: PathBuf,
     clock: Clock,
     stop: StopSignal,
@@ -47,26 +40,9 @@ struct Looks {
 }
 
 impl CommandFault {
-    pub(super) fn new(kind: &FaultKind, cx: &InjectorContext) -> Result<CommandFault, String> {
-        let (texts, timeout, proof) = match kind.clone() {
-            FaultKind::Command { run, undo, timeout, proof, run_text, undo_text } => {
-                let some = |args: Option<Vec<String>>| args.map(Deed::Command);
-                ((Deed::Command(run), some(undo), Deed::Command(run_text), some(undo_text)), timeout, proof)
-            }
-            FaultKind::Http { run, undo, timeout, proof, run_text, undo_text } => {
-                let some = |request: Option<Box<Request>>| request.map(|r| Deed::Request(*r));
-                ((Deed::Request(*run), some(undo), Deed::Request(*run_text), some(undo_text)), timeout, proof)
-            }
-            other => return Err(format!("{} is neither a command nor a request", other.word())),
-        };
-        let (run, undo, run_text, undo_text) = texts;
-        Ok(CommandFault {
-            run,
-            undo,
-            timeout,
-            rule: proof,
-            run_text,
-            undo_text,
+    pub(super) fn new(hook: Hook<Deed>, cx: &InjectorContext) -> CommandFault {
+        CommandFault {
+            hook,
             dir: cx.dir.clone(),
             clock: cx.clock,
             stop: cx.stop.clone(),
@@ -74,12 +50,12 @@ impl CommandFault {
             applied: None,
             undo_due: false,
             looks: Looks::default(),
-        })
+        }
     }
 
     fn by_probe(&self, probe: &str, becomes_failing: bool) -> Proof {
         let (state, Looks { before, count, changed }) = (state(!becomes_failing), &self.looks);
-        let (level, success) = (ProofLevel::Acknowledged, self.run.success());
+        let (level, success) = (ProofLevel::Acknowledged, self.hook.run.success());
         if *before != Some(becomes_failing) {
             let evidence = format!("{success}, but probe {probe} was {state} before already");
             return Proof { level, touched: 0, evidence };
@@ -108,28 +84,30 @@ impl Injector for CommandFault {
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
-        self.undo_text.iter().map(|deed| deed.step(&self.dir, self.timeout)).collect()
+        self.hook.undo_text.iter().map(|deed| deed.step(&self.dir, self.hook.timeout)).collect()
     }
 
     fn apply(&mut self, _targets: &[TargetRef]) -> Result<Offset, String> {
         self.undo_due = true;
         let watch = Watch { stop: Some(&self.stop), ledger: Some(&*self.ledger) };
-        let ran = self.run.act(&self.dir, self.timeout, watch, Purpose::Break);
-        ran.map_err(|e| format!("`{}` {e}", self.run_text.show()))?;
+        let ran = self.hook.run.act(&self.dir, self.hook.timeout, watch, Purpose::Break);
+        ran.map_err(|e| format!("`{}` {e}", self.hook.run_text.show()))?;
         Ok(*self.applied.insert(self.clock.now()))
     }
 
     fn revert(&mut self) -> Result<(), String> {
-        let (Some(undo), Some(text), true) = (&self.undo, &self.undo_text, self.undo_due) else { return Ok(()) };
+        let (Some(undo), Some(text), true) = (&self.hook.undo, &self.hook.undo_text, self.undo_due) else {
+            return Ok(());
+        };
         let watch = Watch { stop: None, ledger: Some(&*self.ledger) };
         let cure = |e| format!("undo `{}` {e}; {}", text.show(), text.by_hand(&self.dir));
-        undo.act(&self.dir, self.timeout, watch, Purpose::PutBack).map_err(cure)?;
+        undo.act(&self.dir, self.hook.timeout, watch, Purpose::PutBack).map_err(cure)?;
         self.undo_due = false;
         Ok(())
     }
 
     fn observe(&mut self, probe: &dyn Fn(&str) -> bool) -> bool {
-        let ProofRule::Probe { probe: name, becomes_failing } = &self.rule else { return false };
+        let ProofRule::Probe { probe: name, becomes_failing } = &self.hook.proof else { return false };
         let passing = probe(name);
         if self.applied.is_none() {
             self.looks.before = Some(passing);
@@ -148,10 +126,10 @@ impl Injector for CommandFault {
     }
 
     fn proof(&self) -> Proof {
-        match &self.rule {
+        match &self.hook.proof {
             _ if self.applied.is_none() => Proof::none("it did not come back with success"),
             ProofRule::Trust => {
-                let evidence = format!("{}; the author vouches for its effect", self.run.success());
+                let evidence = format!("{}; the author vouches for its effect", self.hook.run.success());
                 Proof { level: ProofLevel::Trusted, touched: 1, evidence }
             }
             ProofRule::Probe { probe, becomes_failing } => self.by_probe(probe, *becomes_failing),
@@ -159,9 +137,10 @@ impl Injector for CommandFault {
     }
 
     fn mechanism(&self) -> String {
-        match &self.run_text {
-            Deed::Command(_) => format!("command: {}", self.run_text.show()),
-            Deed::Request(_) => format!("request: {}", self.run_text.show()),
+        let run = &self.hook.run_text;
+        match run {
+            Deed::Command(_) => format!("command: {}", run.show()),
+            Deed::Request(_) => format!("request: {}", run.show()),
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, 
 use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
+use hook::Deed;
 use injector::Injector;
 use runner::PreparedFaults;
 use stop::StopSignal;
@@ -98,7 +99,8 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
             Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction))
         }
         FaultKind::NetworkReset => Box::new(network_reset::new(cx.replicas()?, cx.clock, &fault.target)),
-        FaultKind::Command { .. } | FaultKind::Http { .. } => Box::new(command::CommandFault::new(&fault.kind, cx)?),
+        FaultKind::Command(hook) => Box::new(command::CommandFault::new(hook.clone().map(Deed::Command), cx)),
+        FaultKind::Http(hook) => Box::new(command::CommandFault::new((**hook).clone().map(Deed::Request), cx)),
         FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
@@ -124,7 +126,7 @@ mod tests {
     use super::doubles::{Bench, fault, ms};
     use super::injector::{ProofLevel, TargetRef};
     use super::runner::FaultRecord;
-    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, KillMethod, Lasts, Mode, ProofRule};
+    use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, KillMethod, Lasts, Mode, ProofRule};
     use crate::platform::{LinkEvidence, Replicas};
 
     fn play_one(fault: FaultPlan) -> (FaultRecord, Bench) {
@@ -205,14 +207,9 @@ mod tests {
 
     fn command(run: &str, undo: Option<&str>, proof: ProofRule) -> FaultPlan {
         let sh = |script: &str| ["sh", "-c", script].map(str::to_owned).to_vec();
-        let kind = FaultKind::Command {
-            run: sh(run),
-            undo: undo.map(sh),
-            timeout: ms(20_000),
-            proof,
-            run_text: sh(run),
-            undo_text: undo.map(sh),
-        };
+        let (run, undo) = (sh(run), undo.map(sh));
+        let (run_text, undo_text) = (run.clone(), undo.clone());
+        let kind = FaultKind::Command(Hook { run, undo, timeout: ms(20_000), proof, run_text, undo_text });
         FaultPlan { target: FaultTarget::Outside, ..fault("f", kind, 0, 150, None) }
     }
 

@@ -230,9 +230,13 @@ impl Stage<'_> {
 
     /// When work on a fault begins, so that it can fire in time.
     fn begins(&self, fault: &FaultPlan) -> Offset {
-        let lead = match &fault.kind {
-            FaultKind::Command { proof: ProofRule::Probe { probe, .. }, .. }
-            | FaultKind::Http { proof: ProofRule::Probe { probe, .. }, .. } => {
+        let rule = match &fault.kind {
+            FaultKind::Command(hook) => Some(&hook.proof),
+            FaultKind::Http(hook) => Some(&hook.proof),
+            _ => None,
+        };
+        let lead = match rule {
+            Some(ProofRule::Probe { probe, .. }) => {
                 LEAD + probe_time(self.cx.plan.probes.iter().filter(|p| p.name == *probe))
             }
             _ => LEAD,

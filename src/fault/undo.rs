@@ -186,7 +186,13 @@ fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone
 }
 
 fn send_request(request: &Request, timeout: Duration) -> Result<UndoDone, String> {
-    let expanded = Request { url: expand(&request.url)?, body: expand(&request.body)?, ..request.clone() };
+    let header = |(name, value): (&String, &String)| Ok((name.clone(), expand(value)?));
+    let expanded = Request {
+        url: expand(&request.url)?,
+        headers: request.headers.iter().map(header).collect::<Result<_, String>>()?,
+        body: expand(&request.body)?,
+        ..request.clone()
+    };
     let cure = |e| format!("{e}; by hand: {}", show_request(request));
     hook::send(&expanded, timeout, Purpose::PutBack).map(|()| UndoDone::Done).map_err(cure)
 }

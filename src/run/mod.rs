@@ -585,8 +585,7 @@ fn stop_if_panicking(stop: &StopSignal) {
 /// Room for probes that are asked just before a fault that comes early.
 fn prepare_time(plan: &Plan) -> Duration {
     let early = plan.faults.iter().any(|f| {
-        f.at < Offset::from(Duration::from_secs(1))
-            && matches!(f.kind, FaultKind::Command { .. } | FaultKind::Http { .. })
+        f.at < Offset::from(Duration::from_secs(1)) && matches!(f.kind, FaultKind::Command(_) | FaultKind::Http(_))
     });
     if early { Duration::from_secs(1) } else { Duration::ZERO }
 }

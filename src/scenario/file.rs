@@ -712,6 +712,10 @@ pub(super) struct Request {
     pub(super) method: String,
     /// The whole URL.
     pub(super) url: String,
+    /// Further request headers; `${VAR}` in their values stays out of journals and reports.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// A PEM file of extra certificate authorities.
+    pub(super) ca: Option<String>,
     /// Sent as JSON. Default: nothing.
     pub(super) body: Option<String>,
     /// Good statuses. Default: any 2xx; 404 too for an undo.

@@ -6,8 +6,8 @@ use super::Context;
 use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
 use crate::plan::{
-    Direction, FaultKind, FaultPlan, FaultTarget, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode, Phase,
-    ProofRule, Request, Via,
+    Direction, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode,
+    Phase, ProofRule, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
 use crate::scenario::tree::{Path, shortened};
@@ -434,14 +434,9 @@ fn command(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     let run = run.clone();
     check_program(cx, &at.key("run"), &run);
     check_program(cx, &at.key("undo"), undo.as_deref().unwrap_or(&run));
-    Some(FaultKind::Command {
-        undo_text: undo.as_ref().map(|_| undo_text),
-        run,
-        undo,
-        timeout,
-        proof: proof(cx, &at.key("proof"), f.proof.as_ref()?)?,
-        run_text,
-    })
+    let undo_text = undo.as_ref().map(|_| undo_text);
+    let proof = proof(cx, &at.key("proof"), f.proof.as_ref()?)?;
+    Some(FaultKind::Command(Hook { run, undo, timeout, proof, run_text, undo_text }))
 }
 
 fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
@@ -466,22 +461,35 @@ fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     };
     let ((run, run_text), (undo, undo_text)) = (run?, undo.unzip());
     let proof = proof(cx, &at.key("proof"), f.proof.as_ref()?)?;
-    Some(FaultKind::Http { run, undo, timeout, proof, run_text, undo_text })
+    Some(FaultKind::Http(Box::new(Hook { run, undo, timeout, proof, run_text, undo_text })))
 }
 
 /// The request, and the same as written.
-fn request(cx: &mut Context, at: &Path, r: &file::Request) -> Option<(Box<Request>, Box<Request>)> {
+fn request(cx: &mut Context, at: &Path, r: &file::Request) -> Option<(Request, Request)> {
     cx.good(&at.key("method"), super::target::check_method(&r.method));
-    cx.good(&at.key("url"), super::url::parse(&r.url))?;
-    let raw = |key: &str| cx.root.at(&at.key(key)).and_then(|n| n.raw_text()).unwrap_or_default().to_owned();
+    let headers = super::target::headers(cx, at, r.headers.clone().unwrap_or_default());
+    let url = cx.good(&at.key("url"), super::url::parse(&r.url));
+    let ca = r.ca.as_deref().map(|ca| super::target::certificates(cx, at, ca, url.as_ref().is_none_or(|u| u.tls)));
+    url?;
+    let headers_text =
+        headers.iter().map(|(name, _)| (name.clone(), raw_at(cx, &at.key("headers").key(name)))).collect();
     let expanded = Request {
         method: r.method.clone(),
         url: r.url.clone(),
+        headers: headers.into_iter().collect(),
+        // Whoever sends the undo may stand in another folder.
+        ca: ca.flatten().map(|path| std::path::absolute(&path).unwrap_or(path)),
         body: r.body.clone().unwrap_or_default(),
         expect_status: r.expect_status.clone().unwrap_or_default(),
     };
-    let text = Request { url: raw("url"), body: raw("body"), ..expanded.clone() };
-    Some((Box::new(expanded), Box::new(text)))
+    let (url, body) = (raw_at(cx, &at.key("url")), raw_at(cx, &at.key("body")));
+    let text = Request { url, headers: headers_text, body, ..expanded.clone() };
+    Some((expanded, text))
+}
+
+/// A text as written, `${VAR}` unexpanded.
+fn raw_at(cx: &Context, at: &Path) -> String {
+    cx.root.at(at).and_then(|n| n.raw_text()).unwrap_or_default().to_owned()
 }
 
 fn check_program(cx: &mut Context, at: &Path, command: &[String]) {

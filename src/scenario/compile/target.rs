@@ -114,7 +114,12 @@ pub(super) fn check_method(method: &str) -> Result<(), (String, String)> {
     good.then_some(()).ok_or_else(wrong)
 }
 
-fn headers(cx: &mut Context, at: &Path, map: std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+/// Headers in the table `at`, checked.
+pub(super) fn headers(
+    cx: &mut Context,
+    at: &Path,
+    map: std::collections::BTreeMap<String, String>,
+) -> Vec<(String, String)> {
     let at = at.key("headers");
     for (name, value) in &map {
         let at = at.key(name);
@@ -139,14 +144,15 @@ fn headers(cx: &mut Context, at: &Path, map: std::collections::BTreeMap<String, 
     map.into_iter().collect()
 }
 
-fn certificates(cx: &mut Context, at: &Path, ca: &str, tls: bool) -> Option<std::path::PathBuf> {
+/// The file of `ca` in the table `at`, looked into.
+pub(super) fn certificates(cx: &mut Context, at: &Path, ca: &str, tls: bool) -> Option<std::path::PathBuf> {
     let path = cx.dir.join(ca);
     let text = cx.good(&at.key("ca"), data::read(&path, ca))?;
     if !text.contains("-----BEGIN CERTIFICATE-----") {
         cx.wrong(&at.key("ca"), format!("`{ca}` holds no certificate"), "name a PEM file with BEGIN CERTIFICATE in it");
     }
     if !tls {
-        cx.warn("target.ca does nothing: the target is not spoken to over https");
+        cx.warn(format!("{} does nothing: it is not spoken over https there", at.key("ca")));
     }
     Some(path)
 }
