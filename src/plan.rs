@@ -657,6 +657,23 @@ pub enum FaultKind {
     },
     /// The link resets connections, open ones at once and new ones as they come.
     NetworkReset,
+    /// Packets to and from the targets' own ports are dropped by the kernel.
+    NetworkLoss {
+        /// Share of the packets, each way, drawn for each of them; above 0, at most 1.
+        share: Ratio,
+    },
+    /// Processes beside each replica use up time of its CPUs.
+    CpuStress {
+        /// How many for each replica, 1 to 64.
+        workers: u16,
+        /// Share of one CPU that each of them uses, above 0, at most 1.
+        load: Ratio,
+    },
+    /// A process beside each replica holds memory.
+    MemoryStress {
+        /// How much for each replica, in bytes; above zero.
+        bytes: u64,
+    },
     /// The FUSE view of the volume answers late.
     IoLatency {
         /// Added to each call hit.
@@ -763,6 +780,9 @@ impl FaultKind {
             FaultKind::NetworkBandwidth { .. } => "network-bandwidth",
             FaultKind::NetworkPartition { .. } => "network-partition",
             FaultKind::NetworkReset => "network-reset",
+            FaultKind::NetworkLoss { .. } => "network-loss",
+            FaultKind::CpuStress { .. } => "cpu-stress",
+            FaultKind::MemoryStress { .. } => "memory-stress",
             FaultKind::IoLatency { .. } => "io-latency",
             FaultKind::IoError { .. } => "io-error",
             FaultKind::DiskFull { .. } => "disk-full",

@@ -219,6 +219,14 @@ pub fn show_duration(d: Duration) -> String {
     }
 }
 
+/// Bytes as a person would write them: `256MiB`, `1.5GiB`, `1000B`.
+pub fn show_bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = (n.max(1).ilog2() / 10).min(4);
+    let text = format!("{:.1}", n as f64 / (1u64 << (10 * step)) as f64);
+    format!("{}{}", text.strip_suffix(".0").unwrap_or(&text), UNITS[step as usize])
+}
+
 /// A measured duration, to three digits: `151 µs`, `1.80 s`. For people only; what is written in a scenario is shown by
 /// [`show_duration`].
 pub fn show_measured(d: Duration) -> String {

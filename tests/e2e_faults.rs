@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use resbench::clock::sleep;
+use resbench::fault::nft;
 use resbench::platform::process::with_environment;
 use resbench::platform::volume;
 use rustix::process::Signal;
@@ -68,8 +69,14 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
         ("network-bandwidth", with("network-bandwidth", "mode = \"all\"\nrate = \"2KiB\"\n[safety]\nmax_targets = 2")),
         ("network-partition", with("network-partition", all_replicas)),
         ("network-reset", with("network-reset", all_replicas)),
+        ("cpu-stress", with("cpu-stress", "workers = 2\nload = 60")),
+        ("memory-stress", with("memory-stress", &format!("size = \"48MiB\"\n{all_replicas}"))),
         ("command", with("command", command)),
     ];
+    match nft::available() {
+        Ok(()) => all.push(("network-loss", with("network-loss", &format!("percent = 15\n{all_replicas}")))),
+        Err(why) => println!("SKIPPED: network-loss: {why}"),
+    }
     match volume::available() {
         Ok(()) => {
             let both = "methods = [\"read\", \"open\"]\n[safety]\nmax_targets = 2";
@@ -139,7 +146,13 @@ fn pods_fail_and_come_back() {
 #[test]
 fn the_network_fails_and_comes_back() {
     let _seat = light();
-    each_kind(&["network-delay", "network-bandwidth", "network-partition", "network-reset"]);
+    each_kind(&["network-delay", "network-bandwidth", "network-partition", "network-reset", "network-loss"]);
+}
+
+#[test]
+fn cpu_and_memory_are_used_up_and_given_back() {
+    let _seat = light();
+    each_kind(&["cpu-stress", "memory-stress"]);
 }
 
 #[test]
@@ -223,6 +236,78 @@ fn a_delay_before_a_replica_without_traffic_is_not_proven() {
     assert!(codes.contains(&3), "the same seed finds the same replica, so the other one had no traffic: {codes:?}");
 }
 
+/// What the machine cannot do is said before anything is sent.
+#[test]
+fn a_fault_that_cannot_work_here_is_refused_with_its_cure() {
+    let _seat = light();
+    let room = Room::new();
+    let ran = room.run(&scenario("kind = \"memory-stress\"\nfor = \"1s\"\nsize = \"900TiB\""));
+    ran.ends(2);
+    let ran = room.run(&scenario("kind = \"memory-stress\"\nfor = \"1s\"\nsize = \"9000GiB\""));
+    ran.ends(5);
+    assert!(ran.reasons().contains("80 %") && ran.reasons().contains("write a size of at most"), "{ran}");
+    nothing_is_left(&room, &mark_of(&ran));
+
+    // Without the right to change the packet filter, which root may give up and others do not have.
+    let file = room.write("s.toml", &scenario("kind = \"network-loss\"\nfor = \"1s\"\npercent = 10"));
+    let file = file.display().to_string();
+    let command = if rustix::process::geteuid().is_root() {
+        let without = ["--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+        room.command_by("setpriv", &[&without[..], &[support::RESBENCH, "run", &file]].concat())
+    } else {
+        room.command(&["run", &file])
+    };
+    let ran = room.spawn(command).wait();
+    ran.ends(5);
+    assert!(ran.reasons().contains("nftables") && ran.reasons().contains("nothing else imitates it"), "{ran}");
+    assert_eq!(ran.phase("baseline").n("planned"), 0);
+    nothing_is_left(&room, &mark_of(&ran));
+}
+
+// ---- Several at once ------------------------------------------------------------------------------------------------
+
+/// On the same replicas at the same time: each is applied, proven and put back by itself.
+#[test]
+fn faults_that_overlap_are_each_proven_and_undone() {
+    let _seat = light();
+    let room = Room::new();
+    let mut faults = vec![
+        ("burn", "cpu-stress", "load = 40".to_owned(), "500ms", "2500ms"),
+        ("fill", "memory-stress", "size = \"32MiB\"".to_owned(), "800ms", "1s"),
+        ("slow", "network-delay", "mode = \"all\"\nlatency = \"20ms\"".to_owned(), "600ms", "2s"),
+    ];
+    match nft::available() {
+        Ok(()) => faults.push(("lose", "network-loss", "mode = \"all\"\npercent = 15".to_owned(), "700ms", "2s")),
+        Err(why) => println!("SKIPPED: network-loss among others: {why}"),
+    }
+    let mut text = platform("replicas = 2", MODEL_SERVER) + &phase("baseline", "2s", 60) + &phase("fault", "5s", 60);
+    for (name, kind, more, at, lasting) in &faults {
+        let repeated = if *name == "fill" { "every = \"2s\"\ntimes = 2\n" } else { "" };
+        text += &format!(
+            "[[fault]]\nname = \"{name}\"\nkind = \"{kind}\"\nat = \"fault+{at}\"\nfor = \"{lasting}\"\noverlap = true\n{repeated}{more}\n"
+        );
+    }
+    text += "[[objective]]\nmetric = \"error_rate\"\nmax = 0.9\n";
+    let ran = room.run(&(text + LENIENT + "[safety]\nmax_targets = 2\n"));
+    let all = ran.json()["faults"].as_array().unwrap();
+    assert_eq!(all.len(), faults.len() + 1, "`fill` comes twice: {ran}");
+    for fault in all {
+        println!("{}: {}", fault["name"], fault["proof"]["evidence"]);
+        assert_eq!((&fault["proof"]["proven"], &fault["proof"]["level"]), (&true.into(), &"effect".into()), "{ran}");
+        assert!(fault["reverted_at_s"].as_f64() > fault["applied_at_s"].as_f64(), "{ran}");
+    }
+    let time = |name: &str, key: &str| ran.fault(name)[key].as_f64().unwrap();
+    assert!(time("slow", "applied_at_s") < time("burn", "reverted_at_s"), "they were on at the same time: {ran}");
+    assert!(time("burn", "applied_at_s") < time("slow", "reverted_at_s"), "{ran}");
+    ran.ends(0);
+    assert_eq!(ran.json()["clean"], true);
+    let run = mark_of(&ran).split('.').next().unwrap().to_owned();
+    for name in ["burn", "fill-1", "fill-2"] {
+        assert!(with_environment("RESBENCH_STRESS", &format!("{run}.{name}")).is_empty(), "{name}");
+    }
+    nothing_is_left(&room, &mark_of(&ran));
+}
+
 // ---- Sudden death --------------------------------------------------------------------------------------------------
 
 /// The `RESBENCH_PLATFORM` mark of a run, from its journal.
@@ -250,7 +335,17 @@ fn left_of(room: &Room, mark: &str) -> Vec<String> {
         left.push("the command is not undone".to_owned());
     }
     left.extend(watchdogs(room).iter().map(|pid| format!("watchdog {pid}")));
+    let burners = with_environment("RESBENCH_STRESS", &format!("{run}.f"));
+    left.extend(burners.iter().map(|p| format!("burner {}", p.pid)));
+    left.extend(tables().into_iter().filter(|t| t.contains(&run.replace('-', "_"))).map(|t| format!("table {t}")));
     left
+}
+
+/// Tables of the packet filter; none where it cannot be asked.
+fn tables() -> Vec<String> {
+    let listed = std::process::Command::new("nft").args(["list", "tables", "inet"]).output();
+    let text = listed.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Watchdogs of runs in this room.
@@ -298,6 +393,12 @@ fn kill_in(name: &str, fault: &str) -> f64 {
     if ["io-latency", "io-error", "disk-full", "file-corrupt"].contains(&name) {
         assert_eq!(there.iter().filter(|l| l.starts_with("mount")).count(), 2, "{name}: {there:?}");
     }
+    let (what, count) = match name {
+        "cpu-stress" | "memory-stress" => ("burner", 2),
+        "network-loss" => ("table", 1),
+        _ => ("burner", 0),
+    };
+    assert_eq!(there.iter().filter(|l| l.starts_with(what)).count(), count, "{name}: {there:?}");
     if name == "pod-pause" {
         assert!(there.iter().any(|l| l.contains("'T'")), "{name}: {there:?}");
     }
@@ -321,8 +422,8 @@ fn kill_in(name: &str, fault: &str) -> f64 {
 fn hook(server: &Server, lasting: &str) -> String {
     let url = format!("http://{}", server.address);
     format!(
-        "kind = \"http\"\nfor = \"{lasting}\"\nrun = {{ method = \"POST\", url = \"{url}/break\", body = \"{{}}\" }}\n\
-         undo = {{ method = \"DELETE\", url = \"{url}/break\" }}\nproof = \"trust\""
+        "kind = \"http\"\nfor = \"{lasting}\"\nrun = {{ method = \"POST\", url = \"{url}/break\", headers = {{ X-Key = \"k-${{RESBENCH_E2E:-1}}\" }}, body = \"{{}}\" }}\n\
+         undo = {{ method = \"DELETE\", url = \"{url}/break\", headers = {{ X-Key = \"k-${{RESBENCH_E2E:-1}}\" }} }}\nproof = \"trust\""
     )
 }
 
@@ -339,6 +440,7 @@ fn a_hook_is_undone_on_every_road_out() {
     proven(&ran, "trusted");
     ran.ends(0);
     assert_eq!(server.seen(), 2, "{ran}");
+    assert!(ran.file("journal.jsonl").contains("k-${RESBENCH_E2E:-1}"), "variables of headers stay unexpanded");
     nothing_is_left(&room, &mark_of(&ran));
     println!("kill -9 in mid http: nothing left after {:.2} s", kill_in("http", &hook(&server, "3s")));
     assert_eq!(server.seen(), 4, "the watchdog sent the undo");
@@ -372,7 +474,13 @@ fn kill_9_in_mid_pod_fault_leaves_nothing() {
 #[test]
 fn kill_9_in_mid_network_fault_leaves_nothing() {
     let _seat = light();
-    kill_each(&["network-delay", "network-bandwidth", "network-partition", "network-reset"]);
+    kill_each(&["network-delay", "network-bandwidth", "network-partition", "network-reset", "network-loss"]);
+}
+
+#[test]
+fn kill_9_in_mid_stress_leaves_nothing() {
+    let _seat = light();
+    kill_each(&["cpu-stress", "memory-stress"]);
 }
 
 #[test]

@@ -76,6 +76,10 @@ prepare_real() {
     export RESBENCH DEBIAN_FRONTEND=noninteractive
 }
 
+nft_or_say() {
+    command -v nft >/dev/null || [ -x /usr/sbin/nft ] || apt nftables || true
+}
+
 fuse_or_say() {
     if [ ! -e /dev/fuse ]; then
         loud "/dev/fuse is not here: tests of IO faults (io-latency, io-error, volume views) SKIP themselves."
@@ -110,8 +114,8 @@ run_group() {
     esac
 }
 
-unit() { prepare_cargo && fuse_or_say && cargo_group --lib --bins; }
-e2e() { prepare_cargo && fuse_or_say && cargo_group --test '*'; }
+unit() { prepare_cargo && nft_or_say && fuse_or_say && cargo_group --lib --bins; }
+e2e() { prepare_cargo && nft_or_say && fuse_or_say && cargo_group --test '*'; }
 real() { prepare_real && "$1" </dev/null; }
 
 declare -A FILE_OF=()

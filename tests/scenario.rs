@@ -234,6 +234,25 @@ fn every_kind_of_fault_becomes_what_it_says() {
             lasts(3),
         ),
         (
+            "kind = 'network-loss'\nfor = '3s'\npercent = 7\ntarget = 'db'",
+            "NetworkLoss { share: Ratio(0.07) }",
+            "Dependency(\"db\")",
+            lasts(3),
+        ),
+        ("kind = 'cpu-stress'\nfor = '3s'", "CpuStress { workers: 1, load: Ratio(1.0) }", "Replicas(One)", lasts(3)),
+        (
+            "kind = 'cpu-stress'\nfor = '3s'\nworkers = 4\nload = 50\nmode = 'all'",
+            "CpuStress { workers: 4, load: Ratio(0.5) }",
+            "Replicas(All)",
+            lasts(3),
+        ),
+        (
+            "kind = 'memory-stress'\nfor = '3s'\nsize = '256MiB'\nreplica = 1",
+            "MemoryStress { bytes: 268435456 }",
+            "Replica(1)",
+            lasts(3),
+        ),
+        (
             "kind = 'disk-full'\nfor = '3s'\npath = 'cache/*'",
             "DiskFull { scope: IoScope { path: Some(\"cache/*\"), methods: [Write], share: Ratio(1.0) } }",
             "Replicas(All)",

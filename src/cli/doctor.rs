@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::cli::out;
 use crate::engine;
-use crate::fault::journal;
+use crate::fault::{journal, nft};
 use crate::platform::process::available_cpus;
 use crate::platform::volume;
 use crate::report::format::count;
@@ -23,10 +23,11 @@ pub(super) fn doctor(args: &DoctorArgs) -> u8 {
     if args.own_limit {
         return measure();
     }
-    let checks: [(&str, Result<String, String>); 7] = [
+    let checks: [(&str, Result<String, String>); 8] = [
         ("cpus", cpus()),
         ("pacing", engine::available().map(|()| "waits are timed to the nanosecond".to_owned())),
         ("io faults (FUSE)", volume::available().map(|()| "can mount".to_owned())),
+        ("nftables", nft::available().map(|()| "can drop packets (network-loss)".to_owned())),
         ("open files", files()),
         ("ephemeral ports", ports()),
         ("pidfd", pidfd()),

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::fault::watchdog;
+use crate::fault::{stress, watchdog};
 use crate::plan::Plan;
 use crate::scenario::{self, LoadOptions};
 
@@ -77,6 +77,19 @@ enum Command {
         #[arg(long)]
         journal: PathBuf,
     },
+    /// Uses up CPU time or memory beside a replica. Started by a fault, not by people.
+    #[command(name = "stress-internal", hide = true)]
+    Stress {
+        /// Share of one CPU.
+        #[arg(long, conflicts_with = "memory", required_unless_present = "memory")]
+        cpu: Option<f64>,
+        /// Bytes.
+        #[arg(long)]
+        memory: Option<u64>,
+        /// Control groups to go into first.
+        #[arg(long)]
+        cgroup: Vec<PathBuf>,
+    },
 }
 
 /// A scenario and how to change it.
@@ -133,6 +146,13 @@ pub fn main() -> u8 {
     };
     match cli.command {
         Command::Watchdog { journal } => u8::from(watchdog::run(&journal).is_err()),
+        Command::Stress { cpu, memory, cgroup } => {
+            let task = cpu.map_or(stress::Task::Memory(memory.unwrap_or(0)), stress::Task::Cpu);
+            // Ends by being killed; what it says goes to the run that started it.
+            let Err(why) = stress::run(task, &cgroup);
+            out::error(&why);
+            1
+        }
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Plan(args) => plan::plan(&args),

@@ -9,7 +9,7 @@ use crate::fault::timeline::{What, timeline};
 use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, Lasts, Load, Mode, Plan, Platform, Shape};
 use crate::platform::kubernetes;
 use crate::schedule;
-use crate::units::show_duration;
+use crate::units::{Ratio, show_bytes, show_duration};
 
 #[derive(Args)]
 pub(super) struct PlanArgs {
@@ -187,6 +187,9 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::RollingRestart { pause, .. } if !pause.is_zero() => {
             format!("rolling-restart, {} between", show_duration(*pause))
         }
+        FaultKind::NetworkLoss { share } => format!("network-loss {} %", percent(*share)),
+        FaultKind::CpuStress { workers, load } => format!("cpu-stress {workers} × {} %", percent(*load)),
+        FaultKind::MemoryStress { bytes } => format!("memory-stress {}", show_bytes(*bytes)),
         FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
@@ -194,6 +197,11 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
         other => other.word().to_owned(),
     }
+}
+
+/// 0.07 as `7`, without what floating point adds to it.
+fn percent(share: Ratio) -> f64 {
+    (share.get() * 1e8).round() / 1e6
 }
 
 fn hits(plan: &Plan, fault: &FaultPlan) -> String {
@@ -245,6 +253,10 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         | FaultKind::NetworkBandwidth { .. }
         | FaultKind::NetworkPartition { .. }
         | FaultKind::NetworkReset => "the link's effect is taken off; it ends with resbench at the latest".to_owned(),
+        FaultKind::NetworkLoss { .. } => "its nftables table is deleted".to_owned(),
+        FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. } => {
+            "its processes are ended; they end with resbench at the latest".to_owned()
+        }
         FaultKind::IoLatency { .. }
         | FaultKind::IoError { .. }
         | FaultKind::DiskFull { .. }

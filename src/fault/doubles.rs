@@ -314,6 +314,7 @@ impl Bench {
             stop: self.stop.clone(),
             ledger: self.journal.clone(),
             dir: self.dir.path().to_owned(),
+            run: "r1".into(),
         };
         self.play_with(|fault| injector_for(fault, &cx), probe).records
     }

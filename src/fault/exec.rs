@@ -22,6 +22,10 @@ use crate::units::show_duration;
 /// The last bytes of a command's output that are kept, for its error message.
 const OUTPUT_KEPT: usize = 2048;
 
+/// The same of one whose output is the answer, and how long its end is waited for.
+const ANSWER_KEPT: usize = 1 << 20;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a killed group may take to go.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,12 +44,32 @@ pub(super) struct Watch<'a> {
 /// # Errors
 /// How it ended otherwise, with the end of its output. Its process group is gone then when it was out of time.
 pub(super) fn run(args: &[String], dir: &Path, timeout: Duration, watch: Watch<'_>) -> Result<(), String> {
+    let (status, output) = finish(args, dir, timeout, watch, OUTPUT_KEPT)?;
+    if status.success() { Ok(()) } else { Err(failed(status, &output)) }
+}
+
+/// As [`run`], for a command that leaves nothing in its background: gives what it printed.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn answer(args: &[String], timeout: Duration) -> Result<String, String> {
+    let (status, output) = finish(args, Path::new("/"), timeout, Watch::default(), ANSWER_KEPT)?;
+    if status.success() { Ok(said(&output, ANSWER_TIMEOUT)) } else { Err(failed(status, &output)) }
+}
+
+fn finish(
+    args: &[String],
+    dir: &Path,
+    timeout: Duration,
+    watch: Watch<'_>,
+    keep: usize,
+) -> Result<(ExitStatus, Receiver<Vec<u8>>), String> {
     let (reader, writer) = std::io::pipe().map_err(|e| format!("no pipe for its output: {e}"))?;
     let what = Spawn { argv: args, env: &BTreeMap::new(), dir, cpus: &[], output: writer.into() };
     let (mut child, process) = process::spawn(&what)?;
     // Our end of the pipe goes with it, or the end of the output would never be seen.
     drop(what);
-    let output = keep_output(reader);
+    let output = keep_output(reader, keep);
     if let Some(ledger) = watch.ledger {
         ledger.process_started(&format!("command {}", args[0]), &process);
     }
@@ -57,8 +81,14 @@ pub(super) fn run(args: &[String], dir: &Path, timeout: Duration, watch: Watch<'
     if let Some(ledger) = watch.ledger {
         ledger.process_ended(&process);
     }
-    let status = ended?;
-    if status.success() { Ok(()) } else { Err(format!("ended with {status}{}", said(&output))) }
+    ended.map(|status| (status, output))
+}
+
+fn failed(status: ExitStatus, output: &Receiver<Vec<u8>>) -> String {
+    match said(output, Duration::from_millis(200)) {
+        nothing if nothing.is_empty() => format!("ended with {status}"),
+        said => format!("ended with {status}; it said: {said}"),
+    }
 }
 
 fn wait(child: &mut Child, timeout: Duration, stop: Option<&StopSignal>) -> Result<ExitStatus, String> {
@@ -92,23 +122,22 @@ fn nap(pidfd: Option<&OwnedFd>, give_up: u64) {
 }
 
 /// Reads to the end on a thread of its own, because what a command leaves in its background may hold the pipe open.
-fn keep_output(mut reader: PipeReader) -> Receiver<Vec<u8>> {
+fn keep_output(mut reader: PipeReader, keep: usize) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     std::thread::spawn(move || {
         let (mut kept, mut chunk) = (Vec::new(), [0u8; 4096]);
         while let Ok(n @ 1..) = reader.read(&mut chunk) {
             kept.extend_from_slice(&chunk[..n]);
-            kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
+            kept.drain(..kept.len().saturating_sub(keep));
         }
         let _ = send.send(kept);
     });
     receive
 }
 
-fn said(output: &Receiver<Vec<u8>>) -> String {
-    let kept = output.recv_timeout(Duration::from_millis(200)).unwrap_or_default();
-    let text = String::from_utf8_lossy(&kept);
-    if text.trim().is_empty() { String::new() } else { format!("; it said: {}", text.trim()) }
+fn said(output: &Receiver<Vec<u8>>, patience: Duration) -> String {
+    let kept = output.recv_timeout(patience).unwrap_or_default();
+    String::from_utf8_lossy(&kept).trim().to_owned()
 }
 
 #[cfg(test)]

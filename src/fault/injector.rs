@@ -120,6 +120,11 @@ pub enum Undo {
         /// Where it is.
         path: PathBuf,
     },
+    /// Delete a table of ours from the packet filter nftables.
+    NftTable {
+        /// Its name, in the family `inet`.
+        name: String,
+    },
     /// Run the author's undo command.
     Command {
         /// Program and arguments, `${VAR}` unexpanded.

@@ -4,16 +4,20 @@
 //! [`injector_for`]. `journal`, `undo` and `watchdog` put back what a run that died left behind.
 
 mod command;
+mod cpu_stress;
 mod exec;
 mod hook;
 pub mod injector;
 pub mod io;
 pub mod journal;
 mod link_fault;
+mod memory_stress;
 mod network_bandwidth;
 mod network_delay;
+mod network_loss;
 mod network_partition;
 mod network_reset;
+pub mod nft;
 mod pod_failure;
 mod pod_kill;
 mod pod_pause;
@@ -21,6 +25,7 @@ mod rolling_restart;
 pub mod runner;
 mod select;
 pub mod stop;
+pub mod stress;
 pub mod timeline;
 pub mod undo;
 pub mod watchdog;
@@ -57,6 +62,8 @@ pub struct InjectorContext {
     pub ledger: Arc<dyn Ledger>,
     /// The scenario's folder, which commands run in.
     pub dir: PathBuf,
+    /// The run's id: what faults make on this machine carries it in its name.
+    pub run: String,
 }
 
 impl InjectorContext {
@@ -99,6 +106,17 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
             Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction))
         }
         FaultKind::NetworkReset => Box::new(network_reset::new(cx.replicas()?, cx.clock, &fault.target)),
+        FaultKind::NetworkLoss { share } => Box::new(network_loss::NetworkLoss::new(fault, *share, cx)?),
+        FaultKind::CpuStress { workers, load } => {
+            Box::new(cpu_stress::CpuStress::new(cx.replicas()?, cx.clock, *workers, *load, burners(fault, cx)))
+        }
+        FaultKind::MemoryStress { bytes } => Box::new(memory_stress::MemoryStress::new(
+            cx.replicas()?,
+            cx.clock,
+            *bytes,
+            &fault.target,
+            burners(fault, cx),
+        )),
         FaultKind::Command(hook) => Box::new(command::CommandFault::new(hook.clone().map(Deed::Command), cx)),
         FaultKind::Http(hook) => Box::new(command::CommandFault::new((**hook).clone().map(Deed::Request), cx)),
         FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
@@ -106,6 +124,10 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
         FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
     })
+}
+
+fn burners(fault: &FaultPlan, cx: &InjectorContext) -> stress::Burners {
+    stress::Burners::new(format!("{}.{}", cx.run, fault.name), cx.ledger.clone())
 }
 
 fn io_fault(

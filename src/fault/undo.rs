@@ -10,6 +10,7 @@ use super::exec;
 use super::hook::{self, Purpose, show_request};
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
+use super::nft;
 use crate::clock;
 use crate::plan::Request;
 use crate::platform::process::{self, ProcessId, Signal};
@@ -49,6 +50,9 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         Undo::EndMarked { key, value } => end_marked(key, value),
         Undo::Unmount { path } => unmount_path(path).and_then(|()| remove_folder(path)).map(|_| UndoDone::Done),
         Undo::RemoveFolder { path } => remove_folder(path),
+        Undo::NftTable { name } => {
+            nft::delete(name).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
+        }
     }
 }
 
@@ -117,6 +121,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::EndMarked { key, value } => format!("ending what runs with {key}={value}"),
         Undo::Unmount { path } => format!("unmounting {}", path.display()),
         Undo::RemoveFolder { path } => format!("removing the empty folder {}", path.display()),
+        Undo::NftTable { name } => format!("deleting the nftables table {name}"),
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::Deployment { restore } => restore.to_string(),
@@ -186,15 +191,15 @@ fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone
 }
 
 fn send_request(request: &Request, timeout: Duration) -> Result<UndoDone, String> {
-    let header = |(name, value): (&String, &String)| Ok((name.clone(), expand(value)?));
-    let expanded = Request {
-        url: expand(&request.url)?,
-        headers: request.headers.iter().map(header).collect::<Result<_, String>>()?,
-        body: expand(&request.body)?,
-        ..request.clone()
-    };
+    let expanded = expand_request(request)?;
     let cure = |e| format!("{e}; by hand: {}", show_request(request));
     hook::send(&expanded, timeout, Purpose::PutBack).map(|()| UndoDone::Done).map_err(cure)
+}
+
+fn expand_request(request: &Request) -> Result<Request, String> {
+    let header = |(name, value): (&String, &String)| Ok((name.clone(), expand(value)?));
+    let headers = request.headers.iter().map(header).collect::<Result<_, String>>()?;
+    Ok(Request { url: expand(&request.url)?, headers, body: expand(&request.body)?, ..request.clone() })
 }
 
 /// `${VAR}`, `${VAR:-default}` and `$${` as the scenario language has them, from the environment of now.
@@ -354,6 +359,14 @@ mod tests {
         let path = std::env::var("PATH").unwrap();
         assert_eq!(expand("a ${PATH}:${RESBENCH_NO:-d} $x $${PATH}"), Ok(format!("a {path}:d $x ${{PATH}}")));
         assert!(expand("${RESBENCH_NO}").unwrap_err().contains("export RESBENCH_NO"));
+        let request = |value: &str| {
+            let text = format!(
+                r#"{{"method":"PUT","url":"http://h","body":"","expect_status":[],"headers":{{"k":"{value}"}}}}"#
+            );
+            expand_request(&serde_json::from_str(&text).unwrap())
+        };
+        assert_eq!(request("Bearer ${PATH}").unwrap().headers["k"], format!("Bearer {path}"));
+        assert!(request("${RESBENCH_NO}").is_err());
         assert!(expand("${PATH").is_err());
     }
 

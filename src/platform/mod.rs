@@ -4,6 +4,7 @@
 //! [`VolumeControl`]) and one folder or file per platform. Leaves alone when faults fire and how they are proven
 //! (`fault/`), and what traffic is sent (`engine/`).
 
+pub mod cgroup;
 mod get;
 pub mod kubernetes;
 pub mod link;
@@ -263,6 +264,22 @@ pub trait Replicas: Send + Sync {
 
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
+
+    /// Where a replica itself listens on this machine, behind every link; none where it listens elsewhere.
+    fn replica_address(&self, _replica: u16) -> Option<SocketAddr> {
+        None
+    }
+
+    /// As [`Replicas::replica_address`], of a dependency.
+    fn dependency_address(&self, _name: &str) -> Option<SocketAddr> {
+        None
+    }
+
+    /// The CPUs of this machine that a replica runs on and the load does not: empty where they share all, none where
+    /// it runs elsewhere.
+    fn cpus(&self, _replica: u16) -> Option<Vec<usize>> {
+        None
+    }
 
     /// The FUSE view that this replica was started on, when it was started on one.
     fn volume(&self, replica: u16) -> Option<Arc<dyn VolumeControl>>;

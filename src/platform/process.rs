@@ -71,6 +71,17 @@ impl ProcessId {
         self.stat().is_some_and(|s| !s.is_dead())
     }
 
+    /// CPU time that it used so far, all its threads; none when it is gone. Known to a hundredth of a second.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        self.stat().map(|s| Duration::from_nanos(s.cpu_ticks.saturating_mul(1_000_000_000 / per_second)))
+    }
+
+    /// Its memory that is in RAM, in bytes; none when it is gone.
+    pub fn resident(&self) -> Option<u64> {
+        self.stat().map(|s| s.resident_pages.saturating_mul(rustix::param::page_size() as u64))
+    }
+
     /// Sends a signal to the whole process group that this process leads. True when it was sent, false when the
     /// leader is gone. A zombie leader still marks its group.
     ///
@@ -268,7 +279,10 @@ fn cannot_start(name: &str, program: &Path, dir: &Path, error: &io::Error) -> St
 struct Stat {
     state: char,
     group: i32,
+    /// In user and kernel mode.
+    cpu_ticks: u64,
     start_time: u64,
+    resident_pages: u64,
 }
 
 impl Stat {
@@ -283,7 +297,14 @@ fn stat(pid: i32) -> Option<Stat> {
     // The second field is the program's name in brackets and may itself hold blanks and brackets.
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
     let state = fields.first()?.chars().next()?;
-    Some(Stat { state, group: fields.get(2)?.parse().ok()?, start_time: fields.get(19)?.parse().ok()? })
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Stat {
+        state,
+        group: fields.get(2)?.parse().ok()?,
+        cpu_ticks: number(11)? + number(12)?,
+        start_time: number(19)?,
+        resident_pages: number(21)?,
+    })
 }
 
 fn all_pids() -> Vec<i32> {

@@ -464,6 +464,7 @@ impl Stage<'_> {
             stop: self.options.stop.clone(),
             ledger: self.begun.journal.clone(),
             dir: self.plan.source.dir.clone(),
+            run: self.id.to_owned(),
         };
         fault::prepare(self.plan, &cx)
     }

@@ -465,9 +465,18 @@ pub(super) struct Fault {
     /// io-latency, io-error: file calls that are hit. Default open and read.
     #[schemars(length(min = 1, max = 5))]
     pub(super) methods: Option<Vec<MethodWord>>,
-    /// io-latency, io-error: percentage of the calls that are hit. Default 100.
+    /// network-loss: percentage of packets that are lost, each way. io-latency, io-error: percentage of the calls that
+    /// are hit; default 100.
     #[schemars(range(max = 100), extend("exclusiveMinimum" = 0))]
     pub(super) percent: Option<f64>,
+    /// cpu-stress: processes that use up CPU time beside each replica. Default 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) workers: Option<u16>,
+    /// cpu-stress: percentage of one CPU that each of them uses. Default 100.
+    #[schemars(range(max = 100), extend("exclusiveMinimum" = 0))]
+    pub(super) load: Option<f64>,
+    /// memory-stress: how much is held beside each replica, as a number of bytes or as "256MiB".
+    pub(super) size: Option<Bytes>,
     /// file-corrupt: how many bytes of each file are flipped, at places drawn from the seed. Default 1.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) bytes: Option<u32>,
@@ -501,6 +510,12 @@ pub(super) enum FaultWord {
     NetworkPartition,
     /// The link resets connections.
     NetworkReset,
+    /// The kernel drops packets to and from a replica or dependency (nftables; needs root).
+    NetworkLoss,
+    /// Processes use up time of the replica's CPUs.
+    CpuStress,
+    /// A process holds memory beside the replica.
+    MemoryStress,
     /// File calls on the volume answer late.
     IoLatency,
     /// File calls on the volume fail.
@@ -545,7 +560,7 @@ pub(super) enum KillWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 14] = [
+    pub(super) const ALL: [FaultWord; 17] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -554,6 +569,9 @@ impl FaultWord {
         FaultWord::NetworkBandwidth,
         FaultWord::NetworkPartition,
         FaultWord::NetworkReset,
+        FaultWord::NetworkLoss,
+        FaultWord::CpuStress,
+        FaultWord::MemoryStress,
         FaultWord::IoLatency,
         FaultWord::IoError,
         FaultWord::DiskFull,
@@ -573,6 +591,9 @@ impl FaultWord {
             FaultWord::NetworkBandwidth => "network-bandwidth",
             FaultWord::NetworkPartition => "network-partition",
             FaultWord::NetworkReset => "network-reset",
+            FaultWord::NetworkLoss => "network-loss",
+            FaultWord::CpuStress => "cpu-stress",
+            FaultWord::MemoryStress => "memory-stress",
             FaultWord::IoLatency => "io-latency",
             FaultWord::IoError => "io-error",
             FaultWord::DiskFull => "disk-full",
@@ -593,6 +614,8 @@ impl FaultWord {
         match self {
             FaultWord::NetworkDelay => &["latency"],
             FaultWord::NetworkBandwidth => &["rate"],
+            FaultWord::NetworkLoss => &["percent"],
+            FaultWord::MemoryStress => &["size"],
             FaultWord::IoLatency => &["delay"],
             FaultWord::IoError => &["errno"],
             FaultWord::Command | FaultWord::Http => &["run", "undo", "proof"],
@@ -612,7 +635,11 @@ impl FaultWord {
             FaultWord::NetworkPartition | FaultWord::NetworkBandwidth => {
                 &["for", "until", "mode", "value", "replica", "target", "overlap", "direction"]
             }
-            FaultWord::NetworkReset => &["for", "until", "mode", "value", "replica", "target", "overlap"],
+            FaultWord::NetworkReset | FaultWord::NetworkLoss => {
+                &["for", "until", "mode", "value", "replica", "target", "overlap"]
+            }
+            FaultWord::CpuStress => &["for", "until", "mode", "value", "replica", "overlap", "workers", "load"],
+            FaultWord::MemoryStress => &["for", "until", "mode", "value", "replica", "overlap"],
             FaultWord::IoLatency | FaultWord::IoError => {
                 &["for", "until", "mode", "value", "replica", "overlap", "path", "methods", "percent"]
             }

@@ -466,6 +466,20 @@ impl Replicas for Local {
         found.map(|(_, control)| control.clone())
     }
 
+    fn replica_address(&self, replica: u16) -> Option<SocketAddr> {
+        Some(self.core.units[self.unit(replica).ok()?].address)
+    }
+
+    fn dependency_address(&self, name: &str) -> Option<SocketAddr> {
+        // Dependencies come first among the units and among the links, in the same order.
+        let nth = self.links.iter().position(|(of, _)| of.as_deref() == Some(name))?;
+        Some(self.core.units[nth].address)
+    }
+
+    fn cpus(&self, replica: u16) -> Option<Vec<usize>> {
+        Some(self.core.units[self.unit(replica).ok()?].cpus.clone())
+    }
+
     fn volume(&self, replica: u16) -> Option<Arc<dyn VolumeControl>> {
         self.volumes.get(replica as usize).cloned()
     }

@@ -283,10 +283,22 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) 
             FaultKind::NetworkDelay { latency, jitter, direction: direction() }
         }
         FaultWord::NetworkBandwidth => {
-            FaultKind::NetworkBandwidth { rate: rate(cx, &at.key("rate"), f.rate.as_ref()?)?, direction: direction() }
+            let help = "write bytes per second as a number, or \"64KiB\", \"1MiB\" (which is Chaos Mesh's \"1mbps\", \
+                        and Toxiproxy's 1024)";
+            let rate = bytes(cx, &at.key("rate"), f.rate.as_ref()?, "a rate", help)?;
+            FaultKind::NetworkBandwidth { rate, direction: direction() }
         }
         FaultWord::NetworkPartition => FaultKind::NetworkPartition { direction: direction() },
         FaultWord::NetworkReset => FaultKind::NetworkReset,
+        FaultWord::NetworkLoss => FaultKind::NetworkLoss { share: percentage(cx, &at.key("percent"), f.percent?)? },
+        FaultWord::CpuStress => FaultKind::CpuStress {
+            workers: f.workers.unwrap_or(1),
+            load: percentage(cx, &at.key("load"), f.load.unwrap_or(100.0))?,
+        },
+        FaultWord::MemoryStress => {
+            let help = "write bytes as a number, or \"256MiB\", \"1GiB\"";
+            FaultKind::MemoryStress { bytes: bytes(cx, &at.key("size"), f.size.as_ref()?, "a size", help)? }
+        }
         FaultWord::IoLatency => {
             let delay = cx.above_zero(&at.key("delay"), f.delay?.0, limits::LATENCY);
             FaultKind::IoLatency { scope: scope(cx, at, f)?, delay: delay? }
@@ -360,15 +372,14 @@ fn delay(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<(Duration, Dura
     Some((latency, jitter))
 }
 
-fn rate(cx: &mut Context, at: &Path, given: &file::Bytes) -> Option<u64> {
+/// A number of bytes above zero.
+fn bytes(cx: &mut Context, at: &Path, given: &file::Bytes, what: &str, help: &str) -> Option<u64> {
     let bytes = match given {
         file::Bytes::Number(n) => Some(*n),
         file::Bytes::Text(text) => words::bytes(text),
     };
     if bytes.is_none_or(|n| n == 0) {
-        let help = "write bytes per second as a number, or \"64KiB\", \"1MiB\" (which is Chaos Mesh's \"1mbps\", and \
-                    Toxiproxy's 1024)";
-        cx.wrong(at, "not a rate above zero", help);
+        cx.wrong(at, format!("not {what} above zero"), help);
         return None;
     }
     bytes
@@ -399,9 +410,13 @@ fn scope(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<IoScope> {
         .map_or_else(|| vec![IoMethod::Open, IoMethod::Read], |m| m.iter().map(|word| method(*word)).collect());
     methods.sort_unstable();
     methods.dedup();
-    let share = Ratio::new(f.percent.unwrap_or(100.0) / 100.0);
-    let share = cx.good(&at.key("percent"), share.map_err(|m| (m, "write a percentage up to 100".to_owned())))?;
+    let share = percentage(cx, &at.key("percent"), f.percent.unwrap_or(100.0))?;
     Some(IoScope { path: f.path.clone(), methods, share })
+}
+
+fn percentage(cx: &mut Context, at: &Path, percent: f64) -> Option<Ratio> {
+    let share = Ratio::new(percent / 100.0);
+    cx.good(at, share.map_err(|m| (m, "write a percentage up to 100".to_owned())))
 }
 
 fn method(word: file::MethodWord) -> IoMethod {
