@@ -570,6 +570,18 @@ pub struct FaultPlan {
     pub via: Via,
 }
 
+impl FaultPlan {
+    /// The author's word on what makes it proven, where there is one.
+    pub fn proof(&self) -> Option<&ProofRule> {
+        match (&self.kind, &self.via) {
+            (FaultKind::Command(hook), _) => Some(&hook.proof),
+            (FaultKind::Http(hook), _) => Some(&hook.proof),
+            (_, Via::Toxiproxy(toxiproxy)) => toxiproxy.proof.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Who does a fault.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Via {
@@ -589,8 +601,126 @@ pub struct Toxiproxy {
     pub url: Url,
     /// Name of the proxy.
     pub proxy: String,
+    /// `url` as written, `${VAR}` unexpanded, for reports and journals.
+    pub url_text: String,
+    /// `proxy` as written.
+    pub proxy_text: String,
     /// Share of connections that are hit, drawn once for each: above 0, at most 1.
     pub toxicity: Ratio,
+    /// What makes it proven; none: looks of our own through the proxy.
+    pub proof: Option<ProofRule>,
+}
+
+/// One toxic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Toxic {
+    /// What it does.
+    pub effect: ToxicEffect,
+    /// Which way.
+    pub stream: Stream,
+}
+
+/// Which way bytes are hit by a toxic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Requests: from the client to the upstream.
+    Upstream,
+    /// Answers.
+    Downstream,
+}
+
+/// What a toxic does: its type and attributes, in the units of Toxiproxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToxicEffect {
+    /// Every chunk comes late.
+    Latency {
+        /// Milliseconds.
+        latency: u64,
+        /// Milliseconds, uniform around `latency`.
+        jitter: u64,
+    },
+    /// Only so many bytes pass in a second.
+    Bandwidth {
+        /// Thousands of bytes per second, above zero.
+        rate: u64,
+    },
+    /// Connections close late.
+    SlowClose {
+        /// Milliseconds.
+        delay: u64,
+    },
+    /// A black hole.
+    Timeout {
+        /// Milliseconds until the connection is closed; 0: never.
+        timeout: u64,
+    },
+    /// Connections are reset once something comes by.
+    ResetPeer {
+        /// Milliseconds from then on.
+        timeout: u64,
+    },
+    /// Bytes come in small pieces.
+    Slicer {
+        /// Bytes of a piece, above zero.
+        average_size: u64,
+        /// More or fewer bytes, below `average_size`.
+        size_variation: u64,
+        /// Microseconds between two pieces.
+        delay: u64,
+    },
+    /// A connection is closed after so many bytes.
+    LimitData {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+impl Stream {
+    /// Toxiproxy's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stream::Upstream => "upstream",
+            Stream::Downstream => "downstream",
+        }
+    }
+}
+
+impl ToxicEffect {
+    /// Toxiproxy's word for its type.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ToxicEffect::Latency { .. } => "latency",
+            ToxicEffect::Bandwidth { .. } => "bandwidth",
+            ToxicEffect::SlowClose { .. } => "slow_close",
+            ToxicEffect::Timeout { .. } => "timeout",
+            ToxicEffect::ResetPeer { .. } => "reset_peer",
+            ToxicEffect::Slicer { .. } => "slicer",
+            ToxicEffect::LimitData { .. } => "limit_data",
+        }
+    }
+
+    /// Its attributes by Toxiproxy's names.
+    pub fn attributes(&self) -> Vec<(&'static str, u64)> {
+        match *self {
+            ToxicEffect::Latency { latency, jitter } => vec![("latency", latency), ("jitter", jitter)],
+            ToxicEffect::Bandwidth { rate } => vec![("rate", rate)],
+            ToxicEffect::SlowClose { delay } => vec![("delay", delay)],
+            ToxicEffect::Timeout { timeout } | ToxicEffect::ResetPeer { timeout } => vec![("timeout", timeout)],
+            ToxicEffect::Slicer { average_size, size_variation, delay } => {
+                vec![("average_size", average_size), ("size_variation", size_variation), ("delay", delay)]
+            }
+            ToxicEffect::LimitData { bytes } => vec![("bytes", bytes)],
+        }
+    }
+}
+
+impl std::fmt::Display for Toxic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.effect.word())?;
+        let attributes = self.effect.attributes();
+        attributes.iter().filter(|(_, n)| *n > 0).try_for_each(|(name, n)| write!(f, " {name}={n}"))?;
+        write!(f, " {}", self.stream.word())
+    }
 }
 
 impl Via {
@@ -704,6 +834,11 @@ pub enum FaultKind {
     Command(Hook<Vec<String>>),
     /// A request of the author's, with its undo.
     Http(Box<Hook<Request>>),
+    /// One toxic of Toxiproxy, as its own language has it.
+    Toxiproxy {
+        /// Which.
+        toxic: Toxic,
+    },
 }
 
 /// Two steps of the author's: program and arguments each, or a [`Request`] each.
@@ -789,6 +924,7 @@ impl FaultKind {
             FaultKind::FileCorrupt { .. } => "file-corrupt",
             FaultKind::Command(_) => "command",
             FaultKind::Http(_) => "http",
+            FaultKind::Toxiproxy { .. } => "toxiproxy",
         }
     }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::{ScenarioArgs, check, load, out};
 use crate::fault::timeline::{What, timeline};
-use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, Lasts, Load, Mode, Plan, Platform, Shape};
+use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, Lasts, Load, Mode, Plan, Platform, Shape, Via};
 use crate::platform::kubernetes;
 use crate::schedule;
 use crate::units::{Ratio, show_bytes, show_duration};
@@ -195,6 +195,7 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
         FaultKind::Command(hook) => format!("command {}", hook.run_text.join(" ")),
         FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
+        FaultKind::Toxiproxy { toxic } => toxic.to_string(),
         other => other.word().to_owned(),
     }
 }
@@ -224,10 +225,21 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
             }
         },
         FaultTarget::Dependency(name) => format!("the link to {name}"),
+        FaultTarget::Outside if matches!(fault.via, Via::Toxiproxy(_)) => through(&fault.via),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::Http(_)) => "what the request does".to_owned(),
         FaultTarget::Outside => "what the command does".to_owned(),
     };
     format!("{whom}, {lasts}")
+}
+
+/// What a toxic hits.
+fn through(via: &Via) -> String {
+    let Via::Toxiproxy(t) = via else { return String::new() };
+    let whom = match t.toxicity.get() {
+        1.0 => "what passes".to_owned(),
+        share => format!("{} % of the connections through", share * 100.0),
+    };
+    format!("{whom} proxy {} of {}", t.proxy_text, t.url_text)
 }
 
 /// How many there are, where the scenario says it.
@@ -240,6 +252,9 @@ fn replicas(plan: &Plan) -> Option<usize> {
 }
 
 fn undo(plan: &Plan, fault: &FaultPlan) -> String {
+    if let Via::Toxiproxy(t) = &fault.via {
+        return format!("our toxics are taken off proxy {} of {}, and nobody else's", t.proxy_text, t.url_text);
+    }
     let pods = matches!(plan.platform, Some(Platform::Kubernetes(_)));
     match &fault.kind {
         FaultKind::PodKill { .. } if pods => "none: the cluster puts another pod in its place".to_owned(),
@@ -263,6 +278,7 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         | FaultKind::FileCorrupt { .. } => "the view's effect is taken off, the view unmounted".to_owned(),
         FaultKind::Command(hook) => undo_of_hook(hook, |step| step.join(" ")),
         FaultKind::Http(hook) => undo_of_hook(hook, |step| format!("{} {}", step.method, step.url)),
+        FaultKind::Toxiproxy { .. } => "the toxic is taken off".to_owned(),
     }
 }
 

@@ -132,7 +132,7 @@ impl Resolved {
 ///
 /// # Errors
 /// When the name does not resolve.
-pub(super) fn first(host: &str, port: u16, family: Option<AddressFamily>) -> Result<SocketAddr, String> {
+pub(crate) fn first(host: &str, port: u16, family: Option<AddressFamily>) -> Result<SocketAddr, String> {
     look_up(host, port, family).map(|addresses| addresses[0])
 }
 

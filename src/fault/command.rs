@@ -7,17 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::InjectorContext;
+use super::by_probe::ByRule;
 use super::exec::Watch;
 use super::hook::{Deed, Purpose};
-use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
+use super::injector::{Injector, Proof, TargetRef, Undo};
 use super::stop::StopSignal;
 use crate::clock::Clock;
-use crate::plan::{Hook, ProofRule};
+use crate::plan::Hook;
 use crate::platform::Ledger;
-use crate::units::{Offset, show_measured};
+use crate::units::Offset;
 
 pub(super) struct CommandFault {
     hook: Hook<Deed>,
+    rule: ByRule,
     dir: PathBuf,
     clock: Clock,
     stop: StopSignal,
@@ -25,23 +27,12 @@ pub(super) struct CommandFault {
     applied: Option<Offset>,
     /// `run` was started, and `undo` has not yet come back with success.
     undo_due: bool,
-    looks: Looks,
-}
-
-/// What the probe of the proof showed.
-#[derive(Default)]
-struct Looks {
-    /// Passing just before.
-    before: Option<bool>,
-    /// Looks since it was applied.
-    count: u64,
-    /// When it was first seen changed.
-    changed: Option<Offset>,
 }
 
 impl CommandFault {
     pub(super) fn new(hook: Hook<Deed>, cx: &InjectorContext) -> CommandFault {
         CommandFault {
+            rule: ByRule::new(hook.proof.clone(), cx.clock),
             hook,
             dir: cx.dir.clone(),
             clock: cx.clock,
@@ -49,33 +40,8 @@ impl CommandFault {
             ledger: cx.ledger.clone(),
             applied: None,
             undo_due: false,
-            looks: Looks::default(),
         }
     }
-
-    fn by_probe(&self, probe: &str, becomes_failing: bool) -> Proof {
-        let (state, Looks { before, count, changed }) = (state(!becomes_failing), &self.looks);
-        let (level, success) = (ProofLevel::Acknowledged, self.hook.run.success());
-        if *before != Some(becomes_failing) {
-            let evidence = format!("{success}, but probe {probe} was {state} before already");
-            return Proof { level, touched: 0, evidence };
-        }
-        match (changed, self.applied) {
-            (Some(at), Some(applied)) => {
-                let after = show_measured(at.since(applied));
-                let evidence = format!("probe {probe} was {state} {after} after {success}");
-                Proof { level: ProofLevel::Effect, touched: 1, evidence }
-            }
-            _ => {
-                let evidence = format!("{success}, but probe {probe} did not become {state} in {count} looks");
-                Proof { level, touched: 0, evidence }
-            }
-        }
-    }
-}
-
-fn state(passing: bool) -> &'static str {
-    if passing { "passing" } else { "failing" }
 }
 
 impl Injector for CommandFault {
@@ -107,17 +73,7 @@ impl Injector for CommandFault {
     }
 
     fn observe(&mut self, probe: &dyn Fn(&str) -> bool) -> bool {
-        let ProofRule::Probe { probe: name, becomes_failing } = &self.hook.proof else { return false };
-        let passing = probe(name);
-        if self.applied.is_none() {
-            self.looks.before = Some(passing);
-            return true;
-        }
-        self.looks.count += 1;
-        if passing != *becomes_failing {
-            self.looks.changed = Some(self.clock.now());
-        }
-        self.looks.changed.is_none()
+        self.rule.look(self.applied.is_some(), probe)
     }
 
     fn residue(&self) -> Vec<String> {
@@ -126,13 +82,9 @@ impl Injector for CommandFault {
     }
 
     fn proof(&self) -> Proof {
-        match &self.hook.proof {
-            _ if self.applied.is_none() => Proof::none("it did not come back with success"),
-            ProofRule::Trust => {
-                let evidence = format!("{}; the author vouches for its effect", self.hook.run.success());
-                Proof { level: ProofLevel::Trusted, touched: 1, evidence }
-            }
-            ProofRule::Probe { probe, becomes_failing } => self.by_probe(probe, *becomes_failing),
+        match self.applied {
+            Some(at) => self.rule.proof(at, self.hook.run.success()),
+            None => Proof::none("it did not come back with success"),
         }
     }
 

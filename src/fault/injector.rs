@@ -49,6 +49,11 @@ pub trait Injector: Send {
         false
     }
 
+    /// What went wrong while it was on and is nobody's to put back, for the record: it was taken off by somebody else …
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is still broken after `revert`, looked at freshly; empty when clean.
     fn residue(&self) -> Vec<String>;
 
@@ -72,6 +77,8 @@ pub enum TargetRef {
     },
     /// A dependency's link.
     Dependency(String),
+    /// Whatever passes this proxy of a Toxiproxy server.
+    Proxy(String),
     /// Whatever a command does.
     Outside,
 }
@@ -82,6 +89,7 @@ impl std::fmt::Display for TargetRef {
             TargetRef::Replica { index, instance: Some(instance) } => write!(f, "replica {index} ({instance})"),
             TargetRef::Replica { index, instance: None } => write!(f, "replica {index}"),
             TargetRef::Dependency(name) => write!(f, "dependency {name}"),
+            TargetRef::Proxy(name) => write!(f, "proxy {name}"),
             TargetRef::Outside => f.write_str("command"),
         }
     }
@@ -145,6 +153,15 @@ pub enum Undo {
     Deployment {
         /// Which, and how many.
         restore: Restore,
+    },
+    /// Take a toxic of ours off a proxy.
+    Toxic {
+        /// The server's API, `${VAR}` unexpanded.
+        url: String,
+        /// The proxy, `${VAR}` unexpanded.
+        proxy: String,
+        /// The toxic.
+        name: String,
     },
     /// Ends with the resbench process itself (a link's effect, a hold on restarts): nothing to do for others.
     InProcess {

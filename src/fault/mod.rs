@@ -3,6 +3,7 @@
 //! `runner` plays them on the run's clock; a kind is one file that implements [`injector::Injector`] and one line in
 //! [`injector_for`]. `journal`, `undo` and `watchdog` put back what a run that died left behind.
 
+mod by_probe;
 mod command;
 mod cpu_stress;
 mod exec;
@@ -27,6 +28,7 @@ mod select;
 pub mod stop;
 pub mod stress;
 pub mod timeline;
+pub mod toxiproxy;
 pub mod undo;
 pub mod watchdog;
 
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan};
+use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Via};
 use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
@@ -85,6 +87,9 @@ pub fn prepare(plan: &Plan, cx: &InjectorContext) -> Result<PreparedFaults, Stri
 /// # Errors
 /// When the run has nothing that this kind could act on.
 pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn Injector>, String> {
+    if let Via::Toxiproxy(via) = &fault.via {
+        return Ok(Box::new(toxiproxy::ToxiproxyFault::new(fault, via, cx)?));
+    }
     Ok(match &fault.kind {
         FaultKind::PodKill { grace, method } => {
             Box::new(pod_kill::PodKill::new(cx.replicas()?, cx.clock, Kill { grace: *grace, method: *method }))
@@ -123,6 +128,7 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
         FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
+        FaultKind::Toxiproxy { .. } => return Err("it names no Toxiproxy server".to_owned()),
     })
 }
 

@@ -18,7 +18,7 @@ use super::select::{Choice, Claims, still_there};
 use super::stop::StopSignal;
 use super::timeline::revert_at;
 use crate::clock::{self, Clock};
-use crate::plan::{FaultKind, FaultPlan, Plan, ProbePlan, ProofRule};
+use crate::plan::{FaultPlan, Plan, ProbePlan, ProofRule};
 use crate::platform::{ReplicaView, Replicas};
 use crate::units::Offset;
 
@@ -230,12 +230,7 @@ impl Stage<'_> {
 
     /// When work on a fault begins, so that it can fire in time.
     fn begins(&self, fault: &FaultPlan) -> Offset {
-        let rule = match &fault.kind {
-            FaultKind::Command(hook) => Some(&hook.proof),
-            FaultKind::Http(hook) => Some(&hook.proof),
-            _ => None,
-        };
-        let lead = match rule {
+        let lead = match fault.proof() {
             Some(ProofRule::Probe { probe, .. }) => {
                 LEAD + probe_time(self.cx.plan.probes.iter().filter(|p| p.name == *probe))
             }
@@ -387,6 +382,7 @@ impl Stage<'_> {
             return p.record;
         }
         p.record.proof = caught(|| p.injector.proof()).unwrap_or_else(Proof::none);
+        p.record.errors.extend(caught(|| p.injector.troubles()).unwrap_or_default());
         let hit = p.record.targets.len();
         if hit < p.wanted {
             let note = format!("; {hit} of the {} asked for: no more were ready and free", p.wanted);
@@ -425,7 +421,7 @@ fn before(at: Offset, lead: Duration) -> Offset {
 mod tests {
     use super::*;
     use crate::fault::doubles::{Bench, fault, ms};
-    use crate::plan::{KillMethod, Lasts};
+    use crate::plan::{FaultKind, KillMethod, Lasts};
     use crate::platform::Kill;
 
     const PAUSE: FaultKind = FaultKind::PodPause;

@@ -2,7 +2,7 @@
 //!
 //! Owns the book of targets that are under a fault; leaves alone when it is asked (the runner).
 
-use crate::plan::{FaultKind, FaultPlan, FaultTarget, Safety};
+use crate::plan::{FaultKind, FaultPlan, FaultTarget, Safety, Via};
 use crate::platform::ReplicaView;
 use crate::rng;
 use crate::units::Seed;
@@ -47,7 +47,7 @@ impl Claims {
     ) -> Result<Choice, String> {
         self.0.retain(|claim| !claim.has_ended(replicas));
         let choice = match &plan.target {
-            FaultTarget::Outside => Choice { targets: vec![TargetRef::Outside], wanted: 1 },
+            FaultTarget::Outside => Choice { targets: vec![outside(plan)], wanted: 1 },
             FaultTarget::Dependency(name) => self.dependency(name, plan)?,
             FaultTarget::Replica(index) => self.draw(1, plan, seed, replicas, |r| r.index == *index)?,
             FaultTarget::Replicas(mode) => self.draw(mode.count(replicas.len()), plan, seed, replicas, |_| true)?,
@@ -153,8 +153,16 @@ impl Claim {
 pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bool {
     targets.iter().all(|target| match target {
         TargetRef::Replica { .. } => replicas.iter().any(|r| r.ready && target_of(r) == *target),
-        TargetRef::Dependency(_) | TargetRef::Outside => true,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Outside => true,
     })
+}
+
+/// What is hit that is no part of the platform.
+fn outside(plan: &FaultPlan) -> TargetRef {
+    match &plan.via {
+        Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
+        Via::Platform | Via::ChaosMesh => TargetRef::Outside,
+    }
 }
 
 fn target_of(replica: &ReplicaView) -> TargetRef {
@@ -165,14 +173,14 @@ fn target_of(replica: &ReplicaView) -> TargetRef {
 pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
     match target {
         TargetRef::Replica { index, .. } => Some(*index),
-        TargetRef::Dependency(_) | TargetRef::Outside => None,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Outside => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{KillMethod, Mode, Via};
+    use crate::plan::{KillMethod, Mode};
     use crate::platform::process::ProcessId;
     use crate::units::Offset;
 

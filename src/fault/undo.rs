@@ -11,10 +11,12 @@ use super::hook::{self, Purpose, show_request};
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
 use super::nft;
+use super::toxiproxy::client::{self as toxiproxy, is_loopback};
 use crate::clock;
 use crate::plan::Request;
 use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::volume::unmount_path;
+use crate::scenario;
 
 /// How a step came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         Undo::Deployment { restore } => {
             restore.perform().map(|done| if done { UndoDone::Done } else { UndoDone::GoneAlready })
         }
+        Undo::Toxic { url, proxy, name } => remove_toxic(url, proxy, name, place),
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
@@ -125,6 +128,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::Deployment { restore } => restore.to_string(),
+        Undo::Toxic { url, proxy, name } => format!("taking toxic {name} off proxy {proxy} of {url}"),
         Undo::InProcess { what } => what.clone(),
     }
 }
@@ -200,6 +204,15 @@ fn expand_request(request: &Request) -> Result<Request, String> {
     let header = |(name, value): (&String, &String)| Ok((name.clone(), expand(value)?));
     let headers = request.headers.iter().map(header).collect::<Result<_, String>>()?;
     Ok(Request { url: expand(&request.url)?, headers, body: expand(&request.body)?, ..request.clone() })
+}
+
+fn remove_toxic(url: &str, proxy: &str, name: &str, place: Place) -> Result<UndoDone, String> {
+    let (url, proxy) = (scenario::url(&expand(url)?)?, expand(proxy)?);
+    if place == Place::Elsewhere && is_loopback(&url.host) {
+        return Err("its server is on the machine of the run; start resbench revert there".to_owned());
+    }
+    let removed = toxiproxy::Server { url }.remove(&proxy, name)?;
+    Ok(if removed == toxiproxy::Removed::Now { UndoDone::Done } else { UndoDone::GoneAlready })
 }
 
 /// `${VAR}`, `${VAR:-default}` and `$${` as the scenario language has them, from the environment of now.

@@ -425,6 +425,16 @@ pub(super) struct Fault {
     pub(super) times: Option<u32>,
     /// Who does it, where there are several. Default: the platform itself where it can, else Chaos Mesh.
     pub(super) via: Option<ViaWord>,
+    /// via toxiproxy: URL of the server's API, for example "http://127.0.0.1:8474".
+    pub(super) toxiproxy: Option<String>,
+    /// via toxiproxy: name of the proxy that the toxics are put on.
+    #[schemars(length(min = 1, max = 128))]
+    pub(super) proxy: Option<String>,
+    /// via toxiproxy: share of the connections that are hit, drawn once for each. Default 1.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(super) toxicity: Option<f64>,
+    /// toxiproxy: the toxic, as Toxiproxy itself has it.
+    pub(super) toxic: Option<Toxic>,
     /// How long it lasts, counted from the moment at which it is in force.
     #[serde(rename = "for")]
     pub(super) lasts: Option<Duration>,
@@ -528,6 +538,8 @@ pub(super) enum FaultWord {
     Command,
     /// A request of yours, with its undo.
     Http,
+    /// Any toxic of Toxiproxy.
+    Toxiproxy,
 }
 
 /// Who does a fault.
@@ -560,7 +572,7 @@ pub(super) enum KillWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 17] = [
+    pub(super) const ALL: [FaultWord; 18] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -578,6 +590,7 @@ impl FaultWord {
         FaultWord::FileCorrupt,
         FaultWord::Command,
         FaultWord::Http,
+        FaultWord::Toxiproxy,
     ];
 
     /// The word as written.
@@ -600,6 +613,7 @@ impl FaultWord {
             FaultWord::FileCorrupt => "file-corrupt",
             FaultWord::Command => "command",
             FaultWord::Http => "http",
+            FaultWord::Toxiproxy => "toxiproxy",
         }
     }
 
@@ -619,6 +633,7 @@ impl FaultWord {
             FaultWord::IoLatency => &["delay"],
             FaultWord::IoError => &["errno"],
             FaultWord::Command | FaultWord::Http => &["run", "undo", "proof"],
+            FaultWord::Toxiproxy => &["toxiproxy", "proxy", "toxic"],
             _ => &[],
         }
     }
@@ -646,6 +661,7 @@ impl FaultWord {
             FaultWord::DiskFull => &["for", "until", "mode", "value", "replica", "overlap", "path"],
             FaultWord::FileCorrupt => &["for", "until", "mode", "value", "replica", "overlap", "path", "bytes"],
             FaultWord::Command | FaultWord::Http => &["for", "until", "timeout"],
+            FaultWord::Toxiproxy => &["for", "until", "toxicity", "proof"],
         }
     }
 }
