@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rustix::thread::{ClockId as SleepClock, clock_nanosleep_relative};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use crate::units::Offset;
 
@@ -20,6 +20,11 @@ pub fn monotonic_nanos() -> u64 {
 pub fn wall_nanos() -> i128 {
     let t = clock_gettime(ClockId::Realtime);
     i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec)
+}
+
+/// The smallest step of the monotonic clock.
+pub fn resolution() -> Duration {
+    Duration::from_nanos(nanos(clock_getres(ClockId::Monotonic)))
 }
 
 /// CPU time of this process so far, all threads.

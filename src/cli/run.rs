@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
-use crate::plan::{FaultKind, Plan, Platform};
+use crate::plan::{FaultKind, Plan, Platform, Via};
 use crate::platform::process::available_cpus;
 use crate::report;
 use crate::report::model::Ending;
@@ -150,6 +150,9 @@ fn pods(plan: &Plan) -> Option<String> {
 fn hosts(plan: &Plan) -> Vec<String> {
     let mut hosts: Vec<String> = plan.target.url.iter().map(|u| u.host.clone()).collect();
     for fault in &plan.faults {
+        if let Via::Toxiproxy(toxiproxy) = &fault.via {
+            hosts.push(toxiproxy.url.host.clone());
+        }
         let FaultKind::Http(hook) = &fault.kind else { continue };
         for request in std::iter::once(&hook.run).chain(&hook.undo) {
             // A URL that cannot be read was refused by `check`; its text is as good a name as any.

@@ -5,7 +5,7 @@
 //! that nobody has locked is a run that died. Owns the file's form and its life; leaves alone how things are undone
 //! (`undo.rs`) and who does it (the runner, the watchdog, `resbench revert`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -515,6 +515,22 @@ pub fn unfinished(dir: &Path) -> Result<Vec<OpenJournal>, String> {
         Seen::Live(_) | Seen::Over => None,
     };
     Ok(scan(dir)?.into_iter().filter_map(open).collect())
+}
+
+/// The runs in `dir` that live, or are being put back by somebody at this moment.
+///
+/// # Errors
+/// When the folder or a journal in it cannot be read.
+pub fn live_runs(dir: &Path) -> Result<BTreeSet<String>, String> {
+    if !dir.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let _one_at_a_time = lock_dir(dir).map_err(|e| format!("{} cannot be locked: {e}", dir.display()))?;
+    let live = |seen| match seen {
+        Seen::Live(header) => Some(header.run),
+        Seen::Open(_) | Seen::Over => None,
+    };
+    Ok(scan(dir)?.into_iter().filter_map(live).collect())
 }
 
 enum Seen {

@@ -12,6 +12,7 @@ pub mod injector;
 pub mod io;
 pub mod journal;
 mod link_fault;
+pub mod marked;
 mod memory_stress;
 mod network_bandwidth;
 mod network_delay;

@@ -496,7 +496,8 @@ pub(super) struct Fault {
     pub(super) undo: Option<Undo>,
     /// command, http: limit on `run` and on `undo`. Default 30s.
     pub(super) timeout: Option<Duration>,
-    /// command, http: what makes it proven; a probe that changes, or "trust".
+    /// command, http: what makes it proven; a probe that changes, or "trust". via toxiproxy: the same instead of looks of
+    /// our own through the proxy.
     pub(super) proof: Option<Proof>,
 }
 
@@ -623,6 +624,12 @@ impl FaultWord {
         matches!(self, IoLatency | IoError | DiskFull | FileCorrupt)
     }
 
+    /// Acts on connections.
+    pub(super) fn is_network(self) -> bool {
+        use FaultWord::{NetworkBandwidth, NetworkDelay, NetworkPartition, NetworkReset};
+        matches!(self, NetworkDelay | NetworkBandwidth | NetworkPartition | NetworkReset)
+    }
+
     /// Keys that this kind must have, beside those of every fault.
     fn needs(self) -> &'static [&'static str] {
         match self {
@@ -666,10 +673,16 @@ impl FaultWord {
     }
 }
 
+/// Keys of a network fault that a Toxiproxy server does.
+pub(super) const TOXIPROXY_KEYS: [&str; 4] = ["toxiproxy", "proxy", "toxicity", "proof"];
+
 /// Says in the schema which keys go with which kind of fault.
 fn by_fault_kind(schema: &mut Schema) {
     let common = ["name", "kind", "at", "every", "times", "via"];
-    let clauses = FaultWord::ALL.map(|kind| clause(kind.word(), &common, kind.needs(), kind.may()));
+    let clauses = FaultWord::ALL.map(|kind| {
+        let via_toxiproxy = if kind.is_network() { &TOXIPROXY_KEYS[..] } else { &[] };
+        clause(kind.word(), &common, kind.needs(), &[kind.may(), via_toxiproxy].concat())
+    });
     schema.insert("allOf".to_owned(), clauses.to_vec().into());
 }
 
@@ -784,6 +797,49 @@ pub(super) enum Undo {
 pub(super) enum NoneWord {
     /// Nothing.
     None,
+}
+
+/// One toxic of Toxiproxy.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Toxic {
+    /// What it does.
+    #[serde(rename = "type")]
+    pub(super) effect: ToxicWord,
+    /// Which way. Default downstream.
+    pub(super) stream: Option<StreamWord>,
+    /// Its attributes, in Toxiproxy's units. Default: none, each of them 0 then.
+    pub(super) attributes: Option<BTreeMap<String, u64>>,
+}
+
+/// What a toxic does.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToxicWord {
+    /// Bytes come late: `latency` ± `jitter`, in ms.
+    Latency,
+    /// So many bytes pass in a second: `rate`, in KB/s.
+    Bandwidth,
+    /// Connections close late: `delay`, in ms.
+    SlowClose,
+    /// Nothing passes; the connection is closed after `timeout` ms, or never when that is 0.
+    Timeout,
+    /// Connections are reset `timeout` ms after the first byte.
+    ResetPeer,
+    /// Bytes come in pieces of `average_size` ± `size_variation` bytes, `delay` microseconds apart.
+    Slicer,
+    /// Connections are closed after `bytes` bytes.
+    LimitData,
+}
+
+/// Which way bytes are hit by a toxic.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StreamWord {
+    /// From the client to the upstream: requests.
+    Upstream,
+    /// From the upstream to the client: answers.
+    Downstream,
 }
 
 /// What makes a command fault proven.

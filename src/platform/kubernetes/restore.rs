@@ -43,6 +43,19 @@ impl std::fmt::Display for Restore {
 }
 
 impl Restore {
+    /// What a Deployment that carries the mark of some run says of itself; none when it carries none.
+    pub fn of_marked(cluster: &Cluster, object: &Value) -> Option<Restore> {
+        let (meta, marks) = (&object["metadata"], &object["metadata"]["annotations"]);
+        Some(Restore {
+            context: cluster.context().to_owned(),
+            server: cluster.server().to_owned(),
+            namespace: meta["namespace"].as_str()?.to_owned(),
+            deployment: meta["name"].as_str()?.to_owned(),
+            replicas: marks[HAD].as_str()?.parse().ok()?,
+            run: marks[MARK].as_str()?.to_owned(),
+        })
+    }
+
     /// Scales to zero, marked.
     pub(super) fn take_down(&self, cluster: &Cluster) -> Result<(), String> {
         self.change(cluster, |object| {

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use fuser::{BackgroundSession, MountOption, SessionACL};
 
-pub use mounts::{available, unmount_path};
+pub use mounts::{available, dead_views, unmount_path};
 
 use super::VolumeControl;
 use view::{Caching, Shared, View};

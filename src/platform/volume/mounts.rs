@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -69,6 +70,24 @@ pub fn unmount_path(path: &Path) -> Result<(), String> {
         None => Ok(()),
         Some(_) => Err(still_there(&path, "more mounts on top of each other than expected")),
     }
+}
+
+/// Where views of ours are mounted whose process is gone: they answer nothing but ENOTCONN.
+///
+/// # Errors
+/// When the mount table cannot be read.
+pub fn dead_views() -> Result<Vec<PathBuf>, String> {
+    let table = fs::read("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
+    let ours = table.split(|b| *b == b'\n').filter_map(read_line).filter(|(_, mount)| mount.is_ours());
+    Ok(ours.map(|(path, _)| path).filter(|path| is_dead(path)).collect())
+}
+
+/// A view whose process is stopped answers nothing at all, so it is asked on a thread of its own, and lives.
+fn is_dead(path: &Path) -> bool {
+    let (said, answer) = std::sync::mpsc::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || said.send(fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotConnected)));
+    answer.recv_timeout(Duration::from_secs(2)).unwrap_or(false)
 }
 
 /// What the mount table says about one mount.

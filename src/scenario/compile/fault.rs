@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Context;
 use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
+use super::{Context, toxiproxy};
 use crate::plan::{
     Direction, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode,
     Phase, ProofRule, Request, Via,
@@ -234,15 +234,21 @@ fn check_end(cx: &mut Context, at: &Path, f: &file::Fault, lasts: Option<Lasts>,
 /// Who does it; none when nobody can.
 fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known) -> Option<Via> {
     let key = if f.via.is_some() { "via" } else { "kind" };
-    match cx.good(&at.key(key), doer(f.kind, Place::of(platform), f.via))? {
+    let doer = cx.good(&at.key(key), doer(f.kind, Place::of(platform), f.via))?;
+    if doer != Doer::Toxiproxy {
+        toxiproxy::check_absent(cx, at, f);
+    }
+    match doer {
         Doer::Platform => Some(Via::Platform),
         Doer::ChaosMesh => Some(Via::ChaosMesh),
-        Doer::Toxiproxy => {
+        Doer::Toxiproxy if f.kind.is_network() && f.via.is_none() && f.toxiproxy.is_none() => {
             let message =
                 format!("`{}` needs a platform: without one there is nothing that it could act on", f.kind.word());
-            cx.wrong(&at.key(key), message, "add [platform.local], or write kind = \"command\"");
+            let help = "add [platform.local], or write via = \"toxiproxy\" or kind = \"command\"";
+            cx.wrong(&at.key(key), message, help);
             None
         }
+        Doer::Toxiproxy => toxiproxy::compile(cx, at, f).map(Via::Toxiproxy),
     }
 }
 
@@ -321,6 +327,9 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) 
         },
         FaultWord::Command => return command(cx, at, f),
         FaultWord::Http => return http(cx, at, f),
+        FaultWord::Toxiproxy => {
+            FaultKind::Toxiproxy { toxic: toxiproxy::toxic(cx, &at.key("toxic"), f.toxic.as_ref()?)? }
+        }
     })
 }
 
@@ -516,7 +525,7 @@ fn check_program(cx: &mut Context, at: &Path, command: &[String]) {
     }
 }
 
-fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<ProofRule> {
+pub(super) fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<ProofRule> {
     let rule = match proof {
         file::Proof::Trust(file::TrustWord::Trust) => return Some(ProofRule::Trust),
         file::Proof::Probe(rule) => rule,
@@ -527,7 +536,7 @@ fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<ProofRule> 
 
 /// What it hits; none when that is unknown or wrong.
 fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultTarget> {
-    if matches!(f.kind, FaultWord::Command | FaultWord::Http) {
+    if matches!(f.kind, FaultWord::Command | FaultWord::Http | FaultWord::Toxiproxy) || toxiproxy::is_meant(f) {
         return Some(FaultTarget::Outside);
     }
     if let Some(Known::Absent) = platform {

@@ -14,6 +14,7 @@ mod platform;
 mod probe;
 mod safety;
 mod target;
+mod toxiproxy;
 mod traffic;
 mod url;
 mod via;

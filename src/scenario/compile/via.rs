@@ -89,6 +89,7 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
     use Place::{Docker, Kubernetes, Local, Nowhere};
     match (kind, place) {
         (FaultWord::Command | FaultWord::Http, _) => &[Platform],
+        (FaultWord::Toxiproxy, _) => &[Toxiproxy],
         (FaultWord::NetworkDelay | FaultWord::NetworkPartition | FaultWord::NetworkBandwidth, Kubernetes) => {
             &[ChaosMesh, Toxiproxy]
         }
