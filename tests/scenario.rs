@@ -163,7 +163,7 @@ fn a_whole_scenario_becomes_a_plan() {
     assert_eq!(data.labels.as_deref().unwrap(), ["0", "1", "0"]);
     assert_eq!(plan.phases.iter().map(|p| p.start.as_secs_f64()).collect::<Vec<_>>(), [0.0, 5.0, 25.0]);
     assert_eq!(plan.end(), Offset(45_000_000_000));
-    assert_eq!(plan.safety.max_targets, 2, "all but one, where nothing is written");
+    assert_eq!(plan.safety.max_targets, Some(2), "all but one, where nothing is written");
     assert_eq!(plan.source.sha256.len(), 64);
     assert!(plan.warnings.iter().any(|w| w.contains("no [[objective]]")), "{:?}", plan.warnings);
 }
@@ -420,7 +420,7 @@ fn sets_and_seed_override_the_file() {
     assert!(matches!(plan.phases[1].load, Load::Open(Shape::Constant(rate)) if rate.get() == 900.0));
     assert_eq!(plan.phases[2].duration, Duration::from_secs(30));
     assert_eq!(plan.objectives[0].bound, 0.05);
-    assert_eq!(plan.safety.max_targets, 1);
+    assert_eq!(plan.safety.max_targets, Some(1));
     assert_eq!(plan.traffic.process, Process::Gamma { cv: 2.0 });
     assert_eq!(plan.seed.0, u64::MAX);
     assert_eq!(plan.source.sets, sets);

@@ -113,9 +113,13 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
         (FaultWord::PodFailure, Kubernetes) => &[ChaosMesh, Platform],
         (FaultWord::PodKill | FaultWord::PodFailure | FaultWord::RollingRestart, _) => &[Platform],
         (FaultWord::PodPause, Docker) => &[Platform],
+        (FaultWord::NetworkLoss | FaultWord::CpuStress | FaultWord::MemoryStress, Kubernetes) => &[ChaosMesh],
         (FaultWord::IoLatency | FaultWord::IoError, Kubernetes) => &[ChaosMesh],
         (
             FaultWord::PodPause
+            | FaultWord::NetworkLoss
+            | FaultWord::CpuStress
+            | FaultWord::MemoryStress
             | FaultWord::IoLatency
             | FaultWord::IoError
             | FaultWord::DiskFull
@@ -143,6 +147,12 @@ fn nobody(kind: FaultWord, place: Place) -> (String, String) {
         (_, Place::Nowhere) => {
             let message = format!("`{word}` needs a platform: without one there is nothing that it could act on");
             return (message, "add [platform.local], or write kind = \"command\"".to_owned());
+        }
+        (FaultWord::NetworkLoss, _) => {
+            "packets are dropped on this machine's loopback only, and a byte stream cannot lose any"
+        }
+        (FaultWord::CpuStress | FaultWord::MemoryStress, _) => {
+            "a burner of ours cannot be put into a container that it does not belong to"
         }
         (FaultWord::PodPause, _) => "nothing there stops a pod's processes and lets them go on",
         (FaultWord::IoLatency | FaultWord::IoError | FaultWord::DiskFull | FaultWord::FileCorrupt, Place::Docker) => {
