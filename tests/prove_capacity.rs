@@ -130,7 +130,7 @@ impl Record {
             let at = |counts: &[u64]| counts.get(slot).copied().unwrap_or(0);
             self.in_flight = self.in_flight + at(&self.due) - at(&self.done);
             self.looks.push(Look { at_s: (slot + 1) as f64 * LOOK_S, in_flight: self.in_flight });
-            self.broken_off |= self.looks.len() % 10 == 0 && hopeless(&self.looks, rate, p99);
+            self.broken_off |= self.looks.len().is_multiple_of(10) && hopeless(&self.looks, rate, p99);
         }
     }
 

@@ -264,15 +264,15 @@ fn solve(matrix: &[[f64; 3]; 3], slope: &[f64; 3], free: &[usize], damping: f64)
         })
         .collect();
     for k in 0..size {
-        if rows[k][k] <= 0.0 {
+        let (done, rest) = rows.split_at_mut(k + 1);
+        let pivot = &done[k];
+        if pivot[k] <= 0.0 {
             return vec![0.0; size];
         }
         // The matrix is symmetric and positive definite, so that no rows need to change places.
-        for i in k + 1..size {
-            let share = rows[i][k] / rows[k][k];
-            for j in k..=size {
-                rows[i][j] -= share * rows[k][j];
-            }
+        for row in rest {
+            let share = row[k] / pivot[k];
+            row.iter_mut().zip(pivot).skip(k).for_each(|(value, above)| *value -= share * above);
         }
     }
     let mut found = vec![0.0; size];
