@@ -29,7 +29,7 @@ const BRACKET: f64 = 0.25;
 const BRACKET_OF_CONFIRMS: f64 = 0.5;
 /// How many confirming trials there are at most.
 const CONFIRMS: usize = 8;
-/// How many of them go down: one, two, four, eight steps below the one before.
+/// How many of them at most until one passes: the first, and one, two, four, eight steps below the one before.
 const DOWN: usize = 5;
 
 /// What to search, and how far.
