@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from low to high: each may import those above it in this list and nothing else of ours. The second word is why it
 /// stands where it does.
-const ORDER: [(&str, &str); 24] = [
+const ORDER: [(&str, &str); 25] = [
     ("units", "quantities: know nothing"),
     ("rng", "chance: a seed is a quantity"),
     ("clock", "time: an offset is a quantity"),
