@@ -403,7 +403,7 @@ fn buckets(_: usize, c: &mut Stream) -> Value {
         })
         .collect();
     let found = shift::QUANTILES.map(|q| quantile::quantile(&all, q));
-    let against_none = shift::shift_function(&[all.clone()], &[all.clone()], true, &mut |_| 0);
+    let against_none = shift::shift_function(std::slice::from_ref(&all), std::slice::from_ref(&all), true, &mut |_| 0);
     assert!(against_none.iter().all(|s| s.difference() == 0.0));
     json!({ "buckets": all, "q": shift::QUANTILES, "smooth": shift::QUANTILES.map(|q| quantile::harrell_davis(&all, q)), "used": found })
 }
