@@ -69,7 +69,7 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
         ("network-bandwidth", with("network-bandwidth", "mode = \"all\"\nrate = \"2KiB\"\n[safety]\nmax_targets = 2")),
         ("network-partition", with("network-partition", all_replicas)),
         ("network-reset", with("network-reset", all_replicas)),
-        ("cpu-stress", with("cpu-stress", "workers = 2\nload = 60")),
+        ("cpu-stress", with("cpu-stress", "workers = 2\nload = 10")),
         ("memory-stress", with("memory-stress", &format!("size = \"48MiB\"\n{all_replicas}"))),
         ("command", with("command", command)),
     ];
@@ -272,7 +272,7 @@ fn faults_that_overlap_are_each_proven_and_undone() {
     let _seat = light();
     let room = Room::new();
     let mut faults = vec![
-        ("burn", "cpu-stress", "load = 40".to_owned(), "500ms", "2500ms"),
+        ("burn", "cpu-stress", "load = 10".to_owned(), "500ms", "2500ms"),
         ("fill", "memory-stress", "size = \"32MiB\"".to_owned(), "800ms", "1s"),
         ("slow", "network-delay", "mode = \"all\"\nlatency = \"20ms\"".to_owned(), "600ms", "2s"),
     ];
