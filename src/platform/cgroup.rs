@@ -111,9 +111,11 @@ mod tests {
         };
         write(&inner, &[("memory.max", "max\n"), ("memory.current", "10\n")]);
         write(&root, &[("memory.max", "1000\n"), ("memory.current", "700\n"), ("memory.stat", "inactive_file 200\n")]);
-        assert_eq!(Group { dir: inner.clone(), root: root.clone() }.memory_left(), [500]);
-        write(&inner, &[("memory.limit_in_bytes", "300"), ("memory.usage_in_bytes", "400")]);
-        assert_eq!(Group { dir: inner, root }.memory_left(), [0, 500]);
+        assert_eq!(Group { dir: inner, root: root.clone() }.memory_left(), [500]);
+        let old = dir.path().join("root/old");
+        fs::create_dir(&old).unwrap();
+        write(&old, &[("memory.limit_in_bytes", "300"), ("memory.usage_in_bytes", "400")]);
+        assert_eq!(Group { dir: old, root }.memory_left(), [0, 500]);
     }
 
     #[test]
