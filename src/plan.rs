@@ -307,6 +307,8 @@ pub struct KubernetesPlatform {
     pub service: Option<(String, u16)>,
     /// The container that serves the model; none: a pod's first.
     pub container: Option<String>,
+    /// Where that container has its volume mounted: what IO faults act on.
+    pub volume: Option<String>,
     /// What replicas call.
     pub dependencies: Vec<PodDependency>,
 }
@@ -577,6 +579,8 @@ impl FaultPlan {
             (FaultKind::Command(hook), _) => Some(&hook.proof),
             (FaultKind::Http(hook), _) => Some(&hook.proof),
             (_, Via::Toxiproxy(toxiproxy)) => toxiproxy.proof.as_ref(),
+            (FaultKind::ChaosMesh(experiment), _) => experiment.proof.as_ref(),
+            (_, Via::ChaosMesh(mesh)) => mesh.proof.as_ref(),
             _ => None,
         }
     }
@@ -589,9 +593,93 @@ pub enum Via {
     #[default]
     Platform,
     /// Chaos Mesh.
-    ChaosMesh,
+    ChaosMesh(ChaosMesh),
     /// A Toxiproxy server.
     Toxiproxy(Toxiproxy),
+}
+
+/// What a fault by Chaos Mesh has beside its kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChaosMesh {
+    /// The container that is hit, where the kind hits one; none: a pod's first. A `pod-kill` ends the container alone.
+    pub container: Option<String>,
+    /// Network kinds: only what passes between the target and this dependency.
+    pub peer: Option<String>,
+    /// Where the volume is mounted in the container; always there for IO kinds.
+    pub volume: Option<String>,
+    /// What makes it proven where pods do not show it.
+    pub proof: Option<ProofRule>,
+}
+
+/// An experiment of Chaos Mesh, in its own words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// Its kind.
+    pub chaos: Chaos,
+    /// Where the object is made; none: where the replicas live.
+    pub namespace: Option<String>,
+    /// The `spec` of the object, as its author wrote it: it selects something, and never all of a namespace.
+    pub spec: serde_json::Map<String, serde_json::Value>,
+    /// What makes it proven where pods do not show it.
+    pub proof: Option<ProofRule>,
+}
+
+/// The kinds of Chaos Mesh that select pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the custom resource of its name")]
+pub enum Chaos {
+    Pod,
+    Network,
+    Io,
+    Stress,
+    Http,
+    Dns,
+    Time,
+    Kernel,
+    Jvm,
+    Block,
+}
+
+impl Chaos {
+    /// All of them.
+    pub const ALL: [Chaos; 10] = [
+        Chaos::Pod,
+        Chaos::Network,
+        Chaos::Io,
+        Chaos::Stress,
+        Chaos::Http,
+        Chaos::Dns,
+        Chaos::Time,
+        Chaos::Kernel,
+        Chaos::Jvm,
+        Chaos::Block,
+    ];
+
+    /// The `kind` of the object.
+    pub fn word(self) -> &'static str {
+        match self {
+            Chaos::Pod => "PodChaos",
+            Chaos::Network => "NetworkChaos",
+            Chaos::Io => "IOChaos",
+            Chaos::Stress => "StressChaos",
+            Chaos::Http => "HTTPChaos",
+            Chaos::Dns => "DNSChaos",
+            Chaos::Time => "TimeChaos",
+            Chaos::Kernel => "KernelChaos",
+            Chaos::Jvm => "JVMChaos",
+            Chaos::Block => "BlockChaos",
+        }
+    }
+
+    /// What the API server calls its resource: plural and singular are the same.
+    pub fn plural(self) -> String {
+        self.word().to_lowercase()
+    }
+
+    /// It happens once and is over: the tool never speaks of recovery then.
+    pub fn is_one_shot(self, action: &str) -> bool {
+        self == Chaos::Pod && matches!(action, "pod-kill" | "container-kill")
+    }
 }
 
 /// Where a toxic goes.
@@ -728,7 +816,7 @@ impl Via {
     pub fn word(&self, platform: &'static str) -> &'static str {
         match self {
             Via::Platform => platform,
-            Via::ChaosMesh => "chaos-mesh",
+            Via::ChaosMesh(_) => "chaos-mesh",
             Via::Toxiproxy(_) => "toxiproxy",
         }
     }
@@ -832,6 +920,8 @@ pub enum FaultKind {
     },
     /// A command of the author's, with its undo.
     Command(Hook<Vec<String>>),
+    /// An experiment of Chaos Mesh, in its own words.
+    ChaosMesh(Box<Experiment>),
     /// A request of the author's, with its undo.
     Http(Box<Hook<Request>>),
     /// One toxic of Toxiproxy, as its own language has it.
@@ -925,6 +1015,7 @@ impl FaultKind {
             FaultKind::Command(_) => "command",
             FaultKind::Http(_) => "http",
             FaultKind::Toxiproxy { .. } => "toxiproxy",
+            FaultKind::ChaosMesh(_) => "chaos-mesh",
         }
     }
 

@@ -193,6 +193,7 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::IoLatency { delay, .. } => format!("io-latency {}", show_duration(*delay)),
         FaultKind::IoError { errno, .. } => format!("io-error {errno}"),
         FaultKind::FileCorrupt { bytes, .. } => format!("file-corrupt {bytes}"),
+        FaultKind::ChaosMesh(experiment) => experiment.chaos.word().to_owned(),
         FaultKind::Command(hook) => format!("command {}", hook.run_text.join(" ")),
         FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
         FaultKind::Toxiproxy { toxic } => toxic.to_string(),
@@ -226,6 +227,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
         },
         FaultTarget::Dependency(name) => format!("the link to {name}"),
         FaultTarget::Outside if matches!(fault.via, Via::Toxiproxy(_)) => through(&fault.via),
+        FaultTarget::Outside if matches!(fault.kind, FaultKind::ChaosMesh(_)) => "what its selector says".to_owned(),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::Http(_)) => "what the request does".to_owned(),
         FaultTarget::Outside => "what the command does".to_owned(),
     };
@@ -255,6 +257,10 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
     if let Via::Toxiproxy(t) = &fault.via {
         return format!("our toxics are taken off proxy {} of {}, and nobody else's", t.proxy_text, t.url_text);
     }
+    let by_tool = "its object is deleted, and Chaos Mesh puts back; it ends by itself as well";
+    if matches!(fault.via, Via::ChaosMesh(_)) {
+        return by_tool.to_owned();
+    }
     let pods = matches!(plan.platform, Some(Platform::Kubernetes(_)));
     match &fault.kind {
         FaultKind::PodKill { .. } if pods => "none: the cluster puts another pod in its place".to_owned(),
@@ -276,6 +282,7 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         | FaultKind::IoError { .. }
         | FaultKind::DiskFull { .. }
         | FaultKind::FileCorrupt { .. } => "the view's effect is taken off, the view unmounted".to_owned(),
+        FaultKind::ChaosMesh(_) => by_tool.to_owned(),
         FaultKind::Command(hook) => undo_of_hook(hook, |step| step.join(" ")),
         FaultKind::Http(hook) => undo_of_hook(hook, |step| format!("{} {}", step.method, step.url)),
         FaultKind::Toxiproxy { .. } => "the toxic is taken off".to_owned(),

@@ -315,6 +315,7 @@ impl Bench {
             ledger: self.journal.clone(),
             dir: self.dir.path().to_owned(),
             run: "r1".into(),
+            plan: Arc::new(self.plan.clone()),
         };
         self.play_with(|fault| injector_for(fault, &cx), probe).records
     }

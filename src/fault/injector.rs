@@ -163,6 +163,19 @@ pub enum Undo {
         /// The toxic.
         name: String,
     },
+    /// Delete an object of Chaos Mesh, and wait until the tool has put everything back.
+    ChaosMesh {
+        /// The context of the kubeconfig that made it.
+        context: String,
+        /// The API server that it was made on: a context of that name may mean another cluster elsewhere.
+        server: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its resource, as `podchaos`.
+        plural: String,
+        /// Its name, which no other run has.
+        name: String,
+    },
     /// Ends with the resbench process itself (a link's effect, a hold on restarts): nothing to do for others.
     InProcess {
         /// What it was.

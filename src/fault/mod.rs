@@ -4,6 +4,7 @@
 //! [`injector_for`]. `journal`, `undo` and `watchdog` put back what a run that died left behind.
 
 mod by_probe;
+pub mod chaos_mesh;
 mod command;
 mod cpu_stress;
 mod exec;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Via};
+use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Via};
 use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
@@ -65,6 +66,8 @@ pub struct InjectorContext {
     pub ledger: Arc<dyn Ledger>,
     /// The scenario's folder, which commands run in.
     pub dir: PathBuf,
+    /// The whole plan.
+    pub plan: Arc<Plan>,
     /// The run's id: what faults make on this machine carries it in its name.
     pub run: String,
 }
@@ -91,7 +94,11 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
     if let Via::Toxiproxy(via) = &fault.via {
         return Ok(Box::new(toxiproxy::ToxiproxyFault::new(fault, via, cx)?));
     }
+    if matches!(fault.via, Via::ChaosMesh(_)) {
+        return Ok(Box::new(chaos_mesh::ChaosMesh::new(fault, cx, place(&cx.plan))?));
+    }
     Ok(match &fault.kind {
+        FaultKind::ChaosMesh(_) => Box::new(chaos_mesh::ChaosMesh::new(fault, cx, place(&cx.plan))?),
         FaultKind::PodKill { grace, method } => {
             Box::new(pod_kill::PodKill::new(cx.replicas()?, cx.clock, Kill { grace: *grace, method: *method }))
         }
@@ -135,6 +142,17 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
 
 fn burners(fault: &FaultPlan, cx: &InjectorContext) -> stress::Burners {
     stress::Burners::new(format!("{}.{}", cx.run, fault.name), cx.ledger.clone())
+}
+
+/// Where faults of tools in the cluster find their pods.
+fn place(plan: &Plan) -> chaos_mesh::Place {
+    let Some(Platform::Kubernetes(kubernetes)) = &plan.platform else { return chaos_mesh::Place::default() };
+    let dependency = |d: &PodDependency| (d.name.clone(), (d.namespace.clone(), d.labels.to_string()));
+    chaos_mesh::Place {
+        context: kubernetes.context.clone(),
+        namespace: Some(kubernetes.namespace.clone()),
+        dependencies: kubernetes.dependencies.iter().map(dependency).collect(),
+    }
 }
 
 fn io_fault(

@@ -161,7 +161,7 @@ pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bo
 fn outside(plan: &FaultPlan) -> TargetRef {
     match &plan.via {
         Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
-        Via::Platform | Via::ChaosMesh => TargetRef::Outside,
+        Via::Platform | Via::ChaosMesh(_) => TargetRef::Outside,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::chaos_mesh::object::Object;
 use super::exec;
 use super::hook::{self, Purpose, show_request};
 use super::injector::Undo;
@@ -14,6 +15,7 @@ use super::nft;
 use super::toxiproxy::client::{self as toxiproxy, is_loopback};
 use crate::clock;
 use crate::plan::Request;
+use crate::platform::kubernetes::cluster::{Cluster, IN_CLUSTER};
 use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::volume::unmount_path;
 use crate::scenario;
@@ -44,6 +46,10 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
             restore.perform().map(|done| if done { UndoDone::Done } else { UndoDone::GoneAlready })
         }
         Undo::Toxic { url, proxy, name } => remove_toxic(url, proxy, name, place),
+        Undo::ChaosMesh { context, server, namespace, plural, name } => {
+            let (namespace, plural, name) = (namespace.clone(), plural.clone(), name.clone());
+            remove_chaos(&Object { namespace, plural, name }, context, server)
+        }
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
@@ -129,6 +135,9 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::Deployment { restore } => restore.to_string(),
         Undo::Toxic { url, proxy, name } => format!("taking toxic {name} off proxy {proxy} of {url}"),
+        Undo::ChaosMesh { namespace, plural, name, context, .. } => {
+            format!("deleting {plural} {namespace}/{name} of context {context}")
+        }
         Undo::InProcess { what } => what.clone(),
     }
 }
@@ -213,6 +222,18 @@ fn remove_toxic(url: &str, proxy: &str, name: &str, place: Place) -> Result<Undo
     }
     let removed = toxiproxy::Server { url }.remove(&proxy, name)?;
     Ok(if removed == toxiproxy::Removed::Now { UndoDone::Done } else { UndoDone::GoneAlready })
+}
+
+/// By its name, which holds the run's id: nothing of anybody else is touched.
+fn remove_chaos(object: &Object, context: &str, server: &str) -> Result<UndoDone, String> {
+    let cluster = Cluster::connect(Some(context).filter(|c| *c != IN_CLUSTER))?;
+    if cluster.server() != server {
+        let now = cluster.server();
+        return Err(format!(
+            "context {context} means {now} here, but the run made it on {server}: correct the kubeconfig"
+        ));
+    }
+    object.remove(&cluster)
 }
 
 /// `${VAR}`, `${VAR:-default}` and `$${` as the scenario language has them, from the environment of now.

@@ -465,6 +465,7 @@ impl Stage<'_> {
             ledger: self.begun.journal.clone(),
             dir: self.plan.source.dir.clone(),
             run: self.id.to_owned(),
+            plan: Arc::new(self.plan.clone()),
         };
         fault::prepare(self.plan, &cx)
     }

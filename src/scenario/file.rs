@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::words;
+use crate::plan::Chaos;
 use crate::units::parse_duration;
 
 /// A resbench scenario: one experiment. Send prediction traffic, break things at scripted times, judge the result.
@@ -251,6 +252,8 @@ pub(super) struct Kubernetes {
     pub(super) service: Option<String>,
     /// The pods' container that serves the model. Default: the first.
     pub(super) container: Option<String>,
+    /// Where that container has its volume mounted, for example "/models": what IO faults act on.
+    pub(super) volume: Option<String>,
     /// What replicas call, where faults are to hit it.
     #[schemars(length(max = 16))]
     pub(super) dependency: Option<Vec<KubernetesDependency>>,
@@ -496,9 +499,77 @@ pub(super) struct Fault {
     pub(super) undo: Option<Undo>,
     /// command, http: limit on `run` and on `undo`. Default 30s.
     pub(super) timeout: Option<Duration>,
-    /// command, http: what makes it proven; a probe that changes, or "trust". via toxiproxy: the same instead of looks of
-    /// our own through the proxy.
+    /// What makes it proven where nothing else can: a probe that changes, or "trust". Needed by command and http; without
+    /// it chaos-mesh, and network and IO faults by Chaos Mesh, are proven only by pods that stop being ready, and those by
+    /// Toxiproxy by looks of our own through the proxy.
     pub(super) proof: Option<Proof>,
+    /// By Chaos Mesh: the container that is hit, where the kind hits one. A pod-kill ends that container alone.
+    pub(super) container: Option<String>,
+    /// Network kinds by Chaos Mesh: only what passes between the replicas and this dependency.
+    pub(super) to: Option<String>,
+    /// chaos-mesh: the tool's own `spec`, key by key. Without a `duration` it gets that of `for`.
+    pub(super) spec: Option<Free>,
+    /// chaos-mesh: a manifest in YAML or JSON instead of `spec`, relative to the scenario file.
+    pub(super) file: Option<String>,
+    /// chaos-mesh: the kind of object, where `spec` does not tell it.
+    pub(super) chaos: Option<ChaosWord>,
+}
+
+/// A table whose keys are somebody else's.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Free(pub(super) serde_json::Map<String, serde_json::Value>);
+
+impl JsonSchema for Free {
+    fn schema_name() -> Cow<'static, str> {
+        "Free".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": true })
+    }
+}
+
+/// A kind of object of Chaos Mesh that selects pods.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+pub(super) enum ChaosWord {
+    /// Pods or containers end, or are kept down.
+    PodChaos,
+    /// Delay, loss, partition, bandwidth.
+    NetworkChaos,
+    /// Slow or failing files.
+    IOChaos,
+    /// Busy CPUs, full memory.
+    StressChaos,
+    /// Altered or refused HTTP.
+    HTTPChaos,
+    /// Wrong or missing names.
+    DNSChaos,
+    /// Wrong clocks.
+    TimeChaos,
+    /// Failing system calls.
+    KernelChaos,
+    /// Exceptions and delays inside a JVM.
+    JVMChaos,
+    /// Slow block devices.
+    BlockChaos,
+}
+
+impl ChaosWord {
+    /// What it stands for.
+    pub(super) fn chaos(self) -> Chaos {
+        match self {
+            ChaosWord::PodChaos => Chaos::Pod,
+            ChaosWord::NetworkChaos => Chaos::Network,
+            ChaosWord::IOChaos => Chaos::Io,
+            ChaosWord::StressChaos => Chaos::Stress,
+            ChaosWord::HTTPChaos => Chaos::Http,
+            ChaosWord::DNSChaos => Chaos::Dns,
+            ChaosWord::TimeChaos => Chaos::Time,
+            ChaosWord::KernelChaos => Chaos::Kernel,
+            ChaosWord::JVMChaos => Chaos::Jvm,
+            ChaosWord::BlockChaos => Chaos::Block,
+        }
+    }
 }
 
 /// What a fault does.
@@ -541,6 +612,8 @@ pub(super) enum FaultWord {
     Http,
     /// Any toxic of Toxiproxy.
     Toxiproxy,
+    /// An experiment of Chaos Mesh, in its own words.
+    ChaosMesh,
 }
 
 /// Who does a fault.
@@ -573,7 +646,7 @@ pub(super) enum KillWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 18] = [
+    pub(super) const ALL: [FaultWord; 19] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -592,6 +665,7 @@ impl FaultWord {
         FaultWord::Command,
         FaultWord::Http,
         FaultWord::Toxiproxy,
+        FaultWord::ChaosMesh,
     ];
 
     /// The word as written.
@@ -615,6 +689,7 @@ impl FaultWord {
             FaultWord::Command => "command",
             FaultWord::Http => "http",
             FaultWord::Toxiproxy => "toxiproxy",
+            FaultWord::ChaosMesh => "chaos-mesh",
         }
     }
 
@@ -669,6 +744,24 @@ impl FaultWord {
             FaultWord::FileCorrupt => &["for", "until", "mode", "value", "replica", "overlap", "path", "bytes"],
             FaultWord::Command | FaultWord::Http => &["for", "until", "timeout"],
             FaultWord::Toxiproxy => &["for", "until", "toxicity", "proof"],
+            FaultWord::ChaosMesh => &["for", "until", "spec", "file", "chaos", "proof"],
+        }
+    }
+}
+
+impl FaultWord {
+    /// Keys that this kind may have beside the others where Chaos Mesh does it.
+    fn by_chaos_mesh(self) -> &'static [&'static str] {
+        match self {
+            FaultWord::PodKill => &["container"],
+            FaultWord::NetworkDelay
+            | FaultWord::NetworkPartition
+            | FaultWord::NetworkBandwidth
+            | FaultWord::NetworkLoss => &["to", "proof"],
+            FaultWord::IoLatency | FaultWord::IoError | FaultWord::CpuStress | FaultWord::MemoryStress => {
+                &["container", "proof"]
+            }
+            _ => &[],
         }
     }
 }
@@ -681,14 +774,19 @@ fn by_fault_kind(schema: &mut Schema) {
     let common = ["name", "kind", "at", "every", "times", "via"];
     let clauses = FaultWord::ALL.map(|kind| {
         let via_toxiproxy = if kind.is_network() { &TOXIPROXY_KEYS[..] } else { &[] };
-        clause(kind.word(), &common, kind.needs(), &[kind.may(), via_toxiproxy].concat())
+        clause(kind.word(), &common, kind.needs(), &[kind.may(), kind.by_chaos_mesh(), via_toxiproxy].concat())
     });
     schema.insert("allOf".to_owned(), clauses.to_vec().into());
 }
 
 /// `if kind is WORD then these keys`.
 fn clause(word: &str, common: &[&str], needs: &[&str], may: &[&str]) -> serde_json::Value {
-    let keys: Vec<&str> = [common, needs, may].concat();
+    let mut keys: Vec<&str> = Vec::new();
+    for key in [common, needs, may].concat() {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
     serde_json::json!({
         "if": { "properties": { "kind": { "const": word } }, "required": ["kind"] },
         "then": { "required": needs, "propertyNames": { "enum": keys } },

@@ -167,6 +167,15 @@ pub fn url(text: &str) -> Result<crate::plan::Url, String> {
     compile::url(text).map_err(|(what, help)| format!("{what}: {help}"))
 }
 
+/// A `[[fault]]` for a manifest of Chaos Mesh, as TOML; and what its author should know.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn import_chaos_mesh(path: &Path) -> Result<(String, Vec<String>), String> {
+    let made = compile::chaos_mesh::import(path, &path.display().to_string());
+    made.map_err(|(what, help)| format!("{what}: {help}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

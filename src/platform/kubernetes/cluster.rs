@@ -30,7 +30,7 @@ const EVENT_LIMIT: usize = 8 * 1024 * 1024;
 const WATCH_SECONDS: u64 = 240;
 
 /// What a context is called when there is no kubeconfig and the pod's own service account is used.
-const IN_CLUSTER: &str = "in-cluster";
+pub const IN_CLUSTER: &str = "in-cluster";
 
 /// One cluster, as one user. A cheap copy shares the connection.
 #[derive(Clone)]

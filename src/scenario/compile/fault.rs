@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
-use super::{Context, toxiproxy};
+use super::{Context, chaos_mesh, toxiproxy};
 use crate::plan::{
-    Direction, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts, LocalPlatform, Mode,
-    Phase, ProofRule, Request, Via,
+    Direction, Experiment, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts,
+    LocalPlatform, Mode, Phase, ProofRule, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
 use crate::scenario::tree::{Path, shortened};
@@ -67,9 +67,10 @@ fn one(
     platform: Option<&Known>,
 ) -> Vec<Draft> {
     let via = platform.map_or(Some(Via::Platform), |p| via(cx, at, &f, p));
-    let kind = kind(cx, at, &f, platform);
+    let by_mesh = matches!(via, Some(Via::ChaosMesh(_)));
+    let kind = kind(cx, at, &f, platform).and_then(|k| if by_mesh { chaos_mesh::fits(cx, at, &f, k) } else { Some(k) });
     let target = target(cx, at, &f, platform);
-    let lasts = lasts(cx, at, &f);
+    let lasts = lasts(cx, at, &f, kind.as_ref());
     let starts = starts(cx, at, &f, phases);
     if let (Some(lasts), Some(starts), Some(phases)) = (lasts, &starts, phases) {
         check_end(cx, at, &f, lasts, starts, phases);
@@ -193,7 +194,11 @@ fn check_phase_word(cx: &mut Context, at: &Path, text: &str) {
 }
 
 /// How long it lasts: the inner none is a one-shot fault, the outer one a mistake.
-fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> {
+fn lasts(cx: &mut Context, at: &Path, f: &file::Fault, kind: Option<&FaultKind>) -> Option<Option<Lasts>> {
+    if f.kind == FaultWord::ChaosMesh {
+        let Some(FaultKind::ChaosMesh(experiment)) = kind else { return None };
+        return experiment_lasts(cx, at, f, experiment);
+    }
     match (f.lasts, &f.until) {
         (Some(_), Some(_)) => {
             cx.clash(at, "until", "`for` and `until` exclude each other", "keep one of them");
@@ -212,6 +217,39 @@ fn lasts(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Option<Lasts>> 
         (None, None) => {
             let message = format!("`{}` lasts, but nothing says how long", f.kind.word());
             cx.clash(at, "", message, "add for = \"10s\", or until = \"end\"");
+            None
+        }
+    }
+}
+
+/// An experiment of Chaos Mesh may say itself how long it lasts.
+fn experiment_lasts(cx: &mut Context, at: &Path, f: &file::Fault, e: &Experiment) -> Option<Option<Lasts>> {
+    let (own, key) = (chaos_mesh::own_duration(e), if f.until.is_some() { "until" } else { "for" });
+    let given = f.lasts.is_some() || f.until.is_some();
+    if chaos_mesh::happens_once(e) {
+        if given {
+            let message = format!("a {} of this action happens once", e.chaos.word());
+            cx.clash(at, key, message, format!("remove `{key}`"));
+        }
+        return (!given).then_some(None);
+    }
+    match (f.lasts, f.until.is_some(), own) {
+        (Some(_), true, _) => {
+            cx.clash(at, "until", "`for` and `until` exclude each other", "keep one of them");
+            None
+        }
+        (Some(d), false, Some(own)) if d.0 == own => Some(Some(Lasts::For(own))),
+        (_, _, Some(own)) if given => {
+            let message = format!("the experiment itself says how long: {}", show_duration(own));
+            cx.clash(at, key, message, format!("remove `{key}`, or the experiment's `duration`"));
+            None
+        }
+        (Some(d), false, _) => cx.above_zero(&at.key("for"), d.0, limits::TOTAL).map(|d| Some(Lasts::For(d))),
+        (None, true, _) => Some(Some(Lasts::UntilEnd)),
+        (None, false, Some(own)) => cx.above_zero(&at.key("spec"), own, limits::TOTAL).map(|d| Some(Lasts::For(d))),
+        (None, false, None) => {
+            let help = "add for = \"60s\", or a `duration` to the experiment";
+            cx.clash(at, "", "this experiment lasts, but nothing says how long", help);
             None
         }
     }
@@ -239,8 +277,8 @@ fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known) -> Option
         toxiproxy::check_absent(cx, at, f);
     }
     match doer {
-        Doer::Platform => Some(Via::Platform),
-        Doer::ChaosMesh => Some(Via::ChaosMesh),
+        Doer::Platform => chaos_mesh::not_via(cx, at, f).map(|()| Via::Platform),
+        Doer::ChaosMesh => chaos_mesh::via(cx, at, f, platform).map(Via::ChaosMesh),
         Doer::Toxiproxy if f.kind.is_network() && f.via.is_none() && f.toxiproxy.is_none() => {
             let message =
                 format!("`{}` needs a platform: without one there is nothing that it could act on", f.kind.word());
@@ -330,6 +368,7 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) 
         FaultWord::Toxiproxy => {
             FaultKind::Toxiproxy { toxic: toxiproxy::toxic(cx, &at.key("toxic"), f.toxic.as_ref()?)? }
         }
+        FaultWord::ChaosMesh => return chaos_mesh::compile(cx, at, f),
     })
 }
 
@@ -536,7 +575,8 @@ pub(super) fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<
 
 /// What it hits; none when that is unknown or wrong.
 fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultTarget> {
-    if matches!(f.kind, FaultWord::Command | FaultWord::Http | FaultWord::Toxiproxy) || toxiproxy::is_meant(f) {
+    let outside = [FaultWord::Command, FaultWord::Http, FaultWord::ChaosMesh, FaultWord::Toxiproxy];
+    if outside.contains(&f.kind) || toxiproxy::is_meant(f) {
         return Some(FaultTarget::Outside);
     }
     if let Some(Known::Absent) = platform {

@@ -37,6 +37,7 @@ pub(super) fn compile(cx: &mut Context, at: &Path) -> Option<KubernetesPlatform>
             Some(read) => Some(read?),
         },
         container: k.container,
+        volume: k.volume.map(|v| cx.good(&at.key("volume"), mount(v))).map_or(Some(None), |v| v.map(Some))?,
         dependencies: dependencies.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -67,6 +68,13 @@ fn dependency(cx: &mut Context, at: &Path, d: file::KubernetesDependency, own: &
         None => own,
     };
     Some(PodDependency { name: d.name.0, namespace: namespace?, labels: labels? })
+}
+
+/// A path in a container.
+fn mount(path: String) -> Result<String, (String, String)> {
+    let is_path = path.starts_with('/') && path.len() > 1 && !path.split('/').any(|part| part == "..");
+    let help = "write where the container has it mounted, for example \"/models\"".to_owned();
+    if is_path { Ok(path) } else { Err(("not a folder of a container".to_owned(), help)) }
 }
 
 /// A namespace that may be touched.

@@ -90,7 +90,7 @@ pub(super) fn check_absent(cx: &mut Context, at: &Path, f: &file::Fault) {
     if !f.kind.is_network() {
         return;
     }
-    let set = [f.toxiproxy.is_some(), f.proxy.is_some(), f.toxicity.is_some(), f.proof.is_some()];
+    let set = [f.toxiproxy.is_some(), f.proxy.is_some(), f.toxicity.is_some()];
     for (key, _) in TOXIPROXY_KEYS.iter().zip(set).filter(|(_, set)| *set) {
         cx.clash(at, key, format!("`{key}` goes with via = \"toxiproxy\""), "add that, or remove this");
     }

@@ -88,7 +88,7 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
     use Doer::{ChaosMesh, Platform, Toxiproxy};
     use Place::{Docker, Kubernetes, Local, Nowhere};
     match (kind, place) {
-        (FaultWord::Command | FaultWord::Http, _) => &[Platform],
+        (FaultWord::Command | FaultWord::Http | FaultWord::ChaosMesh, _) => &[Platform],
         (FaultWord::Toxiproxy, _) => &[Toxiproxy],
         (FaultWord::NetworkDelay | FaultWord::NetworkPartition | FaultWord::NetworkBandwidth, Kubernetes) => {
             &[ChaosMesh, Toxiproxy]
@@ -113,8 +113,14 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
         (FaultWord::PodFailure, Kubernetes) => &[ChaosMesh, Platform],
         (FaultWord::PodKill | FaultWord::PodFailure | FaultWord::RollingRestart, _) => &[Platform],
         (FaultWord::PodPause, Docker) => &[Platform],
-        (FaultWord::NetworkLoss | FaultWord::CpuStress | FaultWord::MemoryStress, Kubernetes) => &[ChaosMesh],
-        (FaultWord::IoLatency | FaultWord::IoError, Kubernetes) => &[ChaosMesh],
+        (
+            FaultWord::IoLatency
+            | FaultWord::IoError
+            | FaultWord::NetworkLoss
+            | FaultWord::CpuStress
+            | FaultWord::MemoryStress,
+            Kubernetes,
+        ) => &[ChaosMesh],
         (
             FaultWord::PodPause
             | FaultWord::NetworkLoss

@@ -1,0 +1,530 @@
+//! Faults by Chaos Mesh: an object is made in the cluster, its controller does the rest, and we look whether it did.
+//!
+//! `manifest` turns a fault of ours into the tool's words, `status` says what of the tool's answer may be believed,
+//! `effect` watches the pods themselves. In force once every record says so (a kill: once a pod is gone, which comes
+//! first). Proven by what pods show: gone, not ready, started again; where they show nothing (a delay, a slow disk, a busy
+//! CPU) by the author's probe or word, else it is only acknowledged. The object always has an end of its own, so that a
+//! cluster that we lost is not broken for ever.
+
+mod effect;
+pub mod manifest;
+pub(super) mod object;
+mod preflight;
+mod selection;
+pub mod status;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::InjectorContext;
+use super::by_probe::ByRule;
+use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
+use super::stop::StopSignal;
+use crate::clock::{self, Clock};
+use crate::plan::{Chaos, FaultKind, FaultPlan, FaultTarget, PROTECTED_NAMESPACES, Plan};
+use crate::platform::kubernetes::cluster::{Cluster, Watch, query, version_of};
+use crate::platform::{Instance, Replicas};
+use crate::units::{Offset, show_duration, show_measured};
+use effect::{Book, Pod};
+use manifest::{Marks, Pods};
+use object::Object;
+use selection::Selection;
+use status::{Record, Status};
+
+/// How long the tool may take until a fault is in force everywhere.
+const INJECTION: Duration = Duration::from_secs(15);
+
+/// How long its controller may take to notice an object at all. It takes 10 ms; a machine may be busy.
+const NOTICE: Duration = Duration::from_secs(5);
+
+/// Between two looks at the object while it is not in force.
+const GLANCE: Duration = Duration::from_millis(25);
+
+/// Between two looks at the object while it is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the pods are, as far as the plan says it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// Context of the kubeconfig; none: the current one.
+    pub(super) context: Option<String>,
+    /// Where replicas live.
+    pub(super) namespace: Option<String>,
+    /// Namespace and label selector of each dependency.
+    pub(super) dependencies: BTreeMap<String, (String, String)>,
+}
+
+/// One fault by Chaos Mesh.
+pub(super) struct ChaosMesh {
+    fault: FaultPlan,
+    chaos: Chaos,
+    one_shot: bool,
+    rule: Option<ByRule>,
+    plan: Arc<Plan>,
+    run: String,
+    place: Place,
+    replicas: Option<Arc<dyn Replicas>>,
+    clock: Clock,
+    stop: StopSignal,
+    cluster: Option<Cluster>,
+    object: Object,
+    book: Book,
+    watches: Vec<Watch>,
+    /// The object may be there since.
+    asked: Option<Offset>,
+    applied: Option<Offset>,
+    /// `namespace/name` of those hit.
+    victims: Vec<String>,
+    coverage: Vec<Coverage>,
+    next_look: Offset,
+    notes: Vec<String>,
+}
+
+/// How many serving pods were under the fault at one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Coverage {
+    hit: usize,
+    serving: usize,
+}
+
+impl ChaosMesh {
+    pub(super) fn new(fault: &FaultPlan, cx: &InjectorContext, place: Place) -> Result<ChaosMesh, String> {
+        let chaos = manifest::chaos_of(&fault.kind)?;
+        let namespace = home(fault, &place).ok_or("nothing says in which namespace: add [platform.kubernetes]")?;
+        let name = manifest::name(&cx.run, &fault.name);
+        Ok(ChaosMesh {
+            chaos,
+            one_shot: chaos.is_one_shot(manifest::action_of(fault)),
+            rule: fault.proof().map(|rule| ByRule::new(rule.clone(), cx.clock)),
+            plan: cx.plan.clone(),
+            run: cx.run.clone(),
+            place,
+            replicas: cx.replicas.clone(),
+            clock: cx.clock,
+            stop: cx.stop.clone(),
+            cluster: None,
+            object: Object { namespace, plural: chaos.plural(), name },
+            book: Book::default(),
+            watches: Vec::new(),
+            asked: None,
+            applied: None,
+            victims: Vec::new(),
+            coverage: Vec::new(),
+            next_look: Offset::ZERO,
+            notes: Vec::new(),
+            fault: fault.clone(),
+        })
+    }
+
+    fn cluster(&self) -> Result<Cluster, String> {
+        self.cluster.clone().ok_or_else(|| "it is not prepared".to_owned())
+    }
+
+    /// Namespace and label selector of every pod that the fault may hit or that serves beside those.
+    fn around(&self) -> Vec<(String, String, String)> {
+        match (&self.fault.kind, &self.fault.target) {
+            (FaultKind::ChaosMesh(experiment), _) => {
+                let selection = Selection::of(&experiment.spec, &self.object.namespace);
+                let (labels, fields) = (selection.labels, selection.fields);
+                selection.namespaces.into_iter().map(|n| (n, labels.clone(), fields.clone())).collect()
+            }
+            (_, FaultTarget::Dependency(name)) => {
+                let (namespace, labels) = self.place.dependencies.get(name).cloned().unwrap_or_default();
+                vec![(namespace, labels, String::new())]
+            }
+            _ => vec![(self.object.namespace.clone(), String::new(), String::new())],
+        }
+    }
+
+    /// Those that may be hit, `namespace/name`, as they are now.
+    fn candidates(&self, cluster: &Cluster) -> Result<Vec<String>, String> {
+        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
+            let selection = Selection::of(&experiment.spec, &self.object.namespace);
+            let pods = self.list(cluster)?;
+            return Ok(pods.iter().filter(|p| selection.takes(p)).map(effect::id).collect());
+        }
+        match &self.fault.target {
+            FaultTarget::Dependency(name) => self.dependency(cluster, name).map(ids),
+            _ => Ok(self.replicas.iter().flat_map(|r| r.list()).filter_map(|r| pod_id(r.instance.as_ref())).collect()),
+        }
+    }
+
+    fn list(&self, cluster: &Cluster) -> Result<Vec<Value>, String> {
+        let mut all = Vec::new();
+        for (namespace, labels, fields) in self.around() {
+            let mut list = cluster.get(&pods_path(&namespace, &labels, &fields)).map_err(|e| e.to_string())?;
+            all.extend(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        }
+        Ok(all)
+    }
+
+    fn dependency(&self, cluster: &Cluster, name: &str) -> Result<Pods, String> {
+        let known = self.place.dependencies.get(name);
+        let (namespace, labels) = known.ok_or_else(|| format!("there is no dependency {name}"))?;
+        let list = cluster.get(&pods_path(namespace, labels, "")).map_err(|e| e.to_string())?;
+        let running = list["items"].as_array().into_iter().flatten().filter(|p| p["status"]["phase"] == "Running");
+        let names: Vec<String> = running.filter_map(|p| p["metadata"]["name"].as_str()).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Err(format!("dependency {name}: no running pod in {namespace} has the labels {labels}"));
+        }
+        Ok(Pods::from([(namespace.clone(), names)]))
+    }
+
+    /// The pods that these targets are.
+    fn pods(&self, cluster: &Cluster, targets: &[TargetRef]) -> Result<Pods, String> {
+        let mut pods = Pods::new();
+        for target in targets {
+            match target {
+                TargetRef::Replica { instance: Some(Instance::Pod { namespace, name, .. }), .. } => {
+                    pods.entry(namespace.clone()).or_default().push(name.clone());
+                }
+                TargetRef::Dependency(name) => pods.extend(self.dependency(cluster, name)?),
+                TargetRef::Outside => {}
+                other => return Err(format!("{other} is no pod")),
+            }
+        }
+        Ok(pods)
+    }
+
+    fn manifest(&self, cluster: &Cluster, pods: &Pods) -> Result<Value, String> {
+        let peer = manifest::ours(&self.fault).and_then(|more| more.peer.as_deref());
+        let peers = peer.map(|name| self.dependency(cluster, name)).transpose()?.unwrap_or_default();
+        let limit = manifest::own_limit(&self.fault, self.plan.end());
+        let deadline = clock::wall_nanos() + limit.as_nanos() as i128;
+        let marks = Marks {
+            run: &self.run,
+            fault: &self.fault.name,
+            namespace: &self.object.namespace,
+            deadline: &rfc3339(deadline),
+        };
+        manifest::manifest(&self.fault, &marks, pods, &peers, limit)
+    }
+
+    /// Opens the book of pods as they are just before, and follows what becomes of them.
+    fn open_book(&mut self, cluster: &Cluster) {
+        for (namespace, labels, fields) in self.around() {
+            let path = pods_path(&namespace, &labels, &fields);
+            let Ok(list) = cluster.get(&path) else { continue };
+            self.book.open(&list);
+            let (book, clock) = (self.book.clone(), self.clock);
+            let note = move |kind, object: Value| {
+                book.note(kind, &object, clock.now());
+                true
+            };
+            self.watches.push(cluster.watch(&path, version_of(&list), note));
+        }
+    }
+
+    /// Waits until the tool's records say that it is in force. Returns since when.
+    fn in_force(&mut self, cluster: &Cluster) -> Result<Offset, String> {
+        let (begun, kind) = (self.clock.now(), self.chaos.word());
+        loop {
+            let object = match cluster.get(&self.object.path()) {
+                Err(e) if e.not_found() => return Err("its object was deleted by somebody else".to_owned()),
+                Err(e) => return Err(e.to_string()),
+                Ok(object) => object,
+            };
+            let (status, now) = (Status::of(&object, self.one_shot), self.clock.now());
+            if status.injected() {
+                return Ok(self.begin(&status, now));
+            }
+            let waited = now.since(begun);
+            if !status.taken_up && waited > NOTICE {
+                let limit = show_duration(NOTICE);
+                return Err(format!(
+                    "Chaos Mesh did not take the {kind} up within {limit}: its controller is down, or of another version than its CRDs"
+                ));
+            }
+            if status.taken_up && !status.selected() && waited > GLANCE * 20 {
+                self.nothing_selected(cluster, waited)?;
+            }
+            if waited > INJECTION {
+                let (complaints, limit) = (status.complaints().join("; "), show_duration(INJECTION));
+                return Err(format!("the {kind} was not in force within {limit}: {complaints}"));
+            }
+            if self.stop.wait_until(&self.clock, now + GLANCE) {
+                return Err("the run stopped before it was in force".to_owned());
+            }
+        }
+    }
+
+    /// An empty selection is said once, in an event, and never looked at again.
+    fn nothing_selected(&self, cluster: &Cluster, waited: Duration) -> Result<(), String> {
+        let object = format!("involvedObject.name={}", self.object.name);
+        let path =
+            format!("/api/v1/namespaces/{}/events{}", self.object.namespace, query(&[("fieldSelector", &object)]));
+        let events = cluster.get(&path).unwrap_or_default();
+        let failed = events["items"].as_array().into_iter().flatten().filter(|e| e["type"] == "Warning");
+        match failed.filter_map(|e| e["message"].as_str()).next_back() {
+            Some(said) => Err(format!("Chaos Mesh selected nothing: {said}")),
+            None if waited > INJECTION / 2 => Err("Chaos Mesh selected nothing".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// It is in force: who is hit is known now. A kill is felt before its record says so.
+    fn begin(&mut self, status: &Status, now: Offset) -> Offset {
+        let mut hit: Vec<String> = status.records.iter().map(|r| r.pod().to_owned()).collect();
+        hit.sort_unstable();
+        hit.dedup();
+        self.victims = hit;
+        let first = self.seen().filter_map(|(_, at)| at).min();
+        let at = first.filter(|_| self.one_shot).map_or(now, |first| first.min(now));
+        self.note_coverage(status);
+        self.next_look = now + LOOK;
+        *self.applied.insert(at)
+    }
+
+    /// Each victim, and when the effect was seen on it.
+    fn seen(&self) -> impl Iterator<Item = (&String, Option<Offset>)> {
+        let since = self.asked.unwrap_or_default();
+        let effect = move |pod: Pod| self.effect(&pod).filter(|at| *at >= since);
+        self.victims.iter().map(move |id| (id, self.book.pod(id).and_then(effect)))
+    }
+
+    /// What shows the fault on a pod.
+    fn effect(&self, pod: &Pod) -> Option<Offset> {
+        match manifest::action_of(&self.fault) {
+            "pod-kill" if self.chaos == Chaos::Pod => pod.gone,
+            "container-kill" if self.chaos == Chaos::Pod => pod.restarted.or(pod.unready),
+            _ => pod.unready,
+        }
+    }
+
+    fn shows(&self) -> &'static str {
+        match manifest::action_of(&self.fault) {
+            "pod-kill" if self.chaos == Chaos::Pod => "gone",
+            "container-kill" if self.chaos == Chaos::Pod => "its container ended",
+            _ => "not ready",
+        }
+    }
+
+    fn note_coverage(&mut self, status: &Status) {
+        let there = |r: &&Record| self.book.pod(r.pod()).is_some_and(|p| p.gone.is_none());
+        let mut hit: Vec<&str> = status.in_force().filter(there).map(Record::pod).collect();
+        hit.sort_unstable();
+        hit.dedup();
+        let serving = match &self.replicas {
+            Some(replicas) if self.fault.target != FaultTarget::Outside => {
+                replicas.list().iter().filter(|r| r.ready).count()
+            }
+            _ => self.book.serving(),
+        };
+        let coverage = Coverage { hit: hit.len(), serving };
+        self.coverage.push(coverage);
+        // The first and the last are told; those between only while they differ.
+        if let [.., a, b, _] = self.coverage.as_slice()
+            && a == b
+        {
+            self.coverage.remove(self.coverage.len() - 2);
+        }
+        self.coverage.truncate(1000);
+    }
+
+    /// A look at the object while it should be in force.
+    fn watch_over(&mut self) {
+        let (Ok(cluster), false) = (self.cluster(), self.one_shot) else { return };
+        let note = match cluster.get(&self.object.path()) {
+            Err(e) if e.not_found() => "its object was deleted by somebody else".to_owned(),
+            Err(_) => return,
+            Ok(object) => {
+                let status = Status::of(&object, false);
+                self.note_coverage(&status);
+                match (status.finished(clock::wall_nanos()), status.stopping) {
+                    (true, _) => "it ended by itself, before it was put back".to_owned(),
+                    (_, true) => "somebody paused or deleted it in between".to_owned(),
+                    _ => return,
+                }
+            }
+        };
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn told(&self) -> String {
+        let mut text = format!("the tool's records say injected on {}", self.victims.join(", "));
+        if let (false, Some(first), Some(last)) = (self.one_shot, self.coverage.first(), self.coverage.last()) {
+            text.push_str(&format!(
+                "; {} of {} serving pods at first, {} of {} at last",
+                first.hit, first.serving, last.hit, last.serving
+            ));
+        }
+        text
+    }
+}
+
+impl Injector for ChaosMesh {
+    fn prepare(&mut self) -> Result<(), String> {
+        let cluster = Cluster::connect(self.place.context.as_deref())?;
+        preflight::served(&cluster, self.chaos)?;
+        let mut namespaces: Vec<String> = self.around().into_iter().map(|(n, ..)| n).collect();
+        namespaces.dedup();
+        if let Some(bad) = namespaces.iter().find(|n| PROTECTED_NAMESPACES.contains(&n.as_str())) {
+            return Err(format!(
+                "namespace {bad} is never touched: what runs there keeps the cluster or the tool alive"
+            ));
+        }
+        let listed = self.plan.safety.namespaces.as_ref();
+        if let Some(bad) = listed.and_then(|listed| namespaces.iter().find(|n| !listed.contains(n))) {
+            return Err(format!("namespace {bad} is not among the namespaces that [safety] allows"));
+        }
+        preflight::allowed(&cluster, self.chaos, &self.object.namespace, &namespaces)?;
+        let candidates = self.candidates(&cluster)?;
+        if candidates.is_empty() {
+            return Err(format!("no running pod in {} is what it would hit", namespaces.join(", ")));
+        }
+        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
+            let (most, of) = (selection::at_most(&experiment.spec, candidates.len()), candidates.len());
+            let (limit, why) = self.plan.safety.most(of);
+            if most > limit {
+                return Err(format!("it would hit {most} of {of} pods at once, but at most {limit} may be: {why}"));
+            }
+        }
+        preflight::alone(&cluster, &self.run, &namespaces, &candidates)?;
+        let object = self.manifest(&cluster, &by_namespace(&candidates))?;
+        cluster
+            .create(&self.object.collection(), &object, true)
+            .map_err(|e| format!("the cluster would refuse its {}: {e}", self.chaos.word()))?;
+        self.cluster = Some(cluster);
+        Ok(())
+    }
+
+    fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
+        let Object { namespace, plural, name } = self.object.clone();
+        let step = |cluster: &Cluster| Undo::ChaosMesh {
+            context: cluster.context().to_owned(),
+            server: cluster.server().to_owned(),
+            namespace,
+            plural,
+            name,
+        };
+        self.cluster.as_ref().map(step).into_iter().collect()
+    }
+
+    fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
+        let cluster = self.cluster()?;
+        let pods = self.pods(&cluster, targets)?;
+        let object = self.manifest(&cluster, &pods)?;
+        // Before the call: an answer that is lost may have been a yes.
+        self.asked = Some(self.clock.now());
+        cluster
+            .create(&self.object.collection(), &object, false)
+            .map_err(|e| format!("the cluster refused its {}: {e}", self.chaos.word()))?;
+        self.in_force(&cluster)
+    }
+
+    fn revert(&mut self) -> Result<(), String> {
+        if self.asked.is_none() {
+            return Ok(());
+        }
+        self.object.remove(&self.cluster()?).map(drop)
+    }
+
+    fn observe(&mut self, probe: &dyn Fn(&str) -> bool) -> bool {
+        let Some(applied) = self.applied else {
+            if let (Ok(cluster), true) = (self.cluster(), self.watches.is_empty()) {
+                self.open_book(&cluster);
+            }
+            if let Some(rule) = &mut self.rule {
+                rule.look(false, probe);
+            }
+            return true;
+        };
+        if self.clock.now() >= self.next_look.max(applied) {
+            self.watch_over();
+            self.next_look = self.clock.now() + LOOK;
+        }
+        if let Some(rule) = &mut self.rule {
+            rule.look(true, probe);
+        }
+        true
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
+    fn residue(&self) -> Vec<String> {
+        let (Some(_), Ok(cluster)) = (self.asked, self.cluster()) else { return Vec::new() };
+        let by_hand = self.object.by_hand(cluster.context());
+        match cluster.get(&self.object.path()) {
+            Err(e) if e.not_found() => Vec::new(),
+            Err(e) => vec![format!("it is not known whether {} is gone: {e}; by hand: {by_hand}", self.object)],
+            Ok(_) => vec![format!("{} is still there; by hand: {by_hand}", self.object)],
+        }
+    }
+
+    fn proof(&self) -> Proof {
+        let (Some(asked), Some(applied)) = (self.asked, self.applied) else {
+            return Proof::none("it was never in force");
+        };
+        let seen: Vec<(&String, Option<Offset>)> = self.seen().collect();
+        let hit: Vec<String> = seen
+            .iter()
+            .filter_map(|(id, at)| {
+                at.map(|at| format!("pod {id} {} after {}", self.shows(), show_measured(at.since(asked))))
+            })
+            .collect();
+        if !hit.is_empty() && hit.len() == seen.len() {
+            let evidence = format!("{}; {}", hit.join(", "), self.told());
+            return Proof { level: ProofLevel::Effect, touched: hit.len() as u64, evidence };
+        }
+        match &self.rule {
+            Some(rule) => {
+                let by_rule = rule.proof(applied, "injection");
+                Proof { evidence: format!("{}; {}", by_rule.evidence, self.told()), ..by_rule }
+            }
+            None => {
+                let shown =
+                    if hit.is_empty() { "no pod shows it".to_owned() } else { format!("only {}", hit.join(", ")) };
+                Proof { level: ProofLevel::Acknowledged, touched: 0, evidence: format!("{}, but {shown}", self.told()) }
+            }
+        }
+    }
+
+    fn mechanism(&self) -> String {
+        format!("{} {}", self.chaos.word(), manifest::action_of(&self.fault)).trim_end().to_owned()
+    }
+}
+
+/// Where the object of a fault stands; none when nothing says it.
+pub(super) fn home(fault: &FaultPlan, place: &Place) -> Option<String> {
+    if let FaultKind::ChaosMesh(experiment) = &fault.kind {
+        let first = || Selection::of(&experiment.spec, "").namespaces.into_iter().next();
+        let named = experiment.namespace.clone().or_else(|| place.namespace.clone()).or_else(first);
+        return named.filter(|n| !n.is_empty());
+    }
+    place.namespace.clone()
+}
+
+fn pods_path(namespace: &str, labels: &str, fields: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods{}", query(&[("labelSelector", labels), ("fieldSelector", fields)]))
+}
+
+fn pod_id(instance: Option<&Instance>) -> Option<String> {
+    match instance {
+        Some(Instance::Pod { namespace, name, .. }) => Some(format!("{namespace}/{name}")),
+        _ => None,
+    }
+}
+
+fn ids(pods: Pods) -> Vec<String> {
+    pods.iter().flat_map(|(namespace, names)| names.iter().map(move |name| format!("{namespace}/{name}"))).collect()
+}
+
+fn by_namespace(ids: &[String]) -> Pods {
+    let mut pods = Pods::new();
+    for (namespace, name) in ids.iter().filter_map(|id| id.split_once('/')) {
+        pods.entry(namespace.to_owned()).or_default().push(name.to_owned());
+    }
+    pods
+}
+
+fn rfc3339(wall_ns: i128) -> String {
+    let at = jiff::Timestamp::from_nanosecond(wall_ns).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
