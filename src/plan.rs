@@ -156,6 +156,7 @@ impl Plan {
         match &self.platform {
             Some(Platform::Local(_)) | None => "local",
             Some(Platform::Kubernetes(_)) => "kubernetes",
+            Some(Platform::Docker(_)) => "docker",
         }
     }
 
@@ -292,6 +293,8 @@ pub enum Platform {
     Local(LocalPlatform),
     /// Pods of a cluster.
     Kubernetes(KubernetesPlatform),
+    /// Containers that are up already.
+    Docker(DockerPlatform),
 }
 
 /// Replicas as pods of a cluster that is there already.
@@ -373,6 +376,41 @@ pub struct LocalPlatform {
     pub restart_delay: Duration,
     /// What replicas call.
     pub dependencies: Vec<Dependency>,
+}
+
+/// Replicas as containers that are up already, behind a service link.
+#[derive(Clone, Debug)]
+pub struct DockerPlatform {
+    /// The engine, as in `DOCKER_HOST`; none: what that says, or the socket of this machine.
+    pub host: Option<String>,
+    /// Which containers are the replicas.
+    pub replicas: ContainerSelector,
+    /// The port that they listen on, inside.
+    pub port: u16,
+    /// When a replica counts as ready; none: its own health check says so, or it runs and has none.
+    pub ready: Option<Ready>,
+    /// From being killed to being started again.
+    pub restart_delay: Duration,
+    /// What replicas call.
+    pub dependencies: Vec<DockerDependency>,
+}
+
+/// Which containers are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSelector {
+    /// Labels that a container must carry, all of them, as `key=value` or `key`.
+    pub labels: Vec<String>,
+    /// The same in words: "service `model` of project `shop`".
+    pub what: String,
+}
+
+/// Containers that replicas call.
+#[derive(Clone, Debug)]
+pub struct DockerDependency {
+    /// Its name, as in a fault's `target`.
+    pub name: String,
+    /// Which containers it is.
+    pub containers: ContainerSelector,
 }
 
 /// Readiness by path.

@@ -24,6 +24,12 @@ fn scenarios_in(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Every scenario that is shipped, those for other platforms too.
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    [root.clone(), root.join("docker")].iter().flat_map(|dir| scenarios_in(dir)).collect()
+}
+
 /// Loads a text as if it stood in the folder of bad ones, without any environment.
 fn load(text: &str, sets: &[&str]) -> Result<Plan, Problems> {
     let sets = sets.iter().map(|s| (*s).to_owned()).collect();
@@ -468,13 +474,19 @@ fn warnings_say_what_a_careful_reader_should_know() {
 
 #[test]
 fn shipped_scenarios_load_without_a_warning_and_say_what_they_teach() {
-    let files = scenarios_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"));
+    let files = shipped();
     assert!(files.len() >= 5, "{files:?}");
     for file in files {
         let plan = scenario::load(&file, &LoadOptions::default())
             .unwrap_or_else(|p| panic!("{}: {}", file.display(), p.render(false, 120)));
         assert_eq!(plan.warnings, Vec::<String>::new(), "{}", file.display());
-        assert_eq!(file.file_stem().unwrap().to_str().unwrap(), plan.name);
+        let (stem, folder) = (file.file_stem().unwrap().to_str().unwrap(), file.parent().unwrap());
+        let prefix = if folder.ends_with("scenarios") {
+            String::new()
+        } else {
+            format!("{}-", folder.file_name().unwrap().display())
+        };
+        assert_eq!(format!("{prefix}{stem}"), plan.name);
         assert!(plan.lesson.len() > 30, "{}", file.display());
         assert!(plan.end().as_secs_f64() < 90.0);
     }
@@ -490,7 +502,7 @@ fn the_schema_agrees_with_the_reader() {
     let schema = scenario::schema();
     assert!(jsonschema::meta::is_valid(&schema));
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for file in scenarios_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")) {
+    for file in shipped() {
         let errors: Vec<String> =
             validator.iter_errors(&as_json(&std::fs::read_to_string(&file).unwrap())).map(|e| e.to_string()).collect();
         assert!(errors.is_empty(), "{}: {errors:?}", file.display());
@@ -514,6 +526,34 @@ fn the_schema_agrees_with_the_reader() {
         assert!(!validator.is_valid(&as_json(&broken)), "the schema lets {to} through");
         assert!(load(&broken, &[]).is_err(), "the reader lets {to} through");
     }
+}
+
+#[test]
+fn containers_are_found_as_docker_compose_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("My.Shop");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("compose.yaml");
+    let text = with_url("[[phase]]\nname = \"a\"\nduration = \"5s\"\nrate = 5\n")
+        .replace("url = \"http://127.0.0.1:9/x\"\n", "");
+    let labels = |yaml: &str, platform: &str| {
+        std::fs::write(&file, yaml).unwrap();
+        let platform = format!("[platform.docker]\nport = 8080\n{platform}\n");
+        let at = |p: &str| folder.join(p);
+        let options = LoadOptions { sets: Vec::new(), seed: None, env: &|_| None };
+        let plan = scenario::load_text(&format!("{text}{platform}"), &at("x.toml"), &options)
+            .unwrap_or_else(|p| panic!("{p}"));
+        let Some(Platform::Docker(docker)) = plan.platform else { panic!("no docker platform") };
+        assert!(docker.ready.is_none() && docker.host.is_none() && docker.port == 8080);
+        docker.replicas.labels
+    };
+    let by_service = "compose = \"compose.yaml\"\nservice = \"model\"";
+    let service = "com.docker.compose.service=model".to_owned();
+    let project = |name: &str| format!("com.docker.compose.project={name}");
+    assert_eq!(labels("services: {}\n", by_service), [project("myshop"), service.clone()]);
+    assert_eq!(labels("name: other\nservices: {}\n", by_service), [project("other"), service.clone()]);
+    assert_eq!(labels("", "label = \"tier=model\""), ["tier=model"]);
+    assert_eq!(labels("", "label = \"tier=model\"\nservice = \"model\""), ["tier=model".to_owned(), service]);
 }
 
 /// A scenario that uses most of the language, as lines to be mutated.

@@ -6,8 +6,11 @@ use clap::Args;
 
 use crate::cli::{ScenarioArgs, check, load, out};
 use crate::fault::timeline::{What, timeline};
-use crate::plan::{Direction, FaultKind, FaultPlan, FaultTarget, Hook, Lasts, Load, Mode, Plan, Platform, Shape, Via};
-use crate::platform::kubernetes;
+use crate::plan::{
+    Direction, DockerPlatform, FaultKind, FaultPlan, FaultTarget, Hook, KubernetesPlatform, Lasts, Load, Mode, Plan,
+    Platform, Shape, Via,
+};
+use crate::platform::{docker, kubernetes};
 use crate::schedule;
 use crate::units::{Ratio, show_bytes, show_duration};
 
@@ -44,9 +47,35 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     }
 }
 
-/// Who would be hit, as the cluster says now; empty where the scenario says it all.
+/// Who would be hit, as the platform says now; empty where the scenario says it all.
 pub(super) fn found(plan: &Plan) -> Result<String, String> {
-    let Some(Platform::Kubernetes(pods)) = &plan.platform else { return Ok(String::new()) };
+    match &plan.platform {
+        Some(Platform::Kubernetes(pods)) => found_pods(plan, pods),
+        Some(Platform::Docker(containers)) => found_containers(plan, containers),
+        Some(Platform::Local(_)) | None => Ok(String::new()),
+    }
+}
+
+fn found_containers(plan: &Plan, containers: &DockerPlatform) -> Result<String, String> {
+    let found = docker::candidates(containers)?;
+    let mut text = String::from("\n");
+    let words = std::iter::once("candidates").chain(std::iter::repeat(""));
+    words.zip(&found).for_each(|(word, line)| text.push_str(&format!("{word:<11}{}\n", out::safe(line))));
+    limits(plan, found.len(), &mut text);
+    Ok(text + "\n")
+}
+
+/// How many may be hit, and what would be refused for it.
+fn limits(plan: &Plan, replicas: usize, text: &mut String) {
+    let (most, rule) = plan.safety.most(replicas);
+    let _ = writeln!(text, "{:<11}{replicas} found; at most {most} under a fault at the same time: {rule}", "limits");
+    for fault in plan.faults.iter().filter(|f| f.hits(replicas) > most) {
+        let hits = fault.hits(replicas);
+        let _ = writeln!(text, "{:<11}fault {} would hit {hits}: a run will not start", "REFUSED", fault.name);
+    }
+}
+
+fn found_pods(plan: &Plan, pods: &KubernetesPlatform) -> Result<String, String> {
     let survey = kubernetes::survey(pods)?;
     let mut text = format!("\ncluster   context {}, {}\n", survey.context, survey.server);
     for (word, lines) in [("candidates", &survey.pods), ("budgets", &survey.budgets), ("calls", &survey.dependencies)] {
@@ -123,6 +152,10 @@ fn target(plan: &Plan) -> String {
             Some((name, port)) => format!("Service {}/{name}:{port}", k.namespace),
             None => "none".to_owned(),
         },
+        (None, Some(Platform::Docker(p))) => {
+            let host = docker::host_of(p);
+            format!("the containers of {}, port {}, behind a link; Docker at {host}", p.replicas.what, p.port)
+        }
         (None, None) => "none".to_owned(),
     }
 }
@@ -225,6 +258,9 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
                 format!("{} of {n} replicas, drawn from the seed among the ready ones", mode.count(n))
             }
         },
+        FaultTarget::Dependency(name) if matches!(plan.platform, Some(Platform::Docker(_))) => {
+            format!("the networks of {name}")
+        }
         FaultTarget::Dependency(name) => format!("the link to {name}"),
         FaultTarget::Outside if matches!(fault.via, Via::Toxiproxy(_)) => through(&fault.via),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::ChaosMesh(_)) => "what its selector says".to_owned(),
@@ -248,7 +284,7 @@ fn through(via: &Via) -> String {
 fn replicas(plan: &Plan) -> Option<usize> {
     match &plan.platform {
         Some(Platform::Local(p)) => Some(usize::from(p.replicas)),
-        Some(Platform::Kubernetes(_)) => None,
+        Some(Platform::Kubernetes(_) | Platform::Docker(_)) => None,
         None => Some(0),
     }
 }
@@ -262,10 +298,18 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         return by_tool.to_owned();
     }
     let pods = matches!(plan.platform, Some(Platform::Kubernetes(_)));
+    let on_docker = matches!(plan.platform, Some(Platform::Docker(_)));
     match &fault.kind {
         FaultKind::PodKill { .. } if pods => "none: the cluster puts another pod in its place".to_owned(),
         FaultKind::RollingRestart { .. } if pods => "none: the new pods stay".to_owned(),
         FaultKind::PodFailure if pods => "the Deployment is scaled back".to_owned(),
+        FaultKind::PodKill { .. } | FaultKind::RollingRestart { .. } | FaultKind::PodFailure if on_docker => {
+            "docker start".to_owned()
+        }
+        FaultKind::PodPause if on_docker => "docker unpause".to_owned(),
+        FaultKind::NetworkPartition { .. } if on_docker && matches!(fault.target, FaultTarget::Dependency(_)) => {
+            "docker network connect, with the same names and address".to_owned()
+        }
         FaultKind::PodKill { .. } => "the supervisor restarts the replica".to_owned(),
         FaultKind::RollingRestart { .. } => "the supervisor starts each replica again".to_owned(),
         FaultKind::PodFailure => "the replica is started again".to_owned(),

@@ -9,6 +9,7 @@ use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
 use crate::plan::{FaultKind, Plan, Platform, Via};
+use crate::platform::docker;
 use crate::platform::process::available_cpus;
 use crate::report;
 use crate::report::model::Ending;
@@ -128,11 +129,12 @@ fn cpus(text: &str) -> Result<CpuList, String> {
     }
 }
 
-/// Anything that is not on this machine needs a yes: the target, whatever a hook speaks to, and a cluster.
+/// Anything that is not on this machine needs a yes: the target, whatever a hook speaks to, and a cluster. So do
+/// containers: they were up before us.
 fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
     let away =
         hosts(plan).into_iter().find(|host| !is_loopback(host)).map(|host| format!("{host} is not on this machine"));
-    let Some(what) = pods(plan).or(away).filter(|_| !yes) else { return Ok(()) };
+    let Some(what) = others(plan).or(away).filter(|_| !yes) else { return Ok(()) };
     if !out::stdin_is_terminal() {
         out::error(&format!("{what}: say --yes to send it this traffic and these faults"));
         return Err(USAGE);
@@ -140,11 +142,18 @@ fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
     if out::ask(&format!("{what}.")) { Ok(()) } else { Err(USAGE) }
 }
 
-/// A cluster is shared, even one that runs on this machine.
-fn pods(plan: &Plan) -> Option<String> {
-    let Some(Platform::Kubernetes(k)) = &plan.platform else { return None };
-    let context = k.context.as_ref().map_or("the current context".to_owned(), |c| format!("context {c}"));
-    Some(format!("namespace {} of {context} is a cluster's, not this machine's", k.namespace))
+/// What is shared with others, even on this machine: a cluster, and an engine's containers.
+fn others(plan: &Plan) -> Option<String> {
+    match plan.platform.as_ref()? {
+        Platform::Local(_) => None,
+        Platform::Docker(p) => {
+            Some(format!("the containers of {} at {} are not resbench's own", p.replicas.what, docker::host_of(p)))
+        }
+        Platform::Kubernetes(k) => {
+            let context = k.context.as_ref().map_or("the current context".to_owned(), |c| format!("context {c}"));
+            Some(format!("namespace {} of {context} is a cluster's, not this machine's", k.namespace))
+        }
+    }
 }
 
 fn hosts(plan: &Plan) -> Vec<String> {

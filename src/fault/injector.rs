@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Request;
-use crate::platform::Instance;
 use crate::platform::kubernetes::Restore;
 use crate::platform::process::ProcessId;
+use crate::platform::{Attachment, Instance};
 use crate::units::Offset;
 
 /// How one fault of a kind is done and undone.
@@ -176,6 +176,29 @@ pub enum Undo {
         /// Its name, which no other run has.
         name: String,
     },
+    /// Start a container that we ended.
+    StartContainer {
+        /// The Docker host, as in `DOCKER_HOST`.
+        host: String,
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Let a frozen container go on.
+    UnpauseContainer {
+        /// The Docker host, as in `DOCKER_HOST`.
+        host: String,
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Put a container back on a network.
+    Reconnect {
+        /// Which, where and how.
+        attachment: Attachment,
+    },
     /// Ends with the resbench process itself (a link's effect, a hold on restarts): nothing to do for others.
     InProcess {
         /// What it was.
@@ -186,9 +209,10 @@ pub enum Undo {
 impl Undo {
     /// What lets a frozen target go on after our death.
     pub(super) fn resume(target: &TargetRef) -> Undo {
-        match target {
-            TargetRef::Replica { instance: Some(Instance::Process(process)), .. } => {
-                Undo::Resume { process: process.clone() }
+        match instance_of(target) {
+            Some(Instance::Process(process)) => Undo::Resume { process: process.clone() },
+            Some(Instance::Container { host, id, name, .. }) => {
+                Undo::UnpauseContainer { host: host.clone(), id: id.clone(), name: name.clone() }
             }
             _ => Undo::InProcess { what: format!("keeping {target} frozen") },
         }
@@ -196,8 +220,18 @@ impl Undo {
 
     /// What lets a target that is kept down start again after our death.
     pub(super) fn release(target: &TargetRef) -> Undo {
-        Undo::InProcess { what: format!("keeping {target} down") }
+        Undo::restart(target).unwrap_or_else(|| Undo::InProcess { what: format!("keeping {target} down") })
     }
+
+    /// What starts a target that was killed, where it is us who starts it again.
+    pub(super) fn restart(target: &TargetRef) -> Option<Undo> {
+        let Some(Instance::Container { host, id, name, .. }) = instance_of(target) else { return None };
+        Some(Undo::StartContainer { host: host.clone(), id: id.clone(), name: name.clone() })
+    }
+}
+
+fn instance_of(target: &TargetRef) -> Option<&Instance> {
+    if let TargetRef::Replica { instance, .. } = target { instance.as_ref() } else { None }
 }
 
 /// How sure we are that a fault took effect (DESIGN section 2).

@@ -45,7 +45,7 @@ pub struct Header {
     pub uid: u32,
     /// The resbench process.
     pub process: ProcessId,
-    /// What the run works on: `local:/path/of/scenario.toml`, `url:host:port`.
+    /// What the run works on: `local:/path/of/scenario.toml`, `url:host:port`, `docker:HOST/LABELS`.
     pub targets: Vec<String>,
     /// True in the masked copy that a report holds: nothing is ever undone from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -89,7 +89,8 @@ impl Header {
 
     /// A target of both. Paths are the same target on the same machine only.
     fn shared_target(&self, other: &Header) -> Option<&String> {
-        let same = |t: &&String| other.targets.contains(t) && (self.host == other.host || !t.starts_with("local:"));
+        let is_path = |t: &str| t.starts_with("local:") || t.starts_with("docker:unix:");
+        let same = |t: &&String| other.targets.contains(t) && (self.host == other.host || !is_path(t));
         self.targets.iter().find(same)
     }
 }

@@ -16,6 +16,7 @@ mod link_fault;
 pub mod marked;
 mod memory_stress;
 mod network_bandwidth;
+mod network_cut;
 mod network_delay;
 mod network_loss;
 mod network_partition;
@@ -41,7 +42,7 @@ use rand::Rng;
 
 use crate::clock::Clock;
 use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Via};
-use crate::platform::{Kill, Ledger, Replicas, VolumeEffect};
+use crate::platform::{Cut, Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
 use hook::Deed;
@@ -115,9 +116,10 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::NetworkBandwidth { rate, direction } => {
             Box::new(network_bandwidth::new(cx.replicas()?, cx.clock, &fault.target, *rate, *direction))
         }
-        FaultKind::NetworkPartition { direction } => {
-            Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction))
-        }
+        FaultKind::NetworkPartition { direction } => match cut(fault, cx)? {
+            Some(cut) => Box::new(network_cut::NetworkCut::new(cut)),
+            None => Box::new(network_partition::new(cx.replicas()?, cx.clock, &fault.target, *direction)),
+        },
         FaultKind::NetworkReset => Box::new(network_reset::new(cx.replicas()?, cx.clock, &fault.target)),
         FaultKind::NetworkLoss { share } => Box::new(network_loss::NetworkLoss::new(fault, *share, cx)?),
         FaultKind::CpuStress { workers, load } => {
@@ -153,6 +155,12 @@ fn place(plan: &Plan) -> chaos_mesh::Place {
         namespace: Some(kubernetes.namespace.clone()),
         dependencies: kubernetes.dependencies.iter().map(dependency).collect(),
     }
+}
+
+/// What takes the fault's dependency off its networks, where no link stands in front of it.
+fn cut(fault: &FaultPlan, cx: &InjectorContext) -> Result<Option<Arc<dyn Cut>>, String> {
+    let FaultTarget::Dependency(name) = &fault.target else { return Ok(None) };
+    Ok(cx.replicas()?.cut(name))
 }
 
 fn io_fault(

@@ -1,6 +1,6 @@
 //! `pod-kill`: a replica is killed; its platform starts it, or another in its place.
 //!
-//! One-shot: nothing is put back. Proven when the victim is gone, and told in full when another process answers in
+//! One-shot: nothing is put back, but where it is us who starts it again, that is seen to at the end. Proven when the victim is gone, and told in full when another process answers in
 //! its place.
 
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub(super) struct PodKill {
     replicas: Arc<dyn Replicas>,
     clock: Clock,
     how: Kill,
+    /// Whom it was told to kill.
+    hit: Vec<u16>,
     killed: Vec<Killed>,
     failed: Vec<String>,
 }
@@ -32,7 +34,7 @@ struct Killed {
 
 impl PodKill {
     pub(super) fn new(replicas: Arc<dyn Replicas>, clock: Clock, how: Kill) -> PodKill {
-        PodKill { replicas, clock, how, killed: Vec::new(), failed: Vec::new() }
+        PodKill { replicas, clock, how, hit: Vec::new(), killed: Vec::new(), failed: Vec::new() }
     }
 
     fn kill(&self, replica: u16) -> Result<Killed, String> {
@@ -76,12 +78,13 @@ impl Injector for PodKill {
         self.replicas.how(Deed::Kill(self.how)).map(drop)
     }
 
-    fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
-        Vec::new()
+    fn undo(&self, targets: &[TargetRef]) -> Vec<Undo> {
+        targets.iter().filter_map(Undo::restart).collect()
     }
 
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
         let victims: Vec<u16> = targets.iter().filter_map(replica_of).collect();
+        self.hit.extend(&victims);
         // At the same time: a grace of one must not delay the next.
         let results: Vec<Result<Killed, String>> = std::thread::scope(|scope| {
             let this = &*self;
@@ -98,7 +101,9 @@ impl Injector for PodKill {
     }
 
     fn revert(&mut self) -> Result<(), String> {
-        Ok(())
+        let back = self.hit.iter().map(|r| self.replicas.release(*r).map_err(|e| format!("replica {r}: {e}")));
+        let problems: Vec<String> = back.filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
     fn residue(&self) -> Vec<String> {

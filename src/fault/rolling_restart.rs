@@ -1,7 +1,8 @@
 //! `rolling-restart`: one replica after another is told to end; the next one's turn comes when the replacement is ready.
 //!
 //! Where the platform has a way of its own to replace all (a Deployment's rollout), that one is taken.
-//! One-shot: nothing is put back, the supervisor starts each replica anew. The first one is told by `apply`, the others
+//! One-shot: nothing is put back, the platform starts each replica anew, at the end of load at the latest. The first one
+//! is told by `apply`, the others
 //! as `observe` goes along. Proven when every targeted replica was replaced by another process that became ready.
 
 use std::collections::VecDeque;
@@ -125,8 +126,8 @@ impl Injector for RollingRestart {
         self.replicas.how(deed).map(drop)
     }
 
-    fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
-        Vec::new()
+    fn undo(&self, targets: &[TargetRef]) -> Vec<Undo> {
+        targets.iter().filter_map(Undo::restart).collect()
     }
 
     fn apply(&mut self, targets: &[TargetRef]) -> Result<Offset, String> {
@@ -161,7 +162,9 @@ impl Injector for RollingRestart {
 
     fn revert(&mut self) -> Result<(), String> {
         self.waiting.clear();
-        Ok(())
+        let back = self.told.iter().map(|t| (t.replica, self.replicas.release(t.replica)));
+        let problems: Vec<String> = back.filter_map(|(r, b)| b.err().map(|e| format!("replica {r}: {e}"))).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
     fn residue(&self) -> Vec<String> {

@@ -15,6 +15,7 @@ use super::nft;
 use super::toxiproxy::client::{self as toxiproxy, is_loopback};
 use crate::clock;
 use crate::plan::Request;
+use crate::platform::docker::{self, PutBack};
 use crate::platform::kubernetes::cluster::{Cluster, IN_CLUSTER};
 use crate::platform::process::{self, ProcessId, Signal};
 use crate::platform::volume::unmount_path;
@@ -50,6 +51,9 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
             let (namespace, plural, name) = (namespace.clone(), plural.clone(), name.clone());
             remove_chaos(&Object { namespace, plural, name }, context, server)
         }
+        Undo::StartContainer { host, id, name } => container(host, place, &PutBack::Start { id, name }),
+        Undo::UnpauseContainer { host, id, name } => container(host, place, &PutBack::Unpause { id, name }),
+        Undo::Reconnect { attachment } => container(&attachment.host, place, &PutBack::Reconnect(attachment)),
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
@@ -63,6 +67,14 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
             nft::delete(name).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
         }
     }
+}
+
+/// A container outlives a reboot, so only another machine than that of a socket is too far away.
+fn container(host: &str, place: Place, step: &PutBack<'_>) -> Result<UndoDone, String> {
+    if place == Place::Elsewhere && !docker::is_anywhere(host) {
+        return Err(format!("{host} is bound to the machine of the run; start resbench revert there"));
+    }
+    docker::put_back(host, step).map(|now| if now { UndoDone::Done } else { UndoDone::GoneAlready })
 }
 
 /// What a walk through a dead run's journal did.
@@ -137,6 +149,11 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Toxic { url, proxy, name } => format!("taking toxic {name} off proxy {proxy} of {url}"),
         Undo::ChaosMesh { namespace, plural, name, context, .. } => {
             format!("deleting {plural} {namespace}/{name} of context {context}")
+        }
+        Undo::StartContainer { host, name, .. } => format!("starting container {name} at {host}"),
+        Undo::UnpauseContainer { host, name, .. } => format!("unpausing container {name} at {host}"),
+        Undo::Reconnect { attachment: a } => {
+            format!("putting container {} back on network {} at {}", a.name, a.network, a.host)
         }
         Undo::InProcess { what } => what.clone(),
     }
@@ -468,5 +485,23 @@ mod tests {
         assert!(file.exists());
         assert!(outcome.left.len() == 1 && outcome.left[0].contains("/mnt/view"), "{outcome:?}");
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_container_is_bound_to_its_socket_and_no_further() {
+        let dir = tempdir().unwrap();
+        let start =
+            |host: &str| Undo::StartContainer { host: host.into(), id: "c1".into(), name: "shop-model-1".into() };
+        let near = start(&format!("unix://{}/none.sock", dir.path().display()));
+        let why = perform(&near, Place::Elsewhere).unwrap_err();
+        assert!(why.contains("bound to the machine of the run"), "{why}");
+        for place in [Place::Here, Place::Rebooted] {
+            let why = perform(&near, place).unwrap_err();
+            assert!(why.contains("there is no such socket") && why.contains(" start shop-model-1"), "{why}");
+        }
+        let line = serde_json::to_string(&near).unwrap();
+        assert!(line.starts_with(r#"{"step":"start_container","host":"unix:///"#), "{line}");
+        assert_eq!(serde_json::from_str::<Undo>(&line).unwrap(), near);
+        assert!(docker::is_anywhere("tcp://engine.example:2376") && !docker::is_anywhere("tcp://127.0.0.1:2375"));
     }
 }

@@ -5,11 +5,13 @@
 //! (`fault/`), and what traffic is sent (`engine/`).
 
 pub mod cgroup;
+pub mod docker;
 mod get;
 pub mod kubernetes;
 pub mod link;
 pub mod local;
 pub mod logs;
+mod poll;
 pub mod ports;
 pub mod process;
 pub mod volume;
@@ -265,6 +267,11 @@ pub trait Replicas: Send + Sync {
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
 
+    /// What takes a dependency off its networks, where no link stands in front of it.
+    fn cut(&self, _dependency: &str) -> Option<Arc<dyn Cut>> {
+        None
+    }
+
     /// Where a replica itself listens on this machine, behind every link; none where it listens elsewhere.
     fn replica_address(&self, _replica: u16) -> Option<SocketAddr> {
         None
@@ -286,6 +293,51 @@ pub trait Replicas: Send + Sync {
 
     /// Every event so far, in order.
     fn events(&self) -> Vec<PlatformEvent>;
+}
+
+/// A container on a network, with everything that is needed to put it back there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The Docker host, as in `DOCKER_HOST`.
+    pub host: String,
+    /// The container's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The network's name.
+    pub network: String,
+    /// The network's id.
+    pub network_id: String,
+    /// Names that it has there, beside its own.
+    pub aliases: Vec<String>,
+    /// Links to others (of old), as `container:alias`.
+    pub links: Vec<String>,
+    /// Its address there; empty for none.
+    pub ipv4: String,
+}
+
+/// Takes a dependency off its networks, and puts it back. Every method asks the platform and may take seconds.
+pub trait Cut: Send + Sync {
+    /// What is cut.
+    fn attachments(&self) -> Vec<Attachment>;
+
+    /// Takes it off; returns since when.
+    ///
+    /// # Errors
+    /// When it could not be taken off every one of them; some may be cut then.
+    fn cut(&self) -> Result<Offset, String>;
+
+    /// Puts it back; harmless when nothing is cut.
+    ///
+    /// # Errors
+    /// What is still off, and how a person puts it back.
+    fn mend(&self) -> Result<(), String>;
+
+    /// How many of the attachments are not there now, asked of the networks.
+    ///
+    /// # Errors
+    /// When the platform does not answer.
+    fn off(&self) -> Result<usize, String>;
 }
 
 /// What a link can do to the bytes that pass it.

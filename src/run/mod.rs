@@ -24,7 +24,8 @@ use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFau
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
 use crate::fault::{self, InjectorContext};
-use crate::plan::{FaultKind, LocalPlatform, Plan, Platform, Pods, Url};
+use crate::plan::{DockerPlatform, FaultKind, LocalPlatform, Plan, Platform, Pods, Url};
+use crate::platform::docker::{self, Docker, DockerOptions};
 use crate::platform::kubernetes::{Kubernetes, cluster};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
 use crate::platform::process::{available_cpus, split_cpus};
@@ -216,6 +217,11 @@ fn works_on(plan: &Plan) -> Result<Vec<String>, String> {
             };
             targets.push(format!("kubernetes:{server}/{}/{name}", pods.namespace));
         }
+        Some(Platform::Docker(found)) => {
+            let all = std::iter::once(&found.replicas).chain(found.dependencies.iter().map(|d| &d.containers));
+            let host = docker::host_of(found);
+            targets.extend(all.map(|c| format!("docker:{host}/{}", c.labels.join(","))));
+        }
     }
     Ok(targets)
 }
@@ -348,7 +354,19 @@ impl Stage<'_> {
                 let clock = Clock::starting_in(Duration::ZERO);
                 Ok(Some(Arc::new(Kubernetes::find(pods, self.id, self.dir, clock)?)))
             }
+            Some(Platform::Docker(found)) => Ok(Some(Arc::new(self.find_containers(found)?))),
         }
+    }
+
+    fn find_containers(&self, platform: &DockerPlatform) -> Result<Docker, StartError> {
+        self.observer.stage(&format!("finding {}", platform.replicas.what));
+        Docker::start(DockerOptions {
+            plan: platform,
+            run_dir: self.dir.to_owned(),
+            clock: Clock::starting_in(Duration::ZERO),
+            seed: self.plan.seed,
+            stop: &|| self.options.stop.stopped(),
+        })
     }
 
     fn start_local(&self, platform: &LocalPlatform, replica_cpus: &[usize]) -> Result<Local, StartError> {

@@ -175,6 +175,8 @@ pub(super) struct Answer {
 struct Platform {
     /// Replicas as processes on this machine, behind a link that acts as a Kubernetes Service does.
     local: Option<Local>,
+    /// Replicas as containers that are up already, behind such a link.
+    docker: Option<Docker>,
     /// Replicas as pods of a cluster that is there already.
     kubernetes: Option<Kubernetes>,
 }
@@ -201,6 +203,42 @@ pub(super) struct Local {
     /// What replicas call, each behind a link of its own.
     #[schemars(length(max = 16))]
     pub(super) dependency: Option<Vec<Dependency>>,
+}
+
+/// Replicas as containers that are up already; a run starts none. They are found by `compose` and `service`, or by `label`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Docker {
+    /// The compose file of the project, relative to the scenario file. The project is its `name:`, else its folder's name.
+    pub(super) compose: Option<String>,
+    /// A label of the replicas instead, as `"key=value"`.
+    pub(super) label: Option<String>,
+    /// The compose service whose containers are the replicas.
+    pub(super) service: Option<String>,
+    /// The port that replicas listen on, inside their containers.
+    #[schemars(range(min = 1))]
+    pub(super) port: u16,
+    /// The Docker engine, as in DOCKER_HOST. Default: DOCKER_HOST, else the socket of this machine.
+    pub(super) host: Option<String>,
+    /// When a replica counts as ready. Default: when its own health check passes; when it runs, where it has none.
+    pub(super) ready: Option<Ready>,
+    /// From a replica being killed to being started again, at least 10ms. Default 1s.
+    pub(super) restart_delay: Option<Duration>,
+    /// What replicas call, for `network-partition`.
+    #[schemars(length(max = 16))]
+    pub(super) dependency: Option<Vec<DockerDependency>>,
+}
+
+/// Containers that replicas call: `service` of the compose project, or `label`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DockerDependency {
+    /// Its name, as in a fault's `target`.
+    pub(super) name: Name,
+    /// The compose service.
+    pub(super) service: Option<String>,
+    /// A label instead, as `"key=value"`.
+    pub(super) label: Option<String>,
 }
 
 /// When a process counts as ready.

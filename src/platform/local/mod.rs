@@ -5,10 +5,9 @@
 //! everything and says what it could not end. Children also end when this process is killed: the kernel sends them
 //! SIGKILL. What *they* started is in their process group, which the ledger knows.
 //!
-//! `supervisor.rs` has the life of the children, `poll.rs` readiness, `words.rs` placeholders; the service in front
-//! is `platform/link.rs`. Leaves alone when faults come, and what is sent to the replicas.
+//! `supervisor.rs` has the life of the children, `words.rs` placeholders; readiness is `platform/poll.rs`, the service in
+//! front `platform/link.rs`. Leaves alone when faults come, and what is sent to the replicas.
 
-mod poll;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -26,11 +25,11 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::poll::{Pollers, measure_link};
 use self::supervisor::{Core, Unit};
 use self::words::Words;
 use super::link::Link;
 use super::logs::Logs;
+use super::poll::{Pollers, measure_link};
 use super::ports::Ports;
 use super::process::{self, ProcessId, Signal};
 use super::{

@@ -25,6 +25,7 @@ use crate::clock::{Clock, monotonic_nanos, timespec};
 use crate::plan::Ready;
 use crate::platform::link::Rotation;
 use crate::platform::logs::Log;
+use crate::platform::poll::Polled;
 use crate::platform::process::{self, ProcessId, Signal, Spawn};
 use crate::platform::{Ledger, PlatformEvent, PlatformEventKind, ports};
 use crate::units::Offset;
@@ -240,32 +241,6 @@ impl Core {
         self.wait(limit, |state| (state.units[unit].process.as_ref() != Some(process)).then_some(())).is_some()
     }
 
-    /// What a poll of this start of a unit said.
-    pub(super) fn polled(&self, unit: usize, starts: u32, result: Result<(), String>) {
-        let now = monotonic_nanos();
-        let mut state = self.lock();
-        let status = &mut state.units[unit];
-        // The process that was asked may be gone by now, and another one may stand in its place.
-        if status.process.is_none() || status.starts != starts || status.leaving {
-            return;
-        }
-        match result {
-            Ok(()) if !status.ready => {
-                status.ready = true;
-                let it = &self.units[unit];
-                it.rotation.iter().for_each(|r| r.put(it.backend(), it.address));
-                let text = format!("{} is ready", it.name);
-                self.note(&mut state, now, unit, PlatformEventKind::Ready, text);
-                self.changed.notify_all();
-            }
-            Ok(()) => {}
-            Err(why) => {
-                status.last_poll.clone_from(&why);
-                self.leave_rotation(&mut state, unit, now, &why);
-            }
-        }
-    }
-
     fn leave_rotation(&self, state: &mut State, unit: usize, at: u64, why: &str) {
         if !std::mem::take(&mut state.units[unit].ready) {
             return;
@@ -461,6 +436,47 @@ impl Core {
         for process in state.units.iter().filter_map(|status| status.process.as_ref()) {
             for signal in signals {
                 let _ = process.signal_group(*signal);
+            }
+        }
+    }
+}
+
+impl Polled for Core {
+    fn polls(&self) -> Vec<Option<Ready>> {
+        self.units.iter().map(|it| it.ready.clone()).collect()
+    }
+
+    fn running(&self, unit: usize) -> Option<(u32, SocketAddr)> {
+        let state = self.lock();
+        let status = &state.units[unit];
+        status.process.is_some().then_some((status.starts, self.units[unit].address))
+    }
+
+    fn started(&self, unit: usize) -> &Notify {
+        &self.started[unit]
+    }
+
+    fn polled(&self, unit: usize, starts: u32, result: Result<(), String>) {
+        let now = monotonic_nanos();
+        let mut state = self.lock();
+        let status = &mut state.units[unit];
+        // The process that was asked may be gone by now, and another one may stand in its place.
+        if status.process.is_none() || status.starts != starts || status.leaving {
+            return;
+        }
+        match result {
+            Ok(()) if !status.ready => {
+                status.ready = true;
+                let it = &self.units[unit];
+                it.rotation.iter().for_each(|r| r.put(it.backend(), it.address));
+                let text = format!("{} is ready", it.name);
+                self.note(&mut state, now, unit, PlatformEventKind::Ready, text);
+                self.changed.notify_all();
+            }
+            Ok(()) => {}
+            Err(why) => {
+                status.last_poll.clone_from(&why);
+                self.leave_rotation(&mut state, unit, now, &why);
             }
         }
     }

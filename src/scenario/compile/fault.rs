@@ -594,12 +594,36 @@ fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>
         cx.clash(at, "value", "`value` goes with the modes fixed and fixed-percent", help);
         return None;
     }
+    if let Some(Known::Docker(_)) = platform {
+        on_docker(cx, at, f)?;
+    }
     let local = platform.and_then(Known::local);
     match (&f.target, f.replica) {
         (Some(name), _) => dependency(cx, &at.key("target"), name),
         (None, Some(replica)) => one_replica(cx, &at.key("replica"), replica, local),
         (None, None) => mode(cx, at, f, local).map(FaultTarget::Replicas),
     }
+}
+
+/// What stands between containers and what they call is no link of ours.
+fn on_docker(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<()> {
+    if f.target.is_none() || matches!(f.via, Some(file::ViaWord::Toxiproxy)) {
+        return Some(());
+    }
+    let (key, why, help) = match f.kind {
+        FaultWord::NetworkDelay | FaultWord::NetworkBandwidth | FaultWord::NetworkReset => (
+            "target",
+            "no link stands between the containers and what they call",
+            "put a Toxiproxy there and write via = \"toxiproxy\"; or write network-partition, which takes it off its networks",
+        ),
+        FaultWord::NetworkPartition if f.direction.is_some() => {
+            ("direction", "a dependency is taken off its networks, which cuts both ways", "remove `direction`")
+        }
+        _ => return Some(()),
+    };
+    let message = format!("`{}` cannot be done here on [platform.docker]: {why}", f.kind.word());
+    cx.wrong(&at.key(key), message, help);
+    None
 }
 
 fn dependency(cx: &mut Context, at: &Path, name: &str) -> Option<FaultTarget> {

@@ -7,6 +7,7 @@
 
 pub(super) mod chaos_mesh;
 mod decision;
+mod docker;
 mod fault;
 mod kubernetes;
 mod objective;

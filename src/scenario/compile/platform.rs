@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Context, url};
-use crate::plan::{Dependency, KubernetesPlatform, LocalPlatform, Platform, Protocol, Ready, Target};
+use crate::plan::{Dependency, DockerPlatform, KubernetesPlatform, LocalPlatform, Platform, Protocol, Ready, Target};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::{data, file, words};
 
@@ -21,6 +21,8 @@ pub(super) enum Known {
     Local(LocalPlatform),
     /// Replicas as pods.
     Kubernetes(KubernetesPlatform),
+    /// Replicas as containers.
+    Docker(DockerPlatform),
 }
 
 impl Known {
@@ -34,7 +36,7 @@ impl Known {
         match self {
             Known::Absent => Some(0),
             Known::Local(local) => Some(usize::from(local.replicas)),
-            Known::Kubernetes(_) => None,
+            Known::Docker(_) | Known::Kubernetes(_) => None,
         }
     }
 
@@ -44,12 +46,13 @@ impl Known {
             Known::Absent => None,
             Known::Local(local) => Some(Platform::Local(local)),
             Known::Kubernetes(kubernetes) => Some(Platform::Kubernetes(kubernetes)),
+            Known::Docker(docker) => Some(Platform::Docker(docker)),
         }
     }
 }
 
 /// The words of the platforms.
-const PLATFORMS: [&str; 2] = ["local", "kubernetes"];
+const PLATFORMS: [&str; 3] = ["local", "docker", "kubernetes"];
 
 /// Where the platform stands in the file; none where there is none.
 pub(super) fn place(cx: &Context) -> Option<Path> {
@@ -60,7 +63,8 @@ pub(super) fn place(cx: &Context) -> Option<Path> {
 /// The platform says where predictions go.
 pub(super) fn gives_address(cx: &Context) -> bool {
     let platform = Path::root().key("platform");
-    cx.root.at(&platform.key("local")).is_some() || cx.root.at(&platform.key("kubernetes").key("service")).is_some()
+    ["local", "docker"].iter().any(|word| cx.root.at(&platform.key(word)).is_some())
+        || cx.root.at(&platform.key("kubernetes").key("service")).is_some()
 }
 
 /// The platform; none when the scenario has one that is broken.
@@ -72,9 +76,11 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known
     let given: Vec<&str> = PLATFORMS.into_iter().filter(|word| cx.root.at(&table.key(word)).is_some()).collect();
     match given[..] {
         ["local"] => local(cx, target),
+        ["docker"] => super::docker::compile(cx, ready_path(target)).map(Known::Docker),
         ["kubernetes"] => super::kubernetes::compile(cx, &table.key("kubernetes")).map(Known::Kubernetes),
         [] => {
-            cx.clash(&table, "", "no platform is named", "write [platform.local] or [platform.kubernetes]");
+            let help = "write [platform.local], [platform.docker] or [platform.kubernetes]";
+            cx.clash(&table, "", "no platform is named", help);
             None
         }
         [.., last] => {
@@ -82,6 +88,15 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known
             cx.clash(&table, last, message, "keep one of them");
             None
         }
+    }
+}
+
+/// Where a model server of this protocol answers when it is ready.
+fn ready_path(target: Option<&Target>) -> &'static str {
+    match target.map(|t| t.protocol) {
+        Some(Protocol::Http) => "/",
+        Some(Protocol::Openai) => "/health",
+        Some(Protocol::Mlflow) | None => "/ping",
     }
 }
 
@@ -94,20 +109,14 @@ fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
     let known = Placeholders { volume: local.volume.is_some(), replica: true, dependencies: &names };
     known.check_command(cx, &at.key("command"), &local.command);
     check_env(cx, &at.key("env"), &env, &known);
-    let ready_path = match target.map(|t| t.protocol) {
-        Some(Protocol::Http) => "/",
-        Some(Protocol::Openai) => "/health",
-        Some(Protocol::Mlflow) | None => "/ping",
-    };
-    let restart_delay = local.restart_delay.map_or(Duration::from_secs(1), |d| d.0);
-    cx.within(&at.key("restart_delay"), restart_delay, SHORTEST_PAUSE, Duration::from_secs(300));
+    let restart_delay = restart_delay(cx, &at, local.restart_delay);
     let dependencies = local.dependency.unwrap_or_default();
     Some(Known::Local(LocalPlatform {
         replicas: local.replicas.unwrap_or(1),
         command: local.command,
         env,
         volume: local.volume.and_then(|v| volume(cx, &at.key("volume"), &v)),
-        ready: ready(cx, &at.key("ready"), local.ready, ready_path),
+        ready: ready(cx, &at.key("ready"), local.ready, ready_path(target)),
         restart_delay,
         dependencies: dependencies
             .into_iter()
@@ -126,7 +135,14 @@ fn dependency(cx: &mut Context, at: &Path, d: file::Dependency) -> Dependency {
     Dependency { name: d.name.0, command: d.command, env, init, ready: ready(cx, &at.key("ready"), d.ready, "/") }
 }
 
-fn ready(cx: &mut Context, at: &Path, ready: Option<file::Ready>, default_path: &str) -> Ready {
+/// From the end of a replica to its next start.
+pub(super) fn restart_delay(cx: &mut Context, at: &Path, given: Option<file::Duration>) -> Duration {
+    let delay = given.map_or(Duration::from_secs(1), |d| d.0);
+    cx.within(&at.key("restart_delay"), delay, SHORTEST_PAUSE, Duration::from_secs(300));
+    delay
+}
+
+pub(super) fn ready(cx: &mut Context, at: &Path, ready: Option<file::Ready>, default_path: &str) -> Ready {
     let (path, every, timeout) = ready.map_or((None, None, None), |r| (r.path, r.every, r.timeout));
     let path = path.unwrap_or_else(|| default_path.to_owned());
     let every = every.map_or(Duration::from_secs(1), |d| d.0);

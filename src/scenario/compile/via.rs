@@ -35,6 +35,7 @@ impl Place {
         match platform {
             Known::Absent => Place::Nowhere,
             Known::Local(_) => Place::Local,
+            Known::Docker(_) => Place::Docker,
             Known::Kubernetes(_) => Place::Kubernetes,
         }
     }
@@ -129,7 +130,10 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
             | FaultWord::IoLatency
             | FaultWord::IoError
             | FaultWord::DiskFull
-            | FaultWord::FileCorrupt,
+            | FaultWord::FileCorrupt
+            | FaultWord::NetworkLoss
+            | FaultWord::CpuStress
+            | FaultWord::MemoryStress,
             _,
         ) => &[],
     }
@@ -163,6 +167,12 @@ fn nobody(kind: FaultWord, place: Place) -> (String, String) {
         (FaultWord::PodPause, _) => "nothing there stops a pod's processes and lets them go on",
         (FaultWord::IoLatency | FaultWord::IoError | FaultWord::DiskFull | FaultWord::FileCorrupt, Place::Docker) => {
             "a volume that a running container has mounted cannot be put behind a view"
+        }
+        (FaultWord::NetworkLoss, Place::Docker) => {
+            "packets are dropped on loopback only, and a container's pass by its bridge; a byte stream cannot lose any"
+        }
+        (FaultWord::CpuStress | FaultWord::MemoryStress, Place::Docker) => {
+            "burners would have to run inside the container's limits, and resbench puts no process into containers that are not its own"
         }
         _ => "only a view of our own can do that to a volume, and pods mount theirs without us",
     };

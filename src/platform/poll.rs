@@ -1,6 +1,7 @@
-//! Readiness: asks every child on its `ready` path, and measures the link by the same path.
+//! Readiness: asks whatever plays a replica on its `ready` path, and measures the link by the same path.
 //!
-//! One thread for all polls, each a task of its own, so that a replica that does not answer holds up no other.
+//! One thread for all polls, each a task of its own, so that a replica that does not answer holds up no other. Knows
+//! nothing of processes or containers: who is there and what an answer changes is [`Polled`]'s.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,11 +12,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::supervisor::Core;
+use super::get::{get, get_once};
+use super::process::pin_thread;
 use crate::clock::monotonic_nanos;
 use crate::plan::Ready;
-use crate::platform::get::{get, get_once};
-use crate::platform::process::pin_thread;
 
 /// Limit on one poll: the default `timeoutSeconds` of Kubernetes probes.
 const POLL_LIMIT: Duration = Duration::from_secs(1);
@@ -25,6 +25,21 @@ const FIRST_EVERY: Duration = Duration::from_millis(100);
 const SAMPLES: usize = 200;
 const MEASURE_LIMIT: Duration = Duration::from_secs(1);
 
+/// What is polled, unit by unit, numbered from 0.
+pub(super) trait Polled: Send + Sync + 'static {
+    /// How each unit is polled; none for one that is not.
+    fn polls(&self) -> Vec<Option<Ready>>;
+
+    /// Which start of a unit runs now, and where it listens; none while it is down.
+    fn running(&self, unit: usize) -> Option<(u32, SocketAddr)>;
+
+    /// Told when the unit was started.
+    fn started(&self, unit: usize) -> &Notify;
+
+    /// What a poll of this start of the unit said.
+    fn polled(&self, unit: usize, starts: u32, result: Result<(), String>);
+}
+
 /// The polling thread; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Pollers {
@@ -33,7 +48,7 @@ pub(super) struct Pollers {
 }
 
 impl Pollers {
-    pub(super) fn start(core: Arc<Core>, cpus: &[usize]) -> Result<Pollers, String> {
+    pub(super) fn start(polled: Arc<impl Polled>, cpus: &[usize]) -> Result<Pollers, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("readiness polls: {e}"))?;
         let stop = Arc::new(Notify::new());
@@ -41,9 +56,9 @@ impl Pollers {
         let work = move || {
             pin_thread(&cpus);
             runtime.block_on(async {
-                for (unit, it) in core.units.iter().enumerate() {
-                    if let Some(ready) = it.ready.clone() {
-                        tokio::spawn(watch(core.clone(), unit, ready));
+                for (unit, ready) in polled.polls().into_iter().enumerate() {
+                    if let Some(ready) = ready {
+                        tokio::spawn(watch(polled.clone(), unit, ready));
                     }
                 }
                 of_thread.notified().await;
@@ -64,27 +79,21 @@ impl Drop for Pollers {
 }
 
 /// Polls one unit while it runs: at once when it was started, then every `every`.
-async fn watch(core: Arc<Core>, unit: usize, ready: Ready) {
-    let address = core.units[unit].address;
+async fn watch(it: Arc<impl Polled>, unit: usize, ready: Ready) {
     let mut was_ready = false;
     loop {
-        let running = {
-            let state = core.lock();
-            let status = &state.units[unit];
-            status.process.is_some().then_some(status.starts)
-        };
-        let Some(starts) = running else {
-            core.started[unit].notified().await;
+        let Some((starts, address)) = it.running(unit) else {
+            it.started(unit).notified().await;
             continue;
         };
         let asked_at = Instant::now();
         let result = ask(address, &ready.path).await;
         was_ready |= result.is_ok();
-        core.polled(unit, starts, result);
+        it.polled(unit, starts, result);
         let every = if was_ready { ready.every } else { ready.every.min(FIRST_EVERY) };
         tokio::select! {
             () = sleep_until(asked_at + every) => {}
-            () = core.started[unit].notified() => {}
+            () = it.started(unit).notified() => {}
         }
     }
 }
