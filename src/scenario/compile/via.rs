@@ -124,9 +124,6 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
         ) => &[ChaosMesh],
         (
             FaultWord::PodPause
-            | FaultWord::NetworkLoss
-            | FaultWord::CpuStress
-            | FaultWord::MemoryStress
             | FaultWord::IoLatency
             | FaultWord::IoError
             | FaultWord::DiskFull
@@ -157,12 +154,6 @@ fn nobody(kind: FaultWord, place: Place) -> (String, String) {
         (_, Place::Nowhere) => {
             let message = format!("`{word}` needs a platform: without one there is nothing that it could act on");
             return (message, "add [platform.local], or write kind = \"command\"".to_owned());
-        }
-        (FaultWord::NetworkLoss, _) => {
-            "packets are dropped on this machine's loopback only, and a byte stream cannot lose any"
-        }
-        (FaultWord::CpuStress | FaultWord::MemoryStress, _) => {
-            "a burner of ours cannot be put into a container that it does not belong to"
         }
         (FaultWord::PodPause, _) => "nothing there stops a pod's processes and lets them go on",
         (FaultWord::IoLatency | FaultWord::IoError | FaultWord::DiskFull | FaultWord::FileCorrupt, Place::Docker) => {
