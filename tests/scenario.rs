@@ -472,6 +472,41 @@ fn warnings_say_what_a_careful_reader_should_know() {
     assert_eq!(warnings.iter().filter(|w| w.contains("2 replicas together, at most 1")).count(), 1, "{warnings:?}");
 }
 
+/// Pods as replicas, 20 s of load, and what is put after it.
+fn with_pods(platform: &str, rest: &str) -> String {
+    format!(
+        "name = \"x\"\n[target]\nprotocol = \"http\"\n[platform.kubernetes]\nnamespace = \"ml\"\n{platform}\n\
+         [traffic]\nbody = \"{{}}\"\ntimeout = \"1s\"\n[[phase]]\nname = \"a\"\nduration = \"20s\"\nrate = 5\n{rest}"
+    )
+}
+
+#[test]
+fn pods_are_named_and_faults_go_to_who_can_do_them() {
+    let platform = "selector = \"app=web, tier=a\"\nservice = \"web:8080\"\ncontext = \"lab\"\n\
+                    [[platform.kubernetes.dependency]]\nname = \"registry\"\nselector = \"app=mlflow\"";
+    let fault =
+        |kind: &str, more: &str| format!("[[fault]]\nname = \"{kind}\"\nkind = \"{kind}\"\nat = \"1s\"\n{more}\n");
+    let rest = [
+        fault("pod-kill", "method = \"evict\"\ngrace = \"2s\""),
+        fault("rolling-restart", ""),
+        fault("pod-failure", "for = \"2s\"\nvia = \"kubernetes\""),
+        fault("network-delay", "for = \"2s\"\nlatency = \"1s\"\ntarget = \"registry\""),
+        "[safety]\nmax_percent = 34\nmin_ready = 2\nnamespaces = [\"ml\"]\n".to_owned(),
+    ];
+    let plan = plan(&with_pods(platform, &rest.concat()));
+    let Some(Platform::Kubernetes(k)) = &plan.platform else { panic!("{:?}", plan.platform) };
+    assert_eq!((k.namespace.as_str(), k.context.as_deref()), ("ml", Some("lab")));
+    assert!(matches!(&k.pods, Pods::Labelled(labels) if labels.to_string() == "app=web,tier=a"), "{k:?}");
+    assert_eq!((k.service.clone(), k.dependencies.len()), (Some(("web".to_owned(), 8080)), 1));
+    assert_eq!(k.dependencies[0].namespace, "ml", "where the replicas live");
+    let evict = FaultKind::PodKill { grace: Some(Duration::from_secs(2)), method: KillMethod::Evict };
+    assert_eq!(format!("{:?}", plan.faults[0].kind), format!("{evict:?}"));
+    let via: Vec<&str> = plan.faults.iter().map(|f| f.via.word(plan.platform_word())).collect();
+    assert_eq!(via, ["kubernetes", "kubernetes", "kubernetes", "chaos-mesh"]);
+    assert_eq!(plan.safety.most(6).0, 2, "a third of six; two must be left");
+    assert_eq!(plan.safety.most(3).0, 1);
+}
+
 #[test]
 fn shipped_scenarios_load_without_a_warning_and_say_what_they_teach() {
     let files = shipped();

@@ -45,6 +45,11 @@ impl Watchdog {
         // The program that runs now, even when its file has been replaced since.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("resbench").arg(SUBCOMMAND).arg("--journal").arg(journal);
+        // It works in the root folder, where relative paths would lead elsewhere.
+        if let Some(paths) = std::env::var_os("KUBECONFIG") {
+            let whole = std::env::split_paths(&paths).map(|p| std::path::absolute(&p).unwrap_or(p));
+            command.env("KUBECONFIG", std::env::join_paths(whole).unwrap_or(paths));
+        }
         Watchdog::start_as(command)
     }
 

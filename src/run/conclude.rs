@@ -8,7 +8,7 @@ use crate::fault::runner::FaultRecord;
 use crate::impact::{self, FaultTimes, Impact};
 use crate::objective::{self, FaultFacts, ProbeFacts};
 use crate::plan::{Plan, SpanRef};
-use crate::platform::PlatformEventKind;
+use crate::platform::{Instance, PlatformEvent, PlatformEventKind};
 use crate::probe::{Asked, ProbeLog, When};
 use crate::record::assemble::{Assembled, assemble, spans};
 use crate::report::build;
@@ -19,7 +19,7 @@ use crate::report::model::{
 use crate::report::{hlog, store};
 use crate::run::{Finished, Measured, RunError, RunOptions, surroundings};
 use crate::summary::{RunSummary, SpanStats};
-use crate::units::Offset;
+use crate::units::{Offset, show_measured};
 
 /// Judges what was measured and saves it.
 pub(super) fn conclude(
@@ -45,6 +45,7 @@ pub(super) fn conclude(
     let numbers = numbers(plan, &mut measured).map_err(kept)?;
     let impacts = impacts(plan, &numbers.assembled, &measured);
     let summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
+    tell_recoveries(&summary.run, &impacts, &mut measured);
     let times = fault_times(plan, &measured.faults);
     let detections = detections(&measured);
     let faults: Vec<FaultFacts> = (0..plan.faults.len())
@@ -113,6 +114,34 @@ pub(super) fn conclude(
     write_hlog(dir, plan, &summary, &measured).map_err(kept)?;
     store::save(dir, &report).map_err(kept)?;
     Ok(Finished { report, dir: dir.to_owned() })
+}
+
+/// Adds to the evidence of pods that were killed what only the load could see: when predictions were good again. What the
+/// cluster did until then stands there already.
+fn tell_recoveries(summary: &RunSummary, impacts: &[Impact], measured: &mut Measured) {
+    for (record, impact) in measured.faults.iter_mut().zip(impacts) {
+        let pods = record.targets.iter().filter_map(|t| match t {
+            TargetRef::Replica { index, instance: Some(Instance::Pod { .. }) } => Some(*index),
+            _ => None,
+        });
+        let pods: Vec<u16> = pods.collect();
+        let Some(applied) = record.applied_at.filter(|_| !pods.is_empty() && record.reverted_at.is_none()) else {
+            continue;
+        };
+        let ready = |e: &&PlatformEvent| {
+            e.kind == PlatformEventKind::Ready && e.at > applied && e.replica.is_some_and(|r| pods.contains(&r))
+        };
+        if let Some(ready) = measured.events.iter().find(ready)
+            && let Some(slot) = summary.slots.iter().find(|s| s.start >= ready.at && s.ok > 0)
+        {
+            let within = show_measured(slot.end.since(applied));
+            record.proof.evidence.push_str(&format!("; first good answers after that within {within}"));
+        }
+        if let Some(took) = impact.recovery_s.filter(|_| impact.recovered_at.is_some()) {
+            let took = show_measured(Duration::from_secs_f64(took));
+            record.proof.evidence.push_str(&format!("; the service was as good as before after {took}"));
+        }
+    }
 }
 
 /// A run that measured nothing, not to its end, or with a generator that fell behind cannot have met anything, even where nothing
@@ -439,7 +468,6 @@ mod tests {
     use super::*;
     use crate::fault::injector::Proof;
     use crate::plan::tests_support::plan;
-    use crate::platform::PlatformEvent;
 
     fn at(seconds: f64) -> Offset {
         Offset::from_secs_f64(seconds)

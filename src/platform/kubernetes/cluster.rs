@@ -109,6 +109,9 @@ impl ApiError {
 
     fn cure(&self) -> Option<&'static str> {
         Some(match self.code {
+            0 if ["Unreachable", "Timeout"].contains(&self.reason.as_str()) => {
+                "is the cluster up, and may this machine reach it? `kubectl cluster-info` must answer"
+            }
             401 => "the credentials have expired or are wrong: log in again, then `kubectl auth whoami` must answer",
             403 if self.refused_by_webhook() => "the webhook's rules forbid it, not RBAC",
             403 => "a Role must allow that verb on that resource: `resbench doctor --rbac` prints it",
@@ -272,7 +275,8 @@ impl Cluster {
     async fn follow(&self, path: &str, from: &mut String, on_event: &mut impl FnMut(WatchKind, Value) -> bool) {
         loop {
             match self.follow_once(path, from, on_event).await {
-                Ok(true) => {}
+                // A server that ends every watch at once must not be asked without a pause.
+                Ok(true) => tokio::time::sleep(Duration::from_millis(20)).await,
                 Ok(false) => return,
                 Err(error) => {
                     if error.code == 410 {
