@@ -131,7 +131,8 @@ fn tell_recoveries(summary: &RunSummary, impacts: &[Impact], measured: &mut Meas
         let ready = |e: &&PlatformEvent| {
             e.kind == PlatformEventKind::Ready && e.at > applied && e.replica.is_some_and(|r| pods.contains(&r))
         };
-        if let Some(ready) = measured.events.iter().find(ready)
+        if record.kind == "pod-kill"
+            && let Some(ready) = measured.events.iter().find(ready)
             && let Some(slot) = summary.slots.iter().find(|s| s.start >= ready.at && s.ok > 0)
         {
             let within = show_measured(slot.end.since(applied));

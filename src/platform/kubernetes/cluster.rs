@@ -112,6 +112,9 @@ impl ApiError {
             0 if ["Unreachable", "Timeout"].contains(&self.reason.as_str()) => {
                 "is the cluster up, and may this machine reach it? `kubectl cluster-info` must answer"
             }
+            401 | 403 if self.message.contains("system:anonymous") => {
+                "the kubeconfig's user has no credentials that this server takes: log in again"
+            }
             401 => "the credentials have expired or are wrong: log in again, then `kubectl auth whoami` must answer",
             403 if self.refused_by_webhook() => "the webhook's rules forbid it, not RBAC",
             403 => "a Role must allow that verb on that resource: `resbench doctor --rbac` prints it",
@@ -387,7 +390,13 @@ impl Cluster {
         }
         let body = body.map_or_else(Body::empty, |text| Body::from(text.into_bytes()));
         let request = request.body(body).map_err(|e| ApiError::lost("BadPath", format!("{path}: {e}")))?;
-        self.inner.client.send(request).await.map_err(|e| ApiError::lost("Unreachable", chain(&e)))
+        self.inner.client.send(request).await.map_err(|e| {
+            // The library's own words for its layers say nothing to anybody.
+            let text = chain(&e);
+            let text =
+                ["ServiceError: ", "HyperError: "].iter().find_map(|layer| text.strip_prefix(layer)).unwrap_or(&text);
+            ApiError::lost("Unreachable", text.to_owned())
+        })
     }
 }
 
