@@ -76,7 +76,11 @@ fn check_each(cx: &mut Context, faults: &[Draft], replicas: usize, safety: &Safe
         let mode =
             if cx.root.at(&at.key("mode")).is_some() { "" } else { " (its mode is `all` where none is written)" };
         let message = format!("it hits {count} replicas at the same time{mode}, but at most {most} may be: {why}");
-        let help = format!("write max_targets = {count} in [safety] to allow that, or mode = \"one\" here");
+        let help = if why.contains("max_targets") {
+            format!("write max_targets = {count} in [safety] to allow that, or mode = \"one\" here")
+        } else {
+            "hit fewer, or loosen that limit".to_owned()
+        };
         cx.wrong(&at.key("mode"), message, help);
     }
 }
