@@ -94,7 +94,7 @@ fn everything(places: &Places, yes: bool) -> bool {
     out::result("by its mark\n");
     found.unseen.iter().for_each(|why| out::result(&format!("  not looked at: {}\n", out::safe(why))));
     if found.things.is_empty() {
-        out::result("  nothing is left\n");
+        out::result("  nothing was found\n");
     }
     let mut clean = true;
     for thing in found.things {

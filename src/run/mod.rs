@@ -24,7 +24,7 @@ use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFau
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
 use crate::fault::{self, InjectorContext};
-use crate::plan::{DockerPlatform, FaultKind, LocalPlatform, Plan, Platform, Pods, Url};
+use crate::plan::{DockerPlatform, FaultKind, LocalPlatform, Plan, Platform, Pods, Url, Via};
 use crate::platform::docker::{self, Docker, DockerOptions};
 use crate::platform::kubernetes::{Kubernetes, cluster};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
@@ -223,6 +223,12 @@ fn works_on(plan: &Plan) -> Result<Vec<String>, String> {
             targets.extend(all.map(|c| format!("docker:{host}/{}", c.labels.join(","))));
         }
     }
+    for fault in &plan.faults {
+        if let Via::Toxiproxy(t) = &fault.via {
+            targets.push(format!("toxiproxy:{}:{}/{}", t.url.host, t.url.port, t.proxy_text));
+        }
+    }
+    targets.dedup();
     Ok(targets)
 }
 

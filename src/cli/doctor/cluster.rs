@@ -16,10 +16,7 @@ const INSTALL: &str = "install Chaos Mesh 2.x: https://chaos-mesh.org/docs/produ
 pub(super) fn checks(context: Option<&str>, namespace: &str) -> Vec<Check> {
     let cluster = match Cluster::connect(context) {
         Ok(cluster) => cluster,
-        Err(why) => {
-            let cure = "a kubeconfig in KUBECONFIG or ~/.kube/config; `kubectl version` must answer";
-            return vec![Check::new("kubernetes", Err(Missing::new(why, cure)))];
-        }
+        Err(why) => return vec![Check::new("kubernetes", Err(Missing::told(why)))],
     };
     let mut checks = vec![
         Check::new("kubernetes", api(&cluster)),

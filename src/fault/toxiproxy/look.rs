@@ -61,11 +61,28 @@ enum End {
     Cut,
 }
 
+/// Whether a look asks for the connection to be closed, so that its end belongs to the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Connection {
+    /// It does.
+    Close,
+    /// It does not: behind a black hole, an end without a byte would be the server's own, and no sign of the fault.
+    Keep,
+}
+
+impl Connection {
+    /// What suits looks at these toxics.
+    pub(super) fn of(toxics: &[Toxic]) -> Connection {
+        let hole = toxics.iter().any(|t| matches!(t.effect, ToxicEffect::Timeout { .. }));
+        if hole { Connection::Keep } else { Connection::Close }
+    }
+}
+
 /// Connects, asks, reads to the end.
-pub(super) fn look(address: SocketAddr, patience: Duration, stop: &StopSignal) -> Look {
+pub(super) fn look(address: SocketAddr, connection: Connection, patience: Duration, stop: &StopSignal) -> Look {
     let begun = clock::monotonic_nanos();
     let since = || Duration::from_nanos(clock::monotonic_nanos() - begun);
-    let request = request(address);
+    let request = request(address, connection);
     let mut look = Look {
         sent: request.len() as u64,
         bytes: 0,
@@ -74,7 +91,7 @@ pub(super) fn look(address: SocketAddr, patience: Duration, stop: &StopSignal) -
         took: Duration::ZERO,
         end: End::Unreachable,
     };
-    if let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT) {
+    if let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT.min(patience)) {
         let ready = stream.set_read_timeout(Some(SLICE)).and_then(|()| stream.write_all(request.as_bytes()));
         look.end = match ready {
             Ok(()) => read(&mut stream, &mut look, patience, stop, &since),
@@ -85,10 +102,10 @@ pub(super) fn look(address: SocketAddr, patience: Duration, stop: &StopSignal) -
     look
 }
 
-/// Asks for the connection to be closed, so that its end belongs to the answer.
-fn request(address: SocketAddr) -> String {
+fn request(address: SocketAddr, connection: Connection) -> String {
     let agent = concat!("resbench/", env!("CARGO_PKG_VERSION"));
-    format!("GET / HTTP/1.1\r\nhost: {address}\r\nuser-agent: {agent}\r\naccept: */*\r\nconnection: close\r\n\r\n")
+    let close = if connection == Connection::Close { "connection: close\r\n" } else { "" };
+    format!("GET / HTTP/1.1\r\nhost: {address}\r\nuser-agent: {agent}\r\naccept: */*\r\n{close}\r\n")
 }
 
 fn read(
@@ -135,6 +152,13 @@ pub(super) struct Before(Vec<Look>);
 impl Before {
     pub(super) fn add(&mut self, look: Look) {
         self.0.push(look);
+    }
+
+    /// Adds one that was answered.
+    pub(super) fn add_good(&mut self, look: Look) {
+        if look.end == End::Closed && look.answered.is_some() {
+            self.0.push(look);
+        }
     }
 
     /// Why looks can prove nothing here; none when they can.
@@ -213,7 +237,7 @@ pub(super) fn judge(toxics: &[Toxic], toxicity: f64, before: &Before, during: &[
     let whole: Vec<&Look> = during.iter().filter(|l| l.end != End::Cut || (sign.shows)(l)).collect();
     let shown: Vec<&Look> = whole.iter().copied().filter(|l| (sign.shows)(l)).collect();
     let (n, m) = (shown.len(), whole.len());
-    let took = shown.iter().map(|l| l.answered.unwrap_or(l.took)).sum::<Duration>() / (n.max(1) as u32);
+    let took = shown.iter().map(|l| (sign.time)(l)).sum::<Duration>() / (n.max(1) as u32);
     let evidence = format!(
         "{n} of {m} new connections through the proxy {}{}; before, answers took at most {}",
         sign.words,
@@ -230,13 +254,17 @@ pub(super) fn judge(toxics: &[Toxic], toxicity: f64, before: &Before, during: &[
 struct Sign {
     words: String,
     shows: Box<dyn Fn(&Look) -> bool>,
+    /// The time that belongs to the words.
+    time: fn(&Look) -> Duration,
 }
 
 fn sign(toxics: &[Toxic], before: &Before) -> Result<Sign, String> {
     let Some(first) = toxics.first() else { return Err("there is no toxic".to_owned()) };
     let (answered, closing, bytes) = (before.answered(), before.closing(), before.bytes());
     let ended = |l: &Look| matches!(l.end, End::Closed | End::Reset);
-    let sign = |words: &str, shows: Box<dyn Fn(&Look) -> bool>| Ok(Sign { words: words.to_owned(), shows });
+    let sign = |words: &str, shows: Box<dyn Fn(&Look) -> bool>| {
+        Ok(Sign { words: words.to_owned(), shows, time: |l| l.answered.unwrap_or(l.took) })
+    };
     match first.effect {
         ToxicEffect::Latency { .. } | ToxicEffect::Bandwidth { .. } | ToxicEffect::Slicer { .. } => {
             let late = before.late_by(toxics);
@@ -251,7 +279,8 @@ fn sign(toxics: &[Toxic], before: &Before) -> Result<Sign, String> {
         ToxicEffect::SlowClose { delay } => {
             let late = closing + Duration::from_millis(delay) / 2;
             let closing = move |l: &Look| l.answered.is_some_and(|t| l.took - t >= late);
-            sign("stayed open after their answer", Box::new(closing))
+            let time = |l: &Look| l.took.saturating_sub(l.answered.unwrap_or_default());
+            sign("stayed open after their answer", Box::new(closing)).map(|s| Sign { time, ..s })
         }
         ToxicEffect::Timeout { timeout } => {
             let (quiet, least) = ((answered * 4).max(SILENCE), Duration::from_millis(timeout));
@@ -359,18 +388,18 @@ mod tests {
             drop(stream);
             (n as u64, listener)
         });
-        let answered = look(address, ms(20_000), &StopSignal::new());
+        let answered = look(address, Connection::Close, ms(20_000), &StopSignal::new());
         let (sent, listener) = answer.join().unwrap();
         assert_eq!((answered.sent, answered.bytes, answered.is_http), (sent, 19, true));
         assert_eq!((answered.end, answered.answered.is_some()), (End::Closed, true));
 
-        let silent = look(address, ms(60), &StopSignal::new());
+        let silent = look(address, Connection::Close, ms(60), &StopSignal::new());
         assert_eq!((silent.end, silent.bytes), (End::Silent, 0), "connected, because the listener's queue takes it");
         assert!(silent.took >= ms(60));
         let stop = StopSignal::new();
         stop.stop();
-        assert_eq!(look(address, ms(60_000), &stop).end, End::Cut);
+        assert_eq!(look(address, Connection::Close, ms(60_000), &stop).end, End::Cut);
         drop(listener);
-        assert_eq!(look(address, ms(60), &StopSignal::new()).end, End::Unreachable);
+        assert_eq!(look(address, Connection::Close, ms(60), &StopSignal::new()).end, End::Unreachable);
     }
 }

@@ -21,13 +21,16 @@ use crate::clock::Clock;
 use crate::plan::{Direction, FaultKind, FaultPlan, Stream, Toxic, ToxicEffect, Toxiproxy};
 use crate::units::{Offset, show_measured};
 use client::{PREFIX, Proxy, Server, is_loopback};
-use look::{Before, Look, judge, look};
+use look::{Before, Connection, Look, judge, look};
 
 /// Between two looks through the proxy.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks before the load begins.
 const LOOKS_BEFORE: usize = 3;
+
+/// What the look just before a fault may take: the fault must come in time.
+const JUST_BEFORE: Duration = Duration::from_millis(50);
 
 /// Between looks the server is asked whether our toxics are still there; that must not hold up the end of the fault.
 const GLANCE: Duration = Duration::from_secs(2);
@@ -108,11 +111,21 @@ impl ToxiproxyFault {
         self.toxics.iter().map(|(_, toxic)| *toxic).collect()
     }
 
+    /// The looks before the load; none when the author has a rule of their own.
     fn look_before(&mut self) {
-        if let Some(address) = self.address
-            && self.rule.is_none()
-        {
-            self.before.add(look(address, self.before.patience(&[]), &StopSignal::new()));
+        let Some(address) = self.address.filter(|_| self.rule.is_none()) else { return };
+        for n in 0..LOOKS_BEFORE {
+            // One that was not answered is not asked again.
+            if n == 0 || self.before.is_blind().is_none() {
+                self.before.add(look(address, Connection::Close, self.before.patience(&[]), &StopSignal::new()));
+            }
+        }
+    }
+
+    /// One more under load, in the moment that is left before the fault.
+    fn look_just_before(&mut self) {
+        if let Some(address) = self.address.filter(|_| self.before.is_blind().is_none()) {
+            self.before.add_good(look(address, Connection::Close, JUST_BEFORE, &StopSignal::new()));
         }
     }
 
@@ -120,7 +133,7 @@ impl ToxiproxyFault {
     fn watch(&self) -> Option<Watch> {
         let stop = StopSignal::new();
         let address = self.address.filter(|_| self.rule.is_none() && self.before.is_blind().is_none());
-        let patience = self.before.patience(&self.effects());
+        let (patience, connection) = (self.before.patience(&self.effects()), Connection::of(&self.effects()));
         let (server, proxy) = (self.server.clone(), self.via.proxy.clone());
         let names: Vec<String> = self.toxics.iter().map(|(name, _)| name.clone()).collect();
         let (seen, clock, told) = (self.seen.clone(), self.clock, stop.clone());
@@ -128,7 +141,7 @@ impl ToxiproxyFault {
             loop {
                 let next = clock.now() + EVERY;
                 if let Some(address) = address {
-                    let look = look(address, patience, &told);
+                    let look = look(address, connection, patience, &told);
                     let mut seen = locked(&seen);
                     if seen.looks.len() < LOOKS_MAX {
                         seen.looks.push(look);
@@ -218,11 +231,6 @@ impl Injector for ToxiproxyFault {
         }
         self.address = address_of(&proxy.listen, &self.server);
         self.look_before();
-        for _ in 1..LOOKS_BEFORE {
-            if self.before.is_blind().is_none() {
-                self.look_before();
-            }
-        }
         Ok(())
     }
 
@@ -268,8 +276,8 @@ impl Injector for ToxiproxyFault {
         match &mut self.rule {
             Some(rule) => rule.look(is_on, probe),
             None => {
-                if !is_on && self.before.is_blind().is_none() {
-                    self.look_before();
+                if !is_on {
+                    self.look_just_before();
                 }
                 false
             }
@@ -310,8 +318,10 @@ impl Injector for ToxiproxyFault {
             [] => String::new(),
             others => format!("; toxics of others are there too and stay: {}", others.join(", ")),
         };
+        let resets = self.toxics.iter().any(|(_, t)| matches!(t.effect, ToxicEffect::ResetPeer { .. }));
+        let open = if resets { "; connections that were open before are closed, not reset" } else { "" };
         let (proxy, version) = (&self.via.proxy_text, &self.version);
-        format!("toxic {} on proxy {proxy} of Toxiproxy {version}{share}{others}", toxics.join(" and "))
+        format!("toxic {} on proxy {proxy} of Toxiproxy {version}{share}{open}{others}", toxics.join(" and "))
     }
 }
 

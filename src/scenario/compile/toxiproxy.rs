@@ -140,7 +140,9 @@ pub(super) fn toxic(cx: &mut Context, at: &Path, t: &file::Toxic) -> Option<Toxi
             good = false;
         }
     }
-    for (name, low, high) in known.iter().filter(|(name, low, _)| *low > 0 && !given.contains_key(*name)) {
+    // A misspelt one most likely is the one that is missing, and has been reported.
+    let missing = known.iter().filter(|(name, low, _)| good && *low > 0 && !given.contains_key(*name));
+    for (name, low, high) in missing.collect::<Vec<_>>() {
         cx.wrong(&at, format!("attribute `{name}` is missing"), format!("add {name} = {low} to {high}"));
         good = false;
     }
