@@ -22,6 +22,7 @@ start() { # NAME CMD...: in the background, with a log and a pid file
     shift
     "$@" </dev/null >"$logs/$name.log" 2>&1 &
     echo $! >"$LAB_DIR/pid/$name"
+    disown # CMD may kill it, which is no news
 }
 
 logged() { # NAME CMD...: with its output in a log
