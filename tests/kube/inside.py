@@ -69,8 +69,11 @@ def replicas():
 
 
 def chaos():
-    """Names of all Chaos Mesh objects of the cluster."""
-    return kubectl("get", CHAOS, "-A", "-o", "name").stdout.split()
+    """Names of all Chaos Mesh objects of the cluster; none where it is not there."""
+    got = kubectl("get", CHAOS, "-A", "-o", "name", good=False)
+    if got.returncode != 0 and "doesn't have a resource type" not in got.stderr:
+        sys.exit(got.stderr)
+    return got.stdout.split()
 
 
 def settled(want=3):
@@ -146,7 +149,9 @@ def pod_kill(name="pod-kill"):
     expect(proof["proven"] and proof["level"] == "effect" and victim in proof["evidence"], f"by its UID: {proof['evidence']}", fault)
     split = [after[replacement], "scheduled after", "in rotation after"]
     expect(all(word in proof["evidence"] for word in split), "the way back is split, up to the replacement in rotation", proof)
-    expect(impact["state"] in ("recovered", "none"), f"good answers: {impact['state']}, after {impact['recovery_s']} s", impact)
+    # On a machine too busy to pace the load, and only there, nothing sound can be said about the answers.
+    known = ("recovered", "none") if done["generator"]["kept_up"] else ("recovered", "none", "unknown")
+    expect(impact["state"] in known, f"good answers: {impact['state']}, after {impact['recovery_s']} s", impact)
     events = [e["text"] for e in done["platform_events"] if e["at_s"] > 0]
     for pod in (before[victim], after[replacement]):
         expect(any(pod in text for text in events), f"events on the time axis name {pod}", events)
@@ -314,6 +319,10 @@ def blast_radius():
     refused("namespace-not-allowed", 2, ["[safety]"], (LIMIT, LIMIT + 'namespaces = ["other"]\n'))
     refused("everything", 2, ["every pod"], ('deployment = "model-server"', 'selector = ""'))
     refused("no-yes", 2, ["--yes"], extra=())
+
+
+def other_peoples_faults():
+    """Pods that are under somebody else's fault are not hit, and that fault is left alone."""
     kubectl("create", "-f", "-", text=OTHERS)
     wait(20, "somebody else's PodChaos is on", lambda: replicas()[1] == 2)
     refused("somebody-elses-fault", 5, ["of-somebody-else"])
@@ -357,6 +366,44 @@ def bad_input():
     refused("nothing-selected", 5, ["app=nobody"], (deployment, 'selector = "app=nobody"'))
     refused("no-service", 5, ["nobody"], ("model-server:8080", "nobody:8080"))
     refused("no-rights", 5, ["pods"], env={"KUBECONFIG": str(user("nobody"))})
+
+
+ONE = 'mode = "one"\n'
+SERVICE = 'service = "model-server:8080"\n'
+BY_CHAOS_MESH = 'via = "chaos-mesh"\nfor = "3s"\n'
+SPEC = 'kind = "chaos-mesh"\nfor = "3s"\nspec = { mode = "one", selector = { labelSelectors = { app = "model-server" } }, %s }\n'
+# A fault of each class, as `doctor --rbac` calls them.
+CLASSES = {
+    "pod-kill": [],
+    "pod-evict": [(METHOD, 'method = "evict"')],
+    "rolling-restart": [(KILL, 'kind = "rolling-restart"'), (ONE, "")],
+    "pod-failure": [(KILL, DOWN)],
+    "chaos-pod": [(METHOD, 'via = "chaos-mesh"')],
+    "chaos-network": [(KILL, 'kind = "network-partition"\n' + BY_CHAOS_MESH)],
+    "chaos-io": [(KILL, 'kind = "io-latency"\ndelay = "50ms"\n' + BY_CHAOS_MESH), (SERVICE, SERVICE + 'volume = "/model"\n')],
+    "chaos-stress": [(KILL, 'kind = "cpu-stress"\nworkers = 1\nload = 10\n' + BY_CHAOS_MESH)],
+    "chaos-http": [(KILL, SPEC % 'target = "Response", port = 8080, delay = "50ms"'), (ONE, "")],
+}
+BRIEF = {"phase.warm-up.duration": "1s", "phase.baseline.duration": "2s", "phase.fault.duration": "8s", "phase.recovery.duration": "1s"}
+
+
+def roles():
+    """The Role that `doctor --rbac` prints for a class of faults is enough to run them, and less is refused by name."""
+    code, printed = resbench("doctor", "--rbac", "--namespace", NAMESPACE)
+    expect(code == 0, "`doctor --rbac` prints", printed)
+    kubectl("apply", "-f", "-", text=printed)
+    for name in ("look", *CLASSES):
+        kubectl("-n", NAMESPACE, "create", "rolebinding", f"resbench-{name}", f"--role=resbench-{name}", f"--user={name}")
+    refused("may-not-kill", 5, ["delete", "pods", "doctor --rbac"], env={"KUBECONFIG": str(user("look"))})
+    for name, changes in CLASSES.items():
+        as_user = {"KUBECONFIG": str(user(name))}
+        code, said = resbench("doctor", "--namespace", NAMESPACE, env=as_user)
+        expect(f"rbac {name} " in said, f"`doctor` says that {name} may be done", said)
+        with alone() if name == "pod-failure" else contextlib.nullcontext():
+            done = run(f"as-{name}", variant(f"as-{name}", *changes), env=as_user, **BRIEF)
+        (fault,) = done["faults"]
+        expect(done["clean"] and fault["applied_at_s"] is not None, f"{name} runs with its Role: {fault['mechanism']}", fault)
+        settled()
 
 
 def eviction():
@@ -423,8 +470,8 @@ def no_crd():
 
 
 STEPS = [
-    deploy, pod_kill, pod_kill_by_chaos_mesh, kill_nine_native, kill_nine_chaos_mesh, manifests, blast_radius, bad_input,
-    eviction, api_server_gone, no_crd,
+    deploy, pod_kill, pod_kill_by_chaos_mesh, kill_nine_native, kill_nine_chaos_mesh, manifests, blast_radius,
+    other_peoples_faults, bad_input, roles, eviction, api_server_gone, no_crd,
 ]
 
 
