@@ -49,7 +49,7 @@ impl Pod {
 
     fn look(&mut self, kind: WatchKind, pod: &Value, now: Offset) {
         let another = uid(pod) != self.uid;
-        if kind == WatchKind::Deleted && !another || another || pod["metadata"]["deletionTimestamp"].is_string() {
+        if kind == WatchKind::Deleted || another || pod["metadata"]["deletionTimestamp"].is_string() {
             self.gone.get_or_insert(now);
         }
         self.is_ready = kind != WatchKind::Deleted && is_ready(pod);

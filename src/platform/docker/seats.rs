@@ -354,6 +354,7 @@ fn by_health(seen: &Seen) -> Result<(), String> {
 mod tests {
     use super::PlatformEventKind::*;
     use super::*;
+    use crate::plan::Ready;
     use crate::platform::link::Link;
     use crate::units::Seed;
 
