@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 
 use crate::cli::{ScenarioArgs, check, load, out};
+use crate::fault;
 use crate::fault::timeline::{What, timeline};
 use crate::plan::{
     Direction, DockerPlatform, FaultKind, FaultPlan, FaultTarget, Hook, KubernetesPlatform, Lasts, Load, Mode, Plan,
@@ -21,6 +22,9 @@ pub(super) struct PlanArgs {
     /// Print every arrival's due time as CSV instead (index, due_ns, phase).
     #[arg(long)]
     arrivals: bool,
+    /// Print the custom resources that would be made instead, for `kubectl apply -f -`; the cluster is asked by dry runs.
+    #[arg(long, conflicts_with = "arrivals")]
+    manifests: bool,
 }
 
 pub(super) fn plan(args: &PlanArgs) -> u8 {
@@ -33,6 +37,9 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     }
     for warning in check::warnings(&plan) {
         out::talk(&format!("warning: {warning}\n"));
+    }
+    if args.manifests {
+        return manifests(&plan);
     }
     out::result(&describe(&plan));
     match found(&plan) {
@@ -94,6 +101,20 @@ fn found_pods(plan: &Plan, pods: &KubernetesPlatform) -> Result<String, String> 
         let _ = writeln!(text, "{:<11}fault {} would hit {hits}: a run will not start", "REFUSED", fault.name);
     }
     Ok(text + "\n")
+}
+
+/// Each a document of its own: JSON is YAML.
+fn manifests(plan: &Plan) -> u8 {
+    match fault::manifests(plan) {
+        Ok(objects) => {
+            objects.iter().for_each(|object| out::result(&format!("---\n{object:#}\n")));
+            0
+        }
+        Err(why) => {
+            out::error(&why);
+            5
+        }
+    }
 }
 
 fn arrivals(plan: &Plan) -> u8 {

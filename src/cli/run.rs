@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
-use crate::plan::{FaultKind, Plan, Platform, Via};
+use crate::plan::{FaultKind, FaultPlan, Plan, Platform, Via};
 use crate::platform::docker;
 use crate::platform::process::available_cpus;
 use crate::report;
@@ -144,8 +144,11 @@ fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
 
 /// What is shared with others, even on this machine: a cluster, and an engine's containers.
 fn others(plan: &Plan) -> Option<String> {
-    match plan.platform.as_ref()? {
-        Platform::Local(_) => None,
+    let by_mesh = || plan.faults.iter().find(|f| matches!(f.kind, FaultKind::ChaosMesh(_)));
+    let pods = |f: &FaultPlan| format!("fault {} hits pods of a cluster, which are not this machine's", f.name);
+    let Some(platform) = &plan.platform else { return by_mesh().map(pods) };
+    match platform {
+        Platform::Local(_) => by_mesh().map(pods),
         Platform::Docker(p) => {
             Some(format!("the containers of {} at {} are not resbench's own", p.replicas.what, docker::host_of(p)))
         }

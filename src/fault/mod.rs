@@ -35,13 +35,16 @@ pub mod toxiproxy;
 pub mod undo;
 pub mod watchdog;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 
 use crate::clock::Clock;
 use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Via};
+use crate::platform::kubernetes::Kubernetes;
+use crate::platform::process::ProcessId;
 use crate::platform::{Cut, Kill, Ledger, Replicas, VolumeEffect};
 use crate::rng;
 use crate::units::Seed;
@@ -144,6 +147,60 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
 
 fn burners(fault: &FaultPlan, cx: &InjectorContext) -> stress::Burners {
     stress::Burners::new(format!("{}.{}", cx.run, fault.name), cx.ledger.clone())
+}
+
+/// The objects that the plan's faults would make in a cluster, asked of it by dry runs: for the pods that would be drawn
+/// now, if every replica were ready.
+///
+/// # Errors
+/// Every fault that cannot work there, one a line.
+pub fn manifests(plan: &Plan) -> Result<Vec<serde_json::Value>, String> {
+    let clock = Clock::starting_in(Duration::ZERO);
+    let replicas = match &plan.platform {
+        Some(Platform::Kubernetes(pods)) => {
+            let found = Kubernetes::find(pods, "plan", Path::new(""), clock).map_err(|e| e.to_string())?;
+            Some(Arc::new(found) as Arc<dyn Replicas>)
+        }
+        _ => None,
+    };
+    let cx = InjectorContext {
+        seed: plan.seed,
+        clock,
+        replicas: replicas.clone(),
+        stop: StopSignal::new(),
+        ledger: Arc::new(Nobody),
+        dir: plan.source.dir.clone(),
+        run: "plan".to_owned(),
+        plan: Arc::new(plan.clone()),
+    };
+    let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    let by_mesh = |f: &&FaultPlan| matches!(f.via, Via::ChaosMesh(_)) || matches!(f.kind, FaultKind::ChaosMesh(_));
+    for fault in plan.faults.iter().filter(by_mesh) {
+        let made = chaos_mesh::ChaosMesh::new(fault, &cx, place(plan)).and_then(|mut injector| {
+            let views = replicas.as_ref().map(|r| r.list()).unwrap_or_default();
+            let choice = select::Claims::default().choose(0, fault, &plan.safety, plan.seed, &views)?;
+            injector.dry_run(&choice.targets)
+        });
+        match made {
+            Ok(object) => objects.push(object),
+            Err(why) => problems.push(format!("fault {}: {why}", fault.name)),
+        }
+    }
+    if problems.is_empty() { Ok(objects) } else { Err(problems.join("\n")) }
+}
+
+/// Keeps no books: nothing is started.
+struct Nobody;
+
+impl Ledger for Nobody {
+    fn process_started(&self, _: &str, _: &ProcessId) {}
+    fn process_ended(&self, _: &ProcessId) {}
+    fn mount_planned(&self, _: &Path) {}
+    fn mount_gone(&self, _: &Path) {}
+    fn folder_planned(&self, _: &Path) {}
+    fn folder_gone(&self, _: &Path) {}
+    fn mark_planned(&self, _: &str, _: &str) {}
+    fn mark_gone(&self, _: &str, _: &str) {}
 }
 
 /// Where faults of tools in the cluster find their pods.

@@ -54,7 +54,14 @@ impl Claims {
         };
         let one_by_one = plan.kind.one_by_one();
         self.within_limits(&choice.targets, one_by_one, safety, replicas)?;
-        let replaced = one_by_one || matches!(plan.kind, FaultKind::PodKill { .. } | FaultKind::PodFailure);
+        let replaced = one_by_one
+            || match (&plan.kind, &plan.via) {
+                // A container that ends is started again in the same pod.
+                (FaultKind::PodKill { .. }, Via::ChaosMesh(more)) => more.container.is_none(),
+                // Chaos Mesh swaps the images of the same pod.
+                (FaultKind::PodFailure, Via::ChaosMesh(_)) => false,
+                (kind, _) => matches!(kind, FaultKind::PodKill { .. } | FaultKind::PodFailure),
+            };
         let claim = |target: &TargetRef| Claim { fault, target: target.clone(), replaced, one_by_one, over: false };
         self.0.extend(choice.targets.iter().map(claim));
         Ok(choice)

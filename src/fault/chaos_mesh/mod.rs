@@ -76,6 +76,8 @@ pub(super) struct ChaosMesh {
     /// The object may be there since.
     asked: Option<Offset>,
     applied: Option<Offset>,
+    /// Who was to be hit.
+    targets: Vec<TargetRef>,
     /// `namespace/name` of those hit.
     victims: Vec<String>,
     coverage: Vec<Coverage>,
@@ -111,12 +113,21 @@ impl ChaosMesh {
             watches: Vec::new(),
             asked: None,
             applied: None,
+            targets: Vec::new(),
             victims: Vec::new(),
             coverage: Vec::new(),
             next_look: Offset::ZERO,
             notes: Vec::new(),
             fault: fault.clone(),
         })
+    }
+
+    /// The object that these targets would get, after the cluster was asked whether it would take it.
+    pub(super) fn dry_run(&mut self, targets: &[TargetRef]) -> Result<Value, String> {
+        self.prepare()?;
+        let cluster = self.cluster()?;
+        let pods = self.pods(&cluster, targets)?;
+        self.manifest(&cluster, &pods)
     }
 
     fn cluster(&self) -> Result<Cluster, String> {
@@ -345,6 +356,25 @@ impl ChaosMesh {
         }
     }
 
+    /// One victim that shows it, and what came in its place where the platform saw that.
+    fn tell(&self, id: &str, after: Duration) -> String {
+        let after = show_measured(after);
+        let instances = self.targets.iter().filter_map(|target| match target {
+            TargetRef::Replica { instance, .. } => instance.as_ref(),
+            _ => None,
+        });
+        let mut instance = instances.filter(|i| pod_id(Some(i)).as_deref() == Some(id));
+        let became = match (&self.replicas, self.applied, instance.next()) {
+            (Some(replicas), Some(at), Some(instance)) if self.one_shot => replicas.became(instance, at),
+            _ => None,
+        };
+        let uid = self.book.pod(id).map(|p| p.uid).unwrap_or_default();
+        became.map_or_else(
+            || format!("pod {id} (uid {uid}) {} after {after}", self.shows()),
+            |told| format!("{} after {after}: {told}", self.shows()),
+        )
+    }
+
     fn told(&self) -> String {
         let mut text = format!("the tool's records say injected on {}", self.victims.join(", "));
         if let (false, Some(first), Some(last)) = (self.one_shot, self.coverage.first(), self.coverage.last()) {
@@ -409,6 +439,7 @@ impl Injector for ChaosMesh {
         let cluster = self.cluster()?;
         let pods = self.pods(&cluster, targets)?;
         let object = self.manifest(&cluster, &pods)?;
+        self.targets = targets.to_vec();
         // Before the call: an answer that is lost may have been a yes.
         self.asked = Some(self.clock.now());
         cluster
@@ -463,12 +494,8 @@ impl Injector for ChaosMesh {
             return Proof::none("it was never in force");
         };
         let seen: Vec<(&String, Option<Offset>)> = self.seen().collect();
-        let hit: Vec<String> = seen
-            .iter()
-            .filter_map(|(id, at)| {
-                at.map(|at| format!("pod {id} {} after {}", self.shows(), show_measured(at.since(asked))))
-            })
-            .collect();
+        let told = |(id, at): &(&String, Option<Offset>)| at.map(|at| self.tell(id, at.since(asked)));
+        let hit: Vec<String> = seen.iter().filter_map(told).collect();
         if !hit.is_empty() && hit.len() == seen.len() {
             let evidence = format!("{}; {}", hit.join(", "), self.told());
             return Proof { level: ProofLevel::Effect, touched: hit.len() as u64, evidence };
