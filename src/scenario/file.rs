@@ -569,6 +569,7 @@ impl JsonSchema for Free {
 
 /// A kind of object of Chaos Mesh that selects pods.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[expect(clippy::enum_variant_names, reason = "each is the tool's own word, which serde and the schema take from here")]
 pub(super) enum ChaosWord {
     /// Pods or containers end, or are kept down.
     PodChaos,
