@@ -25,7 +25,7 @@ pub(super) fn served(cluster: &Cluster, chaos: Chaos) -> Result<(), String> {
         Ok(_) => Err(format!("context {context} serves {API_VERSION}, but not {kind}: {help}")),
         Err(e) if e.not_found() => {
             let other = cluster.get(&format!("/apis/{GROUP}")).ok();
-            let versions: Vec<String> = other.iter().flat_map(|g| versions(g)).collect();
+            let versions: Vec<String> = other.iter().flat_map(versions).collect();
             Err(match versions.as_slice() {
                 [] => format!("context {context} has no {kind} (Chaos Mesh is not installed there): {help}"),
                 found => {

@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn replicas_stand_in_the_order_of_their_numbers() {
-        let mut all = vec![
+        let mut all = [
             container("shop-model-10", &[("container-number", "10")]),
             container("b", &[]),
             container("shop-model-2", &[("container-number", "2")]),
