@@ -146,9 +146,10 @@ def pod_kill(name="pod-kill"):
     (fault,) = done["faults"]
     proof, impact = fault["proof"], fault["impact"]
     expect(before[victim] in str(fault["targets"]), f"the record's target is the victim: {fault['targets']}", fault)
-    expect(proof["proven"] and proof["level"] == "effect" and victim in proof["evidence"], f"by its UID: {proof['evidence']}", fault)
-    split = [after[replacement], "scheduled after", "in rotation after"]
-    expect(all(word in proof["evidence"] for word in split), "the way back is split, up to the replacement in rotation", proof)
+    expect(proof["proven"] and proof["level"] == "effect", f"proven: {proof['evidence']}", fault)
+    if fault["via"] == "kubernetes":
+        split = [victim, after[replacement], "scheduled after", "in rotation after"]
+        expect(all(word in proof["evidence"] for word in split), "by its UID; the way back is split, up to the rotation", proof)
     # On a machine too busy to pace the load, and only there, nothing sound can be said about the answers.
     known = ("recovered", "none") if done["generator"]["kept_up"] else ("recovered", "none", "unknown")
     expect(impact["state"] in known, f"good answers: {impact['state']}, after {impact['recovery_s']} s", impact)
@@ -325,6 +326,7 @@ def other_peoples_faults():
     """Pods that are under somebody else's fault are not hit, and that fault is left alone."""
     kubectl("create", "-f", "-", text=OTHERS)
     wait(20, "somebody else's PodChaos is on", lambda: replicas()[1] == 2)
+    refused("somebody-elses-fault-chaos-mesh", 5, ["of-somebody-else"], (METHOD, 'via = "chaos-mesh"'))
     refused("somebody-elses-fault", 5, ["of-somebody-else"])
     expect(any("of-somebody-else" in name for name in chaos()), "somebody else's fault is left alone")
     kubectl("-n", NAMESPACE, "delete", "podchaos", "of-somebody-else")
@@ -369,10 +371,8 @@ def bad_input():
 
 
 ONE = 'mode = "one"\n'
-SERVICE = 'service = "model-server:8080"\n'
 BY_CHAOS_MESH = 'via = "chaos-mesh"\nfor = "3s"\n'
-SPEC = 'kind = "chaos-mesh"\nfor = "3s"\nspec = { mode = "one", selector = { labelSelectors = { app = "model-server" } }, %s }\n'
-# A fault of each class, as `doctor --rbac` calls them.
+# A fault of each class, as `doctor --rbac` calls them; IO and HTTP faults cannot be injected here (tests/kubelab/README.md).
 CLASSES = {
     "pod-kill": [],
     "pod-evict": [(METHOD, 'method = "evict"')],
@@ -380,9 +380,7 @@ CLASSES = {
     "pod-failure": [(KILL, DOWN)],
     "chaos-pod": [(METHOD, 'via = "chaos-mesh"')],
     "chaos-network": [(KILL, 'kind = "network-partition"\n' + BY_CHAOS_MESH)],
-    "chaos-io": [(KILL, 'kind = "io-latency"\ndelay = "50ms"\n' + BY_CHAOS_MESH), (SERVICE, SERVICE + 'volume = "/model"\n')],
     "chaos-stress": [(KILL, 'kind = "cpu-stress"\nworkers = 1\nload = 10\n' + BY_CHAOS_MESH)],
-    "chaos-http": [(KILL, SPEC % 'target = "Response", port = 8080, delay = "50ms"'), (ONE, "")],
 }
 BRIEF = {"phase.warm-up.duration": "1s", "phase.baseline.duration": "2s", "phase.fault.duration": "8s", "phase.recovery.duration": "1s"}
 
