@@ -53,13 +53,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if !args.quiet {
         check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
         out::talk(&format!("{}\n", plan::describe(&plan)));
-        // Who would be hit is shown before anybody says yes to it.
-        match plan::found(&plan) {
-            Ok(found) => out::talk(&found),
-            Err(why) => {
-                out::error(&why);
-                return 5;
-            }
+        // Who would be hit is shown before anybody says yes to it. What stands in the way the run itself says, in the order
+        // of its rules: a dead run's journal comes before what that run left of the cluster.
+        if let Ok(found) = plan::found(&plan) {
+            out::talk(&found);
         }
     }
     if let Err(code) = consent(&plan, args.yes) {
