@@ -108,6 +108,11 @@ impl Clock {
         Offset(monotonic.saturating_sub(self.origin))
     }
 
+    /// What the wall clock says by this axis, as nanoseconds since the epoch: a step of it in mid-run is not followed.
+    pub fn wall_now(&self) -> i128 {
+        self.wall_origin + i128::from(self.now_signed())
+    }
+
     /// Wall-clock nanoseconds since the epoch at offset zero, as noted when the axis was made.
     pub fn wall_origin(&self) -> i128 {
         self.wall_origin

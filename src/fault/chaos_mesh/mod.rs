@@ -204,7 +204,7 @@ impl ChaosMesh {
         let peer = manifest::ours(&self.fault).and_then(|more| more.peer.as_deref());
         let peers = peer.map(|name| self.dependency(cluster, name)).transpose()?.unwrap_or_default();
         let limit = manifest::own_limit(&self.fault, self.plan.end());
-        let deadline = clock::wall_nanos() + limit.as_nanos() as i128;
+        let deadline = self.clock.wall_now() + limit.as_nanos() as i128;
         let marks = Marks {
             run: &self.run,
             fault: &self.fault.name,
@@ -344,7 +344,7 @@ impl ChaosMesh {
             Ok(object) => {
                 let status = Status::of(&object, false);
                 self.note_coverage(&status);
-                match (status.finished(clock::wall_nanos()), status.stopping) {
+                match (status.finished(self.clock.wall_now()), status.stopping) {
                     (true, _) => "it ended by itself, before it was put back".to_owned(),
                     (_, true) => "somebody paused or deleted it in between".to_owned(),
                     _ => return,
