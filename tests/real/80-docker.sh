@@ -134,7 +134,7 @@ ok "no yes, no socket, no such service, an IO fault, a container that is not up:
 
 "$RESBENCH" plan scenarios/docker/pod-kill.toml >"$WORK/plan.txt"
 [ "$(grep -c 'container resbench-example-model-server-' "$WORK/plan.txt")" = 3 ] || { cat "$WORK/plan.txt"; fail "plan does not list the containers"; }
-grep -q '1 of 3 replicas' "$WORK/plan.txt" || { cat "$WORK/plan.txt"; fail "plan does not count them"; }
+grep -q '3 found; at most 1' "$WORK/plan.txt" || { cat "$WORK/plan.txt"; fail "plan does not count them"; }
 "$RESBENCH" doctor >"$WORK/doctor.txt"
 grep -q "^ok  *docker .*${DOCKER_HOST#unix://}" "$WORK/doctor.txt" || { cat "$WORK/doctor.txt"; fail "doctor"; }
 ok "plan lists the three containers, doctor names the engine"
