@@ -87,7 +87,21 @@ impl InjectorContext {
 /// # Errors
 /// Every fault that cannot work here, one a line.
 pub fn prepare(plan: &Plan, cx: &InjectorContext) -> Result<PreparedFaults, String> {
+    alone(plan, cx)?;
     runner::prepare(plan, |fault| injector_for(fault, cx))
+}
+
+/// Nobody else breaks the pods that faults of the platform's own are about to hit. Chaos Mesh's ask that for themselves.
+fn alone(plan: &Plan, cx: &InjectorContext) -> Result<(), String> {
+    let own = |f: &FaultPlan| matches!(f.target, FaultTarget::Replica(_) | FaultTarget::Replicas(_));
+    match (&plan.platform, &cx.replicas) {
+        (Some(Platform::Kubernetes(_)), Some(replicas))
+            if plan.faults.iter().any(|f| own(f) && f.via == Via::Platform) =>
+        {
+            chaos_mesh::nobody_else(&place(plan), &cx.run, &replicas.list())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The injector of a fault: one line per kind.

@@ -23,10 +23,10 @@ use super::InjectorContext;
 use super::by_probe::ByRule;
 use super::injector::{Injector, Proof, ProofLevel, TargetRef, Undo};
 use super::stop::StopSignal;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::plan::{Chaos, FaultKind, FaultPlan, FaultTarget, PROTECTED_NAMESPACES, Plan};
 use crate::platform::kubernetes::cluster::{Cluster, Watch, query, version_of};
-use crate::platform::{Instance, Replicas};
+use crate::platform::{Instance, ReplicaView, Replicas};
 use crate::units::{Offset, show_duration, show_measured};
 use effect::{Book, Pod};
 use manifest::{Marks, Pods};
@@ -530,6 +530,16 @@ pub(super) fn home(fault: &FaultPlan, place: &Place) -> Option<String> {
 
 fn pods_path(namespace: &str, labels: &str, fields: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods{}", query(&[("labelSelector", labels), ("fieldSelector", fields)]))
+}
+
+/// Nobody else's experiment is active on these replicas' pods. Where Chaos Mesh is not installed there is none.
+///
+/// # Errors
+/// Whose it is.
+pub(super) fn nobody_else(place: &Place, run: &str, replicas: &[ReplicaView]) -> Result<(), String> {
+    let pods: Vec<String> = replicas.iter().filter_map(|r| pod_id(r.instance.as_ref())).collect();
+    let namespaces: Vec<String> = place.namespace.iter().cloned().collect();
+    preflight::alone(&Cluster::connect(place.context.as_deref())?, run, &namespaces, &pods)
 }
 
 fn pod_id(instance: Option<&Instance>) -> Option<String> {
