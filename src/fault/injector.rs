@@ -79,6 +79,8 @@ pub enum TargetRef {
     Dependency(String),
     /// Whatever passes this proxy of a Toxiproxy server.
     Proxy(String),
+    /// Whatever an experiment of this kind selects.
+    Selected(String),
     /// Whatever a command does.
     Outside,
 }
@@ -90,6 +92,7 @@ impl std::fmt::Display for TargetRef {
             TargetRef::Replica { index, instance: None } => write!(f, "replica {index}"),
             TargetRef::Dependency(name) => write!(f, "dependency {name}"),
             TargetRef::Proxy(name) => write!(f, "proxy {name}"),
+            TargetRef::Selected(kind) => write!(f, "what the {kind} selects"),
             TargetRef::Outside => f.write_str("command"),
         }
     }

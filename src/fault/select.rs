@@ -160,12 +160,15 @@ impl Claim {
 pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bool {
     targets.iter().all(|target| match target {
         TargetRef::Replica { .. } => replicas.iter().any(|r| r.ready && target_of(r) == *target),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Outside => true,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => true,
     })
 }
 
 /// What is hit that is no part of the platform.
 fn outside(plan: &FaultPlan) -> TargetRef {
+    if let FaultKind::ChaosMesh(experiment) = &plan.kind {
+        return TargetRef::Selected(experiment.chaos.word().to_owned());
+    }
     match &plan.via {
         Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
         Via::Platform | Via::ChaosMesh(_) => TargetRef::Outside,
@@ -180,7 +183,7 @@ fn target_of(replica: &ReplicaView) -> TargetRef {
 pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
     match target {
         TargetRef::Replica { index, .. } => Some(*index),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Outside => None,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => None,
     }
 }
 

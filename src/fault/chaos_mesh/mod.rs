@@ -193,7 +193,7 @@ impl ChaosMesh {
                     pods.entry(namespace.clone()).or_default().push(name.clone());
                 }
                 TargetRef::Dependency(name) => pods.extend(self.dependency(cluster, name)?),
-                TargetRef::Outside => {}
+                TargetRef::Selected(_) => {}
                 other => return Err(format!("{other} is no pod")),
             }
         }

@@ -81,9 +81,17 @@ pub(super) fn compile(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<Fa
         return None;
     }
     if proof.is_none() && chaos != Chaos::Pod {
-        cx.warn(format!("fault `{}`: {}", f.name.0, UNPROVEN));
+        warn_unproven(cx, &f.name.0);
     }
     Some(FaultKind::ChaosMesh(Box::new(Experiment { chaos, namespace: written.namespace, spec: written.spec, proof })))
+}
+
+/// One warning for all of them.
+fn warn_unproven(cx: &mut Context, name: &str) {
+    match cx.warnings.iter_mut().find(|w| w.ends_with(UNPROVEN)) {
+        Some(said) => said.insert_str("fault ".len(), &format!("`{name}`, ")),
+        None => cx.warn(format!("fault `{name}`: {UNPROVEN}")),
+    }
 }
 
 /// What a fault of ours has beside its kind when Chaos Mesh does it.
@@ -111,7 +119,7 @@ pub(super) fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known
     }
     let proof = f.proof.as_ref().map(|p| super::fault::proof(cx, &at.key("proof"), p));
     if proof.is_none() && !matches!(f.kind, FaultWord::PodKill | FaultWord::PodFailure) {
-        cx.warn(format!("fault `{}`: {UNPROVEN}", f.name.0));
+        warn_unproven(cx, &f.name.0);
     }
     let proof = proof.map_or(Some(None), |p| p.map(Some))?;
     Some(ChaosMesh {
@@ -348,9 +356,8 @@ pub(in crate::scenario) fn import(path: &std::path::Path, shown: &str) -> Result
     let chaos = written.chaos.ok_or_else(|| {
         (format!("`{shown}` does not tell of what kind it is"), "write `kind: PodChaos` into it".to_owned())
     })?;
-    if let Some((keys, (message, help))) =
-        problems(chaos, &written.spec, written.namespace.is_some()).into_iter().next()
-    {
+    // The scenario that it goes into says in which namespace, where the file does not.
+    if let Some((keys, (message, help))) = problems(chaos, &written.spec, true).into_iter().next() {
         return Err((format!("`{shown}`: spec.{}: {message}", keys.join(".")), help));
     }
     // The object's own namespace is where its selector looks by default; a spec alone must say so.

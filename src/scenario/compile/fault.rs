@@ -6,7 +6,7 @@ use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
 use super::{Context, chaos_mesh, toxiproxy};
 use crate::plan::{
-    Direction, Experiment, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts,
+    ChaosMesh, Direction, Experiment, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts,
     LocalPlatform, Mode, Phase, ProofRule, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
@@ -277,6 +277,9 @@ fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known) -> Option
         toxiproxy::check_absent(cx, at, f);
     }
     match doer {
+        Doer::Platform if f.kind == FaultWord::ChaosMesh => {
+            chaos_mesh::not_via(cx, at, f).map(|()| Via::ChaosMesh(ChaosMesh::default()))
+        }
         Doer::Platform => chaos_mesh::not_via(cx, at, f).map(|()| Via::Platform),
         Doer::ChaosMesh => chaos_mesh::via(cx, at, f, platform).map(Via::ChaosMesh),
         Doer::Toxiproxy if f.kind.is_network() && f.via.is_none() && f.toxiproxy.is_none() => {
