@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use resbench::client::http2::{Event, Requests, Session};
 use resbench::scenario::{LoadOptions, load_text};
-use resbench::target::RequestBodies;
+use resbench::target::{Headers, RequestBodies};
 
 const MAX_BODY: usize = 1 << 10;
 const OPEN: usize = 4;
@@ -39,7 +39,8 @@ fn play(bytes: &[u8], piece: usize) -> Vec<Seen> {
             };
             let answer = session.with_answer(slot, |a| {
                 assert!(a.body.len() <= MAX_BODY && a.status >= 200);
-                let headers = a.headers.iter().map(|h| (h.name.to_owned(), h.value.to_owned())).collect();
+                let Headers::Fields(fields) = a.headers else { panic!("an HTTP/2 answer has fields") };
+                let headers = fields.iter().map(|h| (h.name.to_owned(), h.value.to_owned())).collect();
                 (a.status, headers, a.body.to_owned())
             });
             seen.push((event, Some(answer)));
