@@ -1,7 +1,7 @@
 //! Finds whatever carries this program's mark, for `resbench revert --all`: what a lost journal knew of.
 //!
 //! A finder looks in one kind of place and says what it found there; each finding knows how it is put away. What can
-//! be found further is one more file's function and one line in [`FINDERS`]. Nothing is put away here by itself: a
+//! be found further is one more file's function and one line in `FINDERS`. Nothing is put away here by itself: a
 //! person is asked for each. A run of this machine that lives keeps everything of its own.
 
 use std::collections::BTreeSet;
