@@ -35,11 +35,11 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     if args.arrivals {
         return arrivals(&plan);
     }
-    for warning in check::warnings(&plan) {
-        out::talk(&format!("warning: {warning}\n"));
-    }
     if args.manifests {
         return manifests(&plan);
+    }
+    for warning in check::warnings(&plan) {
+        out::talk(&format!("warning: {warning}\n"));
     }
     out::result(&describe(&plan));
     match found(&plan) {
