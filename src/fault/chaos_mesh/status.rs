@@ -154,9 +154,9 @@ mod tests {
     use serde_json::json;
     use std::path::Path;
 
-    /// Plays a recorded sequence: an array of `{ is, one_shot, object }`, where `is` lists what must hold then.
+    /// Plays a sequence of looks, as the tool writes them: an array of `{ is, one_shot, object }`, where `is` lists what must hold then.
     #[test]
-    fn sequences_of_a_real_cluster_mean_what_they_should() {
+    fn sequences_mean_what_they_should() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chaos-mesh/status");
         let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
         files.sort();
