@@ -148,11 +148,10 @@ def pod_kill(name="pod-kill"):
     expect(before[victim] in str(fault["targets"]), f"the record's target is the victim: {fault['targets']}", fault)
     expect(proof["proven"] and proof["level"] == "effect", f"proven: {proof['evidence']}", fault)
     if fault["via"] == "kubernetes":
-        split = [victim, after[replacement], "scheduled after", "in rotation after"]
-        expect(all(word in proof["evidence"] for word in split), "by its UID; the way back is split, up to the rotation", proof)
-    # On a machine too busy to pace the load, and only there, nothing sound can be said about the answers.
-    known = ("recovered", "none") if done["generator"]["kept_up"] else ("recovered", "none", "unknown")
-    expect(impact["state"] in known, f"good answers: {impact['state']}, after {impact['recovery_s']} s", impact)
+        split = [victim, after[replacement], "scheduled after", "in rotation after", "first good answers"]
+        expect(all(word in proof["evidence"] for word in split), "by its UID; the way back is split, up to good answers", proof)
+    # Whether all answers are in time again is a matter of the machine as well: a busy one may be slow at any moment.
+    say(f"impact: {impact['state']}, recovered after {impact['recovery_s']} s; {impact['failed']} failed, {impact['slow']} slow")
     events = [e["text"] for e in done["platform_events"] if e["at_s"] > 0]
     for pod in (before[victim], after[replacement]):
         expect(any(pod in text for text in events), f"events on the time axis name {pod}", events)
