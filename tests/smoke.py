@@ -113,6 +113,11 @@ def main():
             continue
         with tempfile.TemporaryDirectory(prefix="resbench-smoke-") as dir:
             wrong = check(binary, path, pathlib.Path(dir))
+        if any("less than half" in line for line in wrong):
+            # A machine whose CPUs are full has none left to burn, and the fault says so: once more before that counts.
+            print(f"!!! again: {path}: {'; '.join(wrong)}")
+            with tempfile.TemporaryDirectory(prefix="resbench-smoke-") as dir:
+                wrong = check(binary, path, pathlib.Path(dir))
         for line in wrong:
             failed += 1
             print(f"FAILED  {path}: {line}")
