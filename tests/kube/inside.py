@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -83,8 +84,24 @@ def settled(want=3):
     expect(not left, "nothing of resbench is left in the cluster", left)
 
 
+def service_follows():
+    """Waits, 10 s at most, until the Service has stood for a moment: its node follows endpoints up to a second later, and
+    until then one connection in three may meet a pod that is gone."""
+    found = kubectl("-n", NAMESPACE, "get", "service", "model-server", "-o", "jsonpath={.spec.clusterIP}", good=False).stdout.strip()
+    end, good = time.monotonic() + 10, 0
+    while found and good < 40 and time.monotonic() < end:
+        try:
+            socket.create_connection((found, 8080), 0.3).close()
+            good += 1
+        except OSError:
+            good = 0
+        time.sleep(0.03)
+
+
 def resbench(*words, env=None, cwd=None, name="last"):
     """Runs it to its end: exit code and all that it said."""
+    if words[0] == "run":
+        service_follows()
     with open(WORK / f"{name}.txt", "w+", encoding="utf-8") as out:
         env = os.environ | (env or {})
         code = subprocess.run([RESBENCH, *words], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=cwd, timeout=300)
@@ -191,6 +208,7 @@ DOWN_BY_CHAOS_MESH = 'kind = "pod-failure"\nvia = "chaos-mesh"\nfor = "5s"'
 @contextlib.contextmanager
 def started(name, scenario):
     """A run in the background; it is ended if it still runs."""
+    service_follows()
     with open(WORK / f"{name}.txt", "w", encoding="utf-8") as said:
         child = subprocess.Popen(
             [RESBENCH, "run", scenario, "--yes", "--reports", WORK / name, *sets()], stdout=said, stderr=said, stdin=subprocess.DEVNULL)
