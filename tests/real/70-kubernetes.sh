@@ -25,8 +25,15 @@ ok "the lab is built, after $((SECONDS - began)) s"
     { tail -20 "$WORK/build.txt" >&2; fail "no image of the model server"; }
 
 export WORK GROUP
+in_lab() { "$lab" run --chaos-mesh --logs "$WORK/lab" --timeout 20m -- tests/kube/inside.py; }
 status=0
-"$lab" run --chaos-mesh --logs "$WORK/lab" --timeout 20m -- tests/kube/inside.py || status=$?
+in_lab || status=$?
+# Forty runs in a cluster of its own are many chances for a busy machine to be too slow once. What is wrong is wrong again.
+if [ $status != 0 ] && [ $status != 125 ]; then
+    say "!!! exit code $status inside the lab: once more, in a new one"
+    status=0
+    in_lab || status=$?
+fi
 # 125 is the lab's own: it could not start, and no step was begun.
 [ $status != 125 ] || skip "the lab does not start on this machine; its logs: ${WORK#"$PWD/"}/lab"
 [ $status = 0 ] || fail "exit code $status inside the lab"
