@@ -17,7 +17,8 @@ pub(super) struct RevertArgs {
     /// This journal only, also one of another machine; else every unfinished one of this machine.
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     journal: Option<PathBuf>,
-    /// Then whatever else carries resbench's mark: toxics, objects of Chaos Mesh, Deployments, dead views of volumes.
+    /// Then whatever else carries resbench's mark: toxics, objects of Chaos Mesh, Deployments, dead views of volumes. Runs that
+    /// live on other machines cannot be told from lost ones: be sure that there are none.
     #[arg(long)]
     all: bool,
     /// With --all: a Toxiproxy server to look at, beside those that journals name. Repeatable.
