@@ -49,7 +49,8 @@ fn times_head(names: &'static [&str]) -> impl Iterator<Item = String> {
     names.iter().flat_map(|t| PERCENTILES.iter().map(move |c| format!("{t}_{c}")))
 }
 
-const PERCENTILES: [&str; 8] = ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us"];
+const PERCENTILES: [&str; 9] =
+    ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us", "overflow"];
 const STREAM_WINDOW: [&str; 5] =
     ["due_ttft_p50_us", "due_ttft_p99_us", "due_itl_p50_us", "due_itl_p99_us", "done_tokens"];
 const STREAM_PHASE: [&str; 2] = ["output_tokens", "output_tokens_per_s"];
@@ -131,6 +132,7 @@ fn percentiles(p: &Percentiles, endless: bool) -> Vec<String> {
         quantile(p.max),
         // The mean is of finite values only, so that it is missing rather than infinite.
         maybe(p.mean),
+        p.overflow.to_string(),
     ]
 }
 
@@ -222,7 +224,10 @@ mod tests {
             ",due_errors_unfinished,due_ttft_p50_us,due_ttft_p99_us,due_itl_p50_us,due_itl_p99_us,done_tokens"
         ));
         assert!(windows.ends_with(",inf,inf,,,7\n"), "{windows}");
-        assert!(phases.lines().next().unwrap().ends_with(",itl_mean_us,output_tokens,output_tokens_per_s"), "{phases}");
+        assert!(
+            phases.lines().next().unwrap().ends_with(",itl_overflow,output_tokens,output_tokens_per_s"),
+            "{phases}"
+        );
     }
 
     #[test]

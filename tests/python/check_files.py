@@ -150,7 +150,7 @@ def check_phases(run, path):
             same(f"phases.csv {span['name']} {key}", int(row[key]), span[key])
         for times in ("latency", "latency_ok", "service", "connect", "lag"):
             for key, value in span[f"{times}_us"].items():
-                cell = f"{times}_{key}" if key == "n" else f"{times}_{key}_us"
+                cell = f"{times}_{key}" if key in ("n", "overflow") else f"{times}_{key}_us"
                 same(f"phases.csv {span['name']} {cell}", number(row[cell]), value)
         errors = {key.removeprefix("errors_"): int(row[key]) for key in row if key.startswith("errors_")}
         same(f"phases.csv {span['name']} errors", {k: v for k, v in errors.items() if v}, span["errors"])
