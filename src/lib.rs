@@ -24,6 +24,7 @@
 //! | [`summary`], [`impact`], [`bootstrap`], [`objective`] | metrics, recovery, intervals, verdicts; pure |
 //! | [`capacity`] | the search for the highest rate that is carried, and what follows from it; pure |
 //! | [`report`] | one model, rendered to files |
+//! | [`compare`] | reports of runs → which side is worse; pure |
 //! | [`run`] | the composition root |
 //! | [`cli`] | one file per command; the only module that prints |
 //! | [`model_server`] | the embedded target |
@@ -70,6 +71,8 @@ pub mod platform;
 pub mod probe;
 
 pub mod report;
+
+pub mod compare;
 
 pub mod run;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from low to high: each may import those above it in this list and nothing else of ours. The second word is why it
 /// stands where it does.
-const ORDER: [(&str, &str); 25] = [
+const ORDER: [(&str, &str); 26] = [
     ("units", "quantities: know nothing"),
     ("rng", "chance: a seed is a quantity"),
     ("clock", "time: an offset is a quantity"),
@@ -31,6 +31,7 @@ const ORDER: [(&str, &str); 25] = [
     ("fault", "changes what `platform` gives it; knows no load"),
     ("probe", "asks by `client`; knows no faults"),
     ("report", "facts of all the above → one model → files"),
+    ("compare", "reports of runs → which side is worse; pure"),
     ("model_server", "a target like any other: nothing of ours but the lowest modules"),
     ("run", "the composition root: wires, decides nothing"),
     ("cli", "people: commands and words"),

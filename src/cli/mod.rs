@@ -3,7 +3,9 @@
 //! Results go to stdout, talk to stderr. A closed pipe is quiet success. Exit codes are those of DESIGN section 3.
 
 mod check;
+mod compare;
 mod doctor;
+mod gate;
 mod init;
 mod model_server;
 mod out;
@@ -55,6 +57,10 @@ enum Command {
     Check(ScenarioArgs),
     /// Print what a run would do: phases, arrivals, faults and their targets, undo list.
     Plan(plan::PlanArgs),
+    /// Run two variants of a scenario in interleaved pairs and say which is worse; or set two saved runs side by side.
+    Compare(compare::CompareArgs),
+    /// A comparison that a CI job goes by, with a history of nights.
+    Gate(gate::GateArgs),
     /// Render the files of a finished run anew.
     Report(report::ReportArgs),
     /// Put back what a dead run left.
@@ -63,7 +69,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Write a working scenario with its data and model, to start from.
     Init(init::InitArgs),
-    /// Print the JSON Schema of the scenario language (or of run.json).
+    /// Print the JSON Schema of the scenario language, or of a result file.
     Schema(SchemaArgs),
     /// The embedded target: a small model behind the MLflow scoring protocol.
     ModelServer(crate::model_server::Options),
@@ -113,7 +119,7 @@ struct ChangeArgs {
 
 #[derive(Args)]
 struct SchemaArgs {
-    /// The schema of what: the scenario language, or a run's run.json.
+    /// The schema of what: the scenario language, or a result file.
     #[arg(value_enum, default_value = "scenario")]
     of: SchemaOf,
 }
@@ -122,6 +128,8 @@ struct SchemaArgs {
 enum SchemaOf {
     Scenario,
     Run,
+    Compare,
+    Gate,
 }
 
 /// The form of results on stdout.
@@ -156,6 +164,8 @@ pub fn main() -> u8 {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Gate(args) => gate::gate(&args),
         Command::Report(args) => report::report(&args),
         Command::Revert(args) => revert::revert(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -164,6 +174,8 @@ pub fn main() -> u8 {
             let schema = match args.of {
                 SchemaOf::Scenario => scenario::schema(),
                 SchemaOf::Run => crate::report::schema(),
+                SchemaOf::Compare => crate::report::comparison::schema(false),
+                SchemaOf::Gate => crate::report::comparison::schema(true),
             };
             out::result(&format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default()));
             0

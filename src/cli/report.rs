@@ -1,11 +1,12 @@
 //! `resbench report RUN`: the files of a run, rendered anew from its run.json. Of a folder of runs, the newest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::compare::shown;
 use crate::cli::{Output, USAGE, out};
-use crate::report::{self, store};
+use crate::report::{self, comparison, store};
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
@@ -28,6 +29,9 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
             None => args.run.clone(),
         }
     };
+    if let Some(file) = comparison::result_file(&dir) {
+        return comparison_of(&file, &dir, args.output);
+    }
     let report = match store::load(&dir) {
         Ok(report) => report,
         Err(why) => {
@@ -48,5 +52,22 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
         Output::Markdown => report::markdown(&report),
         Output::Json => std::fs::read_to_string(dir.join("run.json")).unwrap_or_default(),
     });
+    0
+}
+
+/// The files of a comparison or a gate.
+fn comparison_of(file: &Path, dir: &Path, output: Output) -> u8 {
+    let saved = comparison::load(file).and_then(|c| match comparison::save(dir, &c) {
+        Ok(()) => Ok(c),
+        Err(e) => Err(format!("{}: {e}", dir.display())),
+    });
+    let c = match saved {
+        Ok(c) => c,
+        Err(why) => {
+            out::error(&why);
+            return USAGE;
+        }
+    };
+    out::result(&shown(&c, dir, output));
     0
 }

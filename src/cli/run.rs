@@ -103,15 +103,15 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 
 /// CPU numbers, ascending or not.
 #[derive(Clone, Debug, Default)]
-struct CpuList(Vec<usize>);
+pub(super) struct CpuList(Vec<usize>);
 
-fn spin(text: &str) -> Result<Duration, String> {
+pub(super) fn spin(text: &str) -> Result<Duration, String> {
     let spin = parse_duration(text)?;
     if spin > Duration::from_millis(1) { Err("at most 1ms".into()) } else { Ok(spin) }
 }
 
 /// `0,2-3`: CPUs that this process may run on.
-fn cpus(text: &str) -> Result<CpuList, String> {
+pub(super) fn cpus(text: &str) -> Result<CpuList, String> {
     let number = |t: &str| t.trim().parse::<usize>().map_err(|_| format!("`{t}` is no CPU number; write 0,2-3"));
     let mut all = Vec::new();
     for piece in text.split(',') {
@@ -128,7 +128,7 @@ fn cpus(text: &str) -> Result<CpuList, String> {
 
 /// Anything that is not on this machine needs a yes: the target, whatever a hook speaks to, and a cluster. So do
 /// containers: they were up before us.
-fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
+pub(super) fn consent(plan: &Plan, yes: bool) -> Result<(), u8> {
     let away =
         hosts(plan).into_iter().find(|host| !is_loopback(host)).map(|host| format!("{host} is not on this machine"));
     let Some(what) = others(plan).or(away).filter(|_| !yes) else { return Ok(()) };
@@ -184,7 +184,7 @@ fn reproduce(plan: &Plan) -> String {
     command
 }
 
-fn quote(word: &str) -> String {
+pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -69,6 +69,7 @@ pub fn build(facts: &Facts<'_>) -> Report {
     }
     report.faults = (0..plan.faults.len()).map(|i| fault(facts, i)).collect();
     report.objectives = facts.judged.iter().map(|j| objective(plan, j)).collect();
+    add_gate_metrics(&mut report, plan, facts.summary);
     add_intervals(&mut report, plan, facts.judged);
     report.probes = plan.probes.iter().zip(facts.probes).map(|(p, log)| probe(&p.name, &p.kind, log)).collect();
     report.windows = windows(facts);
@@ -222,6 +223,27 @@ fn metrics(stats: &SpanStats) -> BTreeMap<String, MetricValue> {
         put(&Metric::FallbackRate, stats.quality.fallback_rate(), stats.quality.fallback_known);
     }
     all
+}
+
+/// Percentiles that a gate asks for and that are not among the usual ones.
+fn add_gate_metrics(report: &mut Report, plan: &Plan, summary: &RunSummary) {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    for metric in plan.gate.iter().flat_map(|g| &g.metrics) {
+        let crate::plan::Where::Span(place) = &metric.place else { continue };
+        let (Some(stats), name) = (summary.span(place), span_name(plan, place)) else { continue };
+        let (value, n) = match &metric.metric {
+            Metric::Latency(q) => (stats.latency(*q).flatten().map(seconds), stats.planned),
+            Metric::LatencyOk(q) => (stats.latency_ok.quantile(q.share()).map(seconds), stats.ok),
+            Metric::Ttft(q) => (stats.ttft(*q).flatten().map(seconds), stats.streams_planned()),
+            Metric::Itl(q) => (stats.itl.quantile(q.share()).map(seconds), stats.itl.count()),
+            _ => continue,
+        };
+        let span = report.phases.iter_mut().chain(report.spans.iter_mut()).find(|s| s.name == name);
+        if let Some(span) = span {
+            let made = || MetricValue { value, n, ..MetricValue::default() };
+            span.metrics.entry(metric.metric.word()).or_insert_with(made);
+        }
+    }
 }
 
 /// Intervals were only made for what objectives ask about.

@@ -8,11 +8,12 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use base64::Engine as _;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{
-    IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+    IntervalLogIterator, IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, LogEntry, Tag,
 };
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 use jiff::Timestamp;
 
 use crate::hist::{DIGITS, HIGHEST_NS, Hist, LOWEST_NS};
@@ -113,6 +114,29 @@ fn one<W: Write>(
     Ok(())
 }
 
+/// The good answers of a phase, as (ns, count) in ascending order, read back from a log; empty where the phase has none.
+///
+/// # Errors
+/// What the file system says, and `InvalidData` for a log that cannot be read.
+pub fn good_answers(log: &[u8], phase: &str) -> io::Result<Vec<(f64, u64)>> {
+    let broken = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
+    let wanted = format!("phase:{phase}.ok");
+    let mut all = fixed();
+    let mut reader = Deserializer::new();
+    for entry in IntervalLogIterator::new(log) {
+        let LogEntry::Interval(interval) = entry.map_err(|e| broken(format!("{e:?}")))? else { continue };
+        if interval.tag().is_none_or(|tag| tag.as_str() != wanted) {
+            continue;
+        }
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(interval.encoded_histogram())
+            .map_err(|e| broken(e.to_string()))?;
+        let part: Histogram<u64> = reader.deserialize(&mut &bytes[..]).map_err(|e| broken(e.to_string()))?;
+        all.add(&part).map_err(|e| broken(e.to_string()))?;
+    }
+    Ok(all.iter_recorded().map(|v| (v.value_iterated_to() as f64, v.count_at_value())).collect())
+}
+
 /// The bounds that every line of the log has, so that readers may add any two: 1 µs to 1 h, three digits.
 fn fixed() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("constant bounds are valid")
@@ -134,10 +158,6 @@ fn invalid(words: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use base64::Engine as _;
-    use hdrhistogram::serialization::Deserializer;
-    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
 

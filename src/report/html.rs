@@ -20,14 +20,20 @@ use super::model::{
 };
 use super::story::{recovered_in_force, tell};
 
+/// What has to be known to read the numbers of a run.
+const NOTE: &str = "Latency is done − due: it counts from when a request should have started. A failed or shed request is infinite. \
+                    Percentiles come from merged histograms and are never averaged.";
+
 /// Rows of a table; the rest is counted.
 const ROWS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "report.html", config = "src/report/askama.toml")]
 struct Page {
+    what: &'static str,
+    note: &'static str,
     word: &'static str,
-    verdict: &'static str,
+    verdict: String,
     icon: &'static str,
     name: String,
     lesson: String,
@@ -48,7 +54,7 @@ struct Page {
 
 /// One of the big numbers.
 struct Tile {
-    what: &'static str,
+    what: std::borrow::Cow<'static, str>,
     value: String,
     note: String,
 }
@@ -99,12 +105,15 @@ impl Table {
 pub(super) fn html(report: &Report, charts: &[Chart]) -> String {
     let story = tell(report);
     let page = Page {
+        what: "run",
+        note: NOTE,
         word: report.verdict.word(),
         verdict: match report.verdict {
             VerdictWord::Met => "Met",
             VerdictWord::Violated => "Violated",
             VerdictWord::Inconclusive => "Inconclusive",
-        },
+        }
+        .to_owned(),
         icon: icon(report.verdict),
         name: clean(&report.scenario.name),
         lesson: short(&report.scenario.lesson, 300),
@@ -121,6 +130,88 @@ pub(super) fn html(report: &Report, charts: &[Chart]) -> String {
         dark: format!("@media screen and (prefers-color-scheme: dark){{{}}}", dark_rules()),
         js: include_str!("templates/report.js"),
         data: data(report, charts),
+    };
+    let mut page = page.render().expect("writing to a string cannot fail");
+    page.push('\n');
+    page
+}
+
+/// A page that is no run's: a comparison, a search.
+pub(super) struct Plain {
+    /// What it is a report of.
+    pub(super) what: &'static str,
+    pub(super) verdict: VerdictWord,
+    /// The answer, in a word or two.
+    pub(super) word: String,
+    pub(super) name: String,
+    pub(super) lesson: String,
+    pub(super) meta: Vec<String>,
+    pub(super) headline: String,
+    pub(super) facts: Vec<(&'static str, Vec<String>)>,
+    pub(super) reproduce: String,
+    /// What, value, note.
+    pub(super) tiles: Vec<[String; 3]>,
+    pub(super) first: Vec<PlainTable>,
+    pub(super) rest: Vec<PlainTable>,
+    /// What has to be known to read the numbers.
+    pub(super) note: &'static str,
+    pub(super) version: String,
+}
+
+/// A table of such a page.
+pub(super) struct PlainTable {
+    id: &'static str,
+    title: &'static str,
+    caption: String,
+    head: Vec<&'static str>,
+    /// Class and cells.
+    pub(super) rows: Vec<(&'static str, Vec<String>)>,
+}
+
+impl PlainTable {
+    /// `head` as in [`Table::new`].
+    pub(super) fn new(
+        id: &'static str,
+        title: &'static str,
+        caption: impl Into<String>,
+        head: &[&'static str],
+        rows: Vec<(&'static str, Vec<String>)>,
+    ) -> PlainTable {
+        PlainTable { id, title, caption: caption.into(), head: head.to_vec(), rows }
+    }
+
+    fn table(self) -> Table {
+        let mut table = Table::new(self.id, self.title, self.caption, &self.head);
+        table.left_out = self.rows.len().saturating_sub(ROWS);
+        table.rows = self.rows.into_iter().take(ROWS).map(|(class, cells)| Row { class, cells }).collect();
+        table
+    }
+}
+
+/// The page of something that is no single run.
+pub(super) fn plain_page(plain: Plain, charts: &[Chart]) -> String {
+    let tile = |[what, value, note]: [String; 3]| Tile { what: what.into(), value, note };
+    let page = Page {
+        what: plain.what,
+        note: plain.note,
+        word: plain.verdict.word(),
+        verdict: plain.word,
+        icon: icon(plain.verdict),
+        name: plain.name,
+        lesson: plain.lesson,
+        meta: plain.meta,
+        headline: plain.headline,
+        facts: plain.facts,
+        reproduce: plain.reproduce,
+        tiles: plain.tiles.into_iter().map(tile).collect(),
+        first: plain.first.into_iter().map(PlainTable::table).collect(),
+        charts: charts.iter().map(inline).collect(),
+        rest: plain.rest.into_iter().map(PlainTable::table).collect(),
+        version: plain.version,
+        css: include_str!("templates/report.css"),
+        dark: format!("@media screen and (prefers-color-scheme: dark){{{}}}", dark_rules()),
+        js: "",
+        data: "[]".to_owned(),
     };
     let mut page = page.render().expect("writing to a string cannot fail");
     page.push('\n');
@@ -197,12 +288,12 @@ fn tiles(report: &Report) -> Vec<Tile> {
     let ok: u64 = measured.iter().map(|p| p.ok).sum();
     let mut tiles = vec![
         Tile {
-            what: "Planned requests",
+            what: "Planned requests".into(),
             value: count(planned),
             note: format!("in {} measured phases", measured.len()),
         },
         Tile {
-            what: "Answered well",
+            what: "Answered well".into(),
             value: percent(ok as f64 / planned as f64),
             note: format!("{} were not", count(planned - ok)),
         },
@@ -211,7 +302,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
     let p99 = |p: &&SpanReport| p.latency_us.p99.unwrap_or(f64::INFINITY);
     if let Some(worst) = measured.iter().copied().filter(|p| p.planned > 0).max_by(|a, b| p99(a).total_cmp(&p99(b))) {
         let value = latency_us(worst.latency_us.p99, worst.planned);
-        tiles.push(Tile { what: "Worst p99 latency", value, note: format!("in {}", clean(&worst.name)) });
+        tiles.push(Tile { what: "Worst p99 latency".into(), value, note: format!("in {}", clean(&worst.name)) });
     }
     if let Some(tile) = recovery(report) {
         tiles.push(tile);
@@ -221,7 +312,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
         let cut: u64 = report.faults.iter().filter_map(|f| f.impact.cut_off).sum();
         let cut = if cut > 0 { format!("and {} due before; ", count(cut)) } else { String::new() };
         let note = format!("{cut}longest outage {}", time_s(outage));
-        tiles.push(Tile { what: "Good answers lost", value: lost, note });
+        tiles.push(Tile { what: "Good answers lost".into(), value: lost, note });
     }
     tiles
 }
@@ -243,7 +334,7 @@ fn recovery(report: &Report) -> Option<Tile> {
         _ => "unknown".to_owned(),
     };
     let of = if report.faults.len() > 1 { "slowest, " } else { "" };
-    Some(Tile { what: "Recovery time", value, note: format!("{of}from {}", clean(&slowest.name)) })
+    Some(Tile { what: "Recovery time".into(), value, note: format!("{of}from {}", clean(&slowest.name)) })
 }
 
 fn objectives(report: &Report) -> Table {

@@ -213,7 +213,7 @@ fn facts(out: &mut String, report: &Report) {
     out.push('\n');
 }
 
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     cell_of(text, CELL)
 }
 

@@ -9,8 +9,10 @@
 
 pub mod build;
 mod charts;
+pub mod comparison;
 mod csv;
 pub mod format;
+pub mod history;
 pub mod hlog;
 mod html;
 mod junit;

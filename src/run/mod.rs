@@ -7,6 +7,7 @@ mod conclude;
 mod guard;
 pub mod own_limit;
 mod preflight;
+pub mod series;
 mod surroundings;
 
 use std::path::{Path, PathBuf};
@@ -232,8 +233,16 @@ fn works_on(plan: &Plan) -> Result<Vec<String>, String> {
     Ok(targets)
 }
 
-/// `<reports>/<name>/<time>-<id>/`.
-fn make_dir(plan: &Plan, reports: &Path) -> Result<(String, PathBuf), RunError> {
+/// Where a run of this plan would take place, as far as this machine knows.
+pub fn environment(plan: &Plan) -> crate::report::model::Environment {
+    surroundings::look(plan)
+}
+
+/// `<reports>/<name>/<time>-<id>/`, and the id.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(plan: &Plan, reports: &Path) -> Result<(String, PathBuf), RunError> {
     let wall = clock::wall_nanos();
     let time = jiff::Timestamp::from_nanosecond(wall).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
     let mut chance = rng::stream(Seed(wall as u64 ^ u64::from(std::process::id())), "run id");

@@ -8,13 +8,13 @@ use crate::report::format::{INFINITE, count, number, objective_bound, short, tim
 use crate::report::model::{EventReport, FaultReport, Report, SpanReport};
 
 /// Width of every chart, CSS pixels.
-pub(super) const WIDTH: u32 = 1100;
+pub(in crate::report) const WIDTH: u32 = 1100;
 /// Left edge of the plots.
-pub(super) const LEFT: f64 = 74.0;
+pub(in crate::report) const LEFT: f64 = 74.0;
 /// Right edge of the plots.
-pub(super) const RIGHT: f64 = 1084.0;
+pub(in crate::report) const RIGHT: f64 = 1084.0;
 /// Size of most words.
-pub(super) const SMALL: f64 = 11.5;
+pub(in crate::report) const SMALL: f64 = 11.5;
 
 /// Lanes of faults that fit; the rest is counted in words.
 const LANES: usize = 6;
@@ -24,7 +24,7 @@ const EVENTS: usize = 200;
 
 /// A vertical scale between two heights.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(in crate::report) struct Scale {
     low: f64,
     high: f64,
     log: bool,
@@ -34,18 +34,18 @@ pub(super) struct Scale {
 
 impl Scale {
     /// From `low` at the bottom to `high` at the top.
-    pub(super) fn linear((low, high): (f64, f64), (top, bottom): (f64, f64)) -> Scale {
+    pub(in crate::report) fn linear((low, high): (f64, f64), (top, bottom): (f64, f64)) -> Scale {
         Scale { low, high: if high > low { high } else { low + 1.0 }, log: false, top, bottom }
     }
 
     /// Times in µs, whole decades or their halves (1, 2, 5).
-    pub(super) fn log((low, high): (f64, f64), (top, bottom): (f64, f64)) -> Scale {
+    pub(in crate::report) fn log((low, high): (f64, f64), (top, bottom): (f64, f64)) -> Scale {
         let (low, high) = (step_below(low.max(1e-3)), step_above(high.max(2e-3)));
         Scale { low, high: if high > low { high } else { low * 10.0 }, log: true, top, bottom }
     }
 
     /// Height of a value; values outside are put on the edge.
-    pub(super) fn y(&self, value: f64) -> f64 {
+    pub(in crate::report) fn y(&self, value: f64) -> f64 {
         let share = if self.log {
             (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -55,12 +55,12 @@ impl Scale {
     }
 
     /// Does a value lie on it, or would it be put on the edge?
-    pub(super) fn holds(&self, value: f64) -> bool {
+    pub(in crate::report) fn holds(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 
     /// Round values, at most about eight.
-    pub(super) fn ticks(&self) -> Vec<f64> {
+    pub(in crate::report) fn ticks(&self) -> Vec<f64> {
         if !self.log {
             let most = ((self.bottom - self.top) / 28.0).clamp(2.0, 5.0);
             let step = nice_step((self.high - self.low) / most);
@@ -78,7 +78,7 @@ impl Scale {
     }
 
     /// Grid lines and labels from `left` to `right`.
-    pub(super) fn draw(&self, p: &mut Picture, (left, right): (f64, f64), label: impl Fn(f64) -> String) {
+    pub(in crate::report) fn draw(&self, p: &mut Picture, (left, right): (f64, f64), label: impl Fn(f64) -> String) {
         for value in self.ticks() {
             let y = self.y(value);
             p.line(vec![(left, y), (right, y)], Ink::Grid, 1.0);
@@ -88,7 +88,7 @@ impl Scale {
 }
 
 /// Label of a round time: `5 ms`, not `5.00 ms`.
-pub(super) fn tick_us(us: f64) -> String {
+pub(in crate::report) fn tick_us(us: f64) -> String {
     let text = time_us(us);
     match text.split_once(' ') {
         Some((digits, unit)) if digits.contains('.') => {
@@ -99,7 +99,7 @@ pub(super) fn tick_us(us: f64) -> String {
 }
 
 /// 1, 2 or 5 times a power of ten, at least `x`.
-pub(super) fn nice_step(x: f64) -> f64 {
+pub(in crate::report) fn nice_step(x: f64) -> f64 {
     step_above(x.max(1e-12))
 }
 
@@ -115,17 +115,17 @@ fn step_below(x: f64) -> f64 {
 
 /// Seconds since the start, from left to right.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TimeAxis {
+pub(in crate::report) struct TimeAxis {
     end_s: f64,
 }
 
 impl TimeAxis {
-    pub(super) fn of(report: &Report) -> TimeAxis {
+    pub(in crate::report) fn of(report: &Report) -> TimeAxis {
         TimeAxis { end_s: end_s(report) }
     }
 
     /// Place of an instant, held inside the plot.
-    pub(super) fn x(&self, s: f64) -> f64 {
+    pub(in crate::report) fn x(&self, s: f64) -> f64 {
         LEFT + (s / self.end_s).clamp(0.0, 1.0) * (RIGHT - LEFT)
     }
 
@@ -135,7 +135,7 @@ impl TimeAxis {
     }
 
     /// Ticks and labels under a plot whose foot is at `y`.
-    pub(super) fn draw(&self, p: &mut Picture, y: f64) {
+    pub(in crate::report) fn draw(&self, p: &mut Picture, y: f64) {
         let step = self.step_s();
         p.line(vec![(LEFT, y), (RIGHT, y)], Ink::Muted, 1.0);
         for n in 0..=(self.end_s / step + 1e-9) as u32 {
@@ -151,13 +151,13 @@ impl TimeAxis {
 }
 
 /// Title, and under it what is shown, in which unit, of how many.
-pub(super) fn heading(p: &mut Picture, title: &str, below: &str) {
+pub(in crate::report) fn heading(p: &mut Picture, title: &str, below: &str) {
     p.title(title);
     p.text((8.0, 38.0), below, 12.5, Align::Left, Ink::Muted);
 }
 
 /// How wide words are about to be: good enough to keep labels apart.
-pub(super) fn width_of(text: &str, size: f64) -> f64 {
+pub(in crate::report) fn width_of(text: &str, size: f64) -> f64 {
     let em: f64 = text
         .chars()
         .map(|c| match c {
@@ -171,7 +171,7 @@ pub(super) fn width_of(text: &str, size: f64) -> f64 {
 }
 
 /// Phases, faults and platform events above the panels. Returns the height below them.
-pub(super) fn lanes(p: &mut Picture, report: &Report, axis: TimeAxis, top: f64) -> f64 {
+pub(in crate::report) fn lanes(p: &mut Picture, report: &Report, axis: TimeAxis, top: f64) -> f64 {
     phase_lane(p, report, axis, top);
     let mut y = top + 25.0;
     y = fault_lanes(p, report, axis, y);
@@ -321,7 +321,7 @@ fn event_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
 }
 
 /// What the signs of the lanes mean, beginning at `x`.
-pub(super) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
+pub(in crate::report) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
     let mut word = |p: &mut Picture, sign: &dyn Fn(&mut Picture, f64), text: &str| {
         sign(p, x);
         p.text((x + 16.0, y + 4.0), text, SMALL, Align::Left, Ink::Muted);
@@ -357,7 +357,7 @@ pub(super) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
 }
 
 /// Behind a panel: every second phase, faults in force, the time that requests suffered.
-pub(super) fn ground(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bottom): (f64, f64)) {
+pub(in crate::report) fn ground(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bottom): (f64, f64)) {
     for (n, phase) in report.phases.iter().enumerate() {
         if n % 2 == 0 {
             let (x0, x1) = (axis.x(phase.start_at_s), axis.x(phase.start_at_s + phase.duration_s));
@@ -375,7 +375,7 @@ pub(super) fn ground(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bot
 }
 
 /// Before a panel: when faults were applied and reverted, when they began to hurt, when that was over.
-pub(super) fn marks(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bottom): (f64, f64)) {
+pub(in crate::report) fn marks(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bottom): (f64, f64)) {
     let upright = |s: f64| [(axis.x(s), top), (axis.x(s), bottom)];
     for fault in &report.faults {
         if let Some((from, to)) = actual(fault, axis.end_s) {
@@ -394,7 +394,7 @@ pub(super) fn marks(p: &mut Picture, report: &Report, axis: TimeAxis, (top, bott
 }
 
 /// A promise about latency, and when it was made.
-pub(super) struct Promise {
+pub(in crate::report) struct Promise {
     /// `p99 ≤ 100 ms`.
     pub(super) label: String,
     /// The quantile, 0..1; none for the maximum.
@@ -409,7 +409,7 @@ pub(super) struct Promise {
 const PROMISES: usize = 8;
 
 /// The objectives that bound latency from above, each with every span it is judged over.
-pub(super) fn promises(report: &Report) -> Vec<Promise> {
+pub(in crate::report) fn promises(report: &Report) -> Vec<Promise> {
     let mut all: Vec<Promise> = vec![];
     for o in report.objectives.iter().filter(|o| o.unit == "s" && o.op == "max") {
         let Some(statistic) = o.metric.strip_prefix("latency.") else { continue };
@@ -435,7 +435,7 @@ pub(super) fn promises(report: &Report) -> Vec<Promise> {
 }
 
 /// Each promise as a dashed line over its own spans, with its words at the last of them.
-pub(super) fn promise_lines(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale) {
+pub(in crate::report) fn promise_lines(p: &mut Picture, report: &Report, axis: TimeAxis, scale: &Scale) {
     for promise in promises(report).iter().filter(|p| scale.holds(p.bound_us)) {
         let y = scale.y(promise.bound_us);
         for (from, to) in &promise.over {
@@ -447,7 +447,7 @@ pub(super) fn promise_lines(p: &mut Picture, report: &Report, axis: TimeAxis, sc
 }
 
 /// Words above the right end of a dashed line, or below it near the top of a panel.
-pub(super) fn bound_words(p: &mut Picture, top: f64, (x, y): Point, words: &str) {
+pub(in crate::report) fn bound_words(p: &mut Picture, top: f64, (x, y): Point, words: &str) {
     let wide = width_of(words, SMALL) + 12.0;
     let foot = if y - 18.0 < top { y + 18.0 } else { y - 3.0 };
     p.rect((x - 4.0 - wide, foot - 14.0), (x - 4.0, foot), Ink::Paper, 0.8);
@@ -455,12 +455,12 @@ pub(super) fn bound_words(p: &mut Picture, top: f64, (x, y): Point, words: &str)
 }
 
 /// Planned arrivals, for the line under a title.
-pub(super) fn n_planned(report: &Report) -> String {
+pub(in crate::report) fn n_planned(report: &Report) -> String {
     format!("n = {} planned requests", count(report.windows.iter().map(|w| w.due_planned).sum()))
 }
 
 /// A label for a number on an axis.
-pub(super) fn tick_number(x: f64) -> String {
+pub(in crate::report) fn tick_number(x: f64) -> String {
     if x.is_finite() { number(x) } else { INFINITE.into() }
 }
 

@@ -5,7 +5,7 @@
 
 pub(super) mod columns;
 mod compliance;
-mod frame;
+pub(super) mod frame;
 mod heatmap;
 pub(super) mod ink;
 mod nines;
@@ -13,7 +13,7 @@ mod picture;
 mod svg;
 pub(super) mod timeline;
 
-pub(super) use picture::{Picture, TITLE};
+pub(super) use picture::{Align, Picture, Point, TITLE};
 pub(super) use svg::escape;
 
 use crate::report::model::Report;

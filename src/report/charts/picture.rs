@@ -15,11 +15,11 @@ use super::ink::Ink;
 use super::svg::SvgBackend;
 
 /// A point in CSS pixels from the upper left.
-pub(super) type Point = (f64, f64);
+pub(in crate::report) type Point = (f64, f64);
 
 /// Where a text stands relative to its point; the point lies on the base line.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Align {
+pub(in crate::report) enum Align {
     Left,
     Center,
     Right,
@@ -55,50 +55,50 @@ const SVG_SCALE: f64 = 4.0;
 const PNG_SCALE: f64 = 2.0;
 
 impl Picture {
-    pub(super) fn new(width: u32, height: u32) -> Picture {
+    pub(in crate::report) fn new(width: u32, height: u32) -> Picture {
         Picture { width, height, title: String::new(), shapes: vec![] }
     }
 
     /// The title, painted in files only, within the uppermost [`TITLE`] pixels.
-    pub(super) fn title(&mut self, title: &str) {
+    pub(in crate::report) fn title(&mut self, title: &str) {
         self.title = title.to_owned();
     }
 
     /// A filled rectangle; nothing when it is empty.
-    pub(super) fn rect(&mut self, from: Point, to: Point, ink: Ink, alpha: f64) {
+    pub(in crate::report) fn rect(&mut self, from: Point, to: Point, ink: Ink, alpha: f64) {
         if to.0 > from.0 && to.1 > from.1 {
             self.shapes.push(Shape::Rect { from, to, ink, alpha });
         }
     }
 
     /// A filled polygon.
-    pub(super) fn area(&mut self, points: Vec<Point>, ink: Ink, alpha: f64) {
+    pub(in crate::report) fn area(&mut self, points: Vec<Point>, ink: Ink, alpha: f64) {
         if points.len() > 2 {
             self.shapes.push(Shape::Area { points, ink, alpha });
         }
     }
 
     /// A line through the points.
-    pub(super) fn line(&mut self, points: Vec<Point>, ink: Ink, width: f64) {
+    pub(in crate::report) fn line(&mut self, points: Vec<Point>, ink: Ink, width: f64) {
         self.faint_line(points, ink, width, 1.0);
     }
 
     /// A line one can see through.
-    pub(super) fn faint_line(&mut self, points: Vec<Point>, ink: Ink, width: f64, alpha: f64) {
+    pub(in crate::report) fn faint_line(&mut self, points: Vec<Point>, ink: Ink, width: f64, alpha: f64) {
         if points.len() > 1 {
             self.shapes.push(Shape::Line { points, ink, alpha, width });
         }
     }
 
     /// A broken line: `dash` pixels drawn, `gap` left out.
-    pub(super) fn dashed(&mut self, points: &[Point], ink: Ink, width: f64, (dash, gap): (f64, f64)) {
+    pub(in crate::report) fn dashed(&mut self, points: &[Point], ink: Ink, width: f64, (dash, gap): (f64, f64)) {
         for piece in dashes(points, dash, gap) {
             self.line(piece, ink, width);
         }
     }
 
     /// Slanted lines over a rectangle, for what colour alone must not say.
-    pub(super) fn hatch(&mut self, from: Point, to: Point, ink: Ink, spacing: f64) {
+    pub(in crate::report) fn hatch(&mut self, from: Point, to: Point, ink: Ink, spacing: f64) {
         let height = to.1 - from.1;
         // Lines start on a grid of the whole picture, so that neighbouring hatches join.
         let mut foot = ((from.0 + from.1) / spacing).ceil() * spacing - from.1 - height;
@@ -113,25 +113,25 @@ impl Picture {
     }
 
     /// A small filled circle.
-    pub(super) fn dot(&mut self, (x, y): Point, radius: f64, ink: Ink) {
+    pub(in crate::report) fn dot(&mut self, (x, y): Point, radius: f64, ink: Ink) {
         let corner = |n: u32| (f64::from(n) * std::f64::consts::TAU / 16.0).sin_cos();
         self.area((0..16).map(corner).map(|(s, c)| (x + radius * c, y + radius * s)).collect(), ink, 1.0);
     }
 
     /// A filled triangle with its tip at the point.
-    pub(super) fn triangle(&mut self, (x, y): Point, size: f64, up: bool, ink: Ink) {
+    pub(in crate::report) fn triangle(&mut self, (x, y): Point, size: f64, up: bool, ink: Ink) {
         let base = if up { y + size } else { y - size };
         self.area(vec![(x, y), (x - size * 0.6, base), (x + size * 0.6, base)], ink, 1.0);
     }
 
     /// A line of words.
-    pub(super) fn text(&mut self, at: Point, text: &str, size: f64, align: Align, ink: Ink) {
+    pub(in crate::report) fn text(&mut self, at: Point, text: &str, size: f64, align: Align, ink: Ink) {
         let text = crate::report::format::short(text, TEXT_LIMIT);
         self.shapes.push(Shape::Text { at, text, size, align, ink, bold: false });
     }
 
     /// A line of strong words.
-    pub(super) fn bold(&mut self, at: Point, text: &str, size: f64, align: Align, ink: Ink) {
+    pub(in crate::report) fn bold(&mut self, at: Point, text: &str, size: f64, align: Align, ink: Ink) {
         self.text(at, text, size, align, ink);
         if let Some(Shape::Text { bold, .. }) = self.shapes.last_mut() {
             *bold = true;
