@@ -27,6 +27,9 @@ timeout = "5s"
 name = "all"
 duration = "1s"
 rate = 60
+[[objective]]
+metric = "latency.p95"
+max = "4s"
 [gate]
 metrics = [{ metric = "latency.p50@all", min_effect = "50%" }]
 pairs = 6

@@ -138,7 +138,8 @@ pub fn timelines(pairs: &[Pair], arms: [&str; 2]) -> Vec<Timeline> {
         for run in runs {
             let zero = first_fault(run).map_or(0.0, |(_, at)| at);
             for window in run.windows.iter().filter(|w| w.due_planned > 0) {
-                let second = seconds.entry((window.start_at_s - zero).floor() as i64).or_default();
+                // Windows begin on whole seconds of the run, faults a little after theirs.
+                let second = seconds.entry((window.start_at_s - zero).round() as i64).or_default();
                 second.p99.push(window.due_p99_us.unwrap_or(f64::INFINITY));
                 second.planned += window.due_planned;
                 second.ok += window.due_ok;

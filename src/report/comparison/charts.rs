@@ -1,15 +1,12 @@
 //! Charts of a comparison: forest, time-lines of both arms, shift functions, pairs.
 
 use super::model::{AnswerWord, Comparison, Kind, MetricReport, ShiftReport, Timeline};
-use super::text::{change, value};
+use super::text::{interval, value};
 use crate::report::charts::Chart;
 use crate::report::charts::frame::{LEFT, RIGHT, SMALL, Scale, WIDTH, heading, nice_step, tick_us};
 use crate::report::charts::ink::Ink;
 use crate::report::charts::{Align, Picture, Point};
 use crate::report::format::{number, percent, short};
-
-/// Advice rows in the forest; the table has all.
-const ADVICE_ROWS: usize = 0;
 
 /// Every chart that has something to show.
 pub(super) fn all(c: &Comparison) -> Vec<Chart> {
@@ -22,7 +19,7 @@ fn forest(c: &Comparison) -> Option<Chart> {
     if c.kind == Kind::Calibration {
         return None;
     }
-    let rows: Vec<&MetricReport> = c.metrics.iter().chain(c.advice.iter().take(ADVICE_ROWS)).collect();
+    let rows: Vec<&MetricReport> = c.metrics.iter().collect();
     if rows.iter().all(|m| m.estimate.is_none()) {
         return None;
     }
@@ -60,8 +57,7 @@ fn row(p: &mut Picture, m: &MetricReport, y: f64, x: &impl Fn(f64) -> f64, (left
     };
     p.bold((left - 14.0, y + 1.0), &short(&m.metric, 44), 12.5, Align::Right, Ink::Text);
     p.text((left - 14.0, y + 16.0), m.answer.words(), SMALL, Align::Right, Ink::Muted);
-    let words = format!("{} [{}, {}]", change(m.estimate, m), change(m.low, m), change(m.high, m));
-    p.text((right + 14.0, y + 4.0), &words, SMALL, Align::Left, Ink::Text);
+    p.text((right + 14.0, y + 4.0), &interval(m), SMALL, Align::Left, Ink::Text);
     let (Some(low), Some(high), Some(estimate)) = (units(m, m.low), units(m, m.high), units(m, m.estimate)) else {
         return;
     };
@@ -229,7 +225,8 @@ fn pairs(c: &Comparison) -> Option<Chart> {
         let (left, right) = (20.0 + width * n as f64 + 92.0, 20.0 + width * (n + 1) as f64 - 40.0);
         let finite = || m.a.iter().chain(&m.b).filter_map(|v| v.value);
         let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+        // Nothing finite, or nothing but zeros, has no scale of its own.
+        let (low, high) = if low <= high && (low, high) != (0.0, 0.0) { (low, high) } else { (0.0, 1.0) };
         let margin = (high - low).max(high.abs() * 0.02).max(1e-9) * 0.12;
         let scale = Scale::linear((low - margin, high + margin), panel);
         p.bold((left - 84.0, panel.0 - 18.0), &short(&m.metric, 38), 12.5, Align::Left, Ink::Text);

@@ -42,6 +42,17 @@ pub(super) fn change(end: Option<End>, m: &MetricReport) -> String {
     }
 }
 
+/// The change with its interval and level; pairs that bound nothing have none.
+pub(super) fn interval(m: &MetricReport) -> String {
+    let estimate = change(m.estimate, m);
+    match m.level >= 1.0 {
+        true => format!("{estimate} (no interval yet)"),
+        false => {
+            format!("{estimate} [{}, {}] at {:.0} %", change(m.low, m), change(m.high, m), (m.level * 100.0).round())
+        }
+    }
+}
+
 /// The middle of an arm's values.
 pub(super) fn middle(values: &[Value]) -> Value {
     let mut known: Vec<f64> = values.iter().map(|v| v.get()).filter(|v| !v.is_nan()).collect();
@@ -102,12 +113,11 @@ pub fn summary(c: &Comparison, width: usize, color: bool) -> String {
     for m in &c.metrics {
         let _ = writeln!(out, "{} {}", sign(m.answer), short(&m.metric, width - 4));
         let (a, b) = (value(middle(&m.a), &m.unit), value(middle(&m.b), &m.unit));
-        let interval = format!("{} [{}, {}]", change(m.estimate, m), change(m.low, m), change(m.high, m));
-        let level = (m.level * 100.0).round();
+        let interval = interval(m);
         let matters = m
             .min_effect
             .map_or(String::new(), |e| format!(", {} matters", change(Some(End::of(e)), m).trim_start_matches('+')));
-        let _ = writeln!(out, "    {a} → {b}: {interval} at {level} %{matters}");
+        let _ = writeln!(out, "    {a} → {b}: {interval}{matters}");
         let noise = m.noise_floor.map(|n| change(Some(End::of(n)), m).trim_start_matches('+').to_owned());
         if let Some(noise) = noise {
             let _ = writeln!(out, "    noise of this machine: {noise}");
