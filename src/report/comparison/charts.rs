@@ -160,10 +160,13 @@ fn stroke(p: &mut Picture, points: &[Point], n: usize, ink: Ink) {
     }
 }
 
+/// A quantile, its relative change, and the band of that.
+type Shifted = (f64, f64, Option<(f64, f64)>);
+
 /// By how much each quantile of good answers differs.
 fn shift(s: &ShiftReport) -> Option<Chart> {
     let relative = |from: f64, x: f64| if from > 0.0 { x / from } else { 0.0 };
-    let points: Vec<(f64, f64, Option<(f64, f64)>)> = s
+    let points: Vec<Shifted> = s
         .points
         .iter()
         .map(|q| {
