@@ -57,9 +57,10 @@ pub(super) fn compared(asked: &Asked, arms: [&str; 2], found: &Decision) -> Stri
         _ => format!("is {size} lower"),
     };
     let than = if estimate == 0.0 { "as" } else { "than" };
-    let interval = match (found.interval.low, found.interval.high) {
-        (f64::NEG_INFINITY, f64::INFINITY) => " (too few pairs for an interval)".to_owned(),
-        (low, high) => format!(" [{}, {}]", change(asked, low), change(asked, high)),
+    // The whole line, which under a ratio ends at −100 %, is no interval.
+    let interval = match found.interval.level >= 1.0 {
+        true => " (too few pairs for an interval)".to_owned(),
+        false => format!(" [{}, {}]", change(asked, found.interval.low), change(asked, found.interval.high)),
     };
     format!("{what} {direction}{interval} {than} {}'s", arms[0])
 }
@@ -113,7 +114,7 @@ mod tests {
         let (what, _) = told(&recovery, &[(2.0, f64::INFINITY); 7]);
         assert_eq!(what, "v2's recovery_time under kill is beyond any measure higher [+∞, +∞] than v1's");
         let (what, _) = told(&recovery, &[(2.0, 2.0); 7]);
-        assert_eq!(what, "v2's recovery_time under kill is the same [+0 µs, +0 µs] as v1's");
+        assert_eq!(what, "v2's recovery_time under kill is the same [+0 s, +0 s] as v1's");
         let (what, why) = told(&recovery, &[]);
         assert_eq!(what, "v2's recovery_time under kill cannot be compared with v1's");
         assert_eq!(why, "no pairs say anything about it");
