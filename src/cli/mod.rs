@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, talk to stderr. A closed pipe is quiet success. Exit codes are those of DESIGN section 3.
 
+mod capacity;
 mod check;
 mod compare;
 mod doctor;
@@ -61,6 +62,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// A comparison that a CI job goes by, with a history of nights.
     Gate(gate::GateArgs),
+    /// Search for the highest rate that is carried, also while a fault is held, and say how many replicas follow from it.
+    Capacity(capacity::CapacityArgs),
     /// Render the files of a finished run anew.
     Report(report::ReportArgs),
     /// Put back what a dead run left.
@@ -130,6 +133,7 @@ enum SchemaOf {
     Run,
     Compare,
     Gate,
+    Capacity,
 }
 
 /// The form of results on stdout.
@@ -166,6 +170,7 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Gate(args) => gate::gate(&args),
+        Command::Capacity(args) => capacity::capacity(&args),
         Command::Report(args) => report::report(&args),
         Command::Revert(args) => revert::revert(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -175,6 +180,7 @@ pub fn main() -> u8 {
                 SchemaOf::Scenario => scenario::schema(),
                 SchemaOf::Run => crate::report::schema(),
                 SchemaOf::Compare => crate::report::comparison::schema(false),
+                SchemaOf::Capacity => crate::report::sizing::schema(),
                 SchemaOf::Gate => crate::report::comparison::schema(true),
             };
             out::result(&format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default()));

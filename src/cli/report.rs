@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::compare::shown;
 use crate::cli::{Output, USAGE, out};
-use crate::report::{self, comparison, store};
+use crate::cli::{capacity, compare};
+use crate::report::{self, comparison, sizing, store};
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
@@ -31,6 +31,9 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
     };
     if let Some(file) = comparison::result_file(&dir) {
         return comparison_of(&file, &dir, args.output);
+    }
+    if let Some(file) = sizing::result_file(&dir) {
+        return search_of(&file, &dir, args.output);
     }
     let report = match store::load(&dir) {
         Ok(report) => report,
@@ -68,6 +71,24 @@ fn comparison_of(file: &Path, dir: &Path, output: Output) -> u8 {
             return USAGE;
         }
     };
-    out::result(&shown(&c, dir, output));
+    out::result(&compare::shown(&c, dir, output));
     0
+}
+
+/// The files of a search for capacity.
+fn search_of(file: &Path, dir: &Path, output: Output) -> u8 {
+    let saved = sizing::load(file).and_then(|s| match sizing::save(dir, &s) {
+        Ok(()) => Ok(s),
+        Err(e) => Err(format!("{}: {e}", dir.display())),
+    });
+    match saved {
+        Ok(s) => {
+            out::result(&capacity::shown(&s, dir, output));
+            0
+        }
+        Err(why) => {
+            out::error(&why);
+            USAGE
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod junit;
 mod markdown;
 pub mod model;
 mod png;
+pub mod sizing;
 pub mod store;
 mod story;
 pub mod text;

@@ -9,6 +9,7 @@ pub mod own_limit;
 mod preflight;
 pub mod series;
 mod surroundings;
+pub mod trials;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

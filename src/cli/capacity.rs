@@ -1,0 +1,220 @@
+//! `resbench capacity FILE`: the highest rate that is carried, the same while a fault is held, and how many replicas follow from it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, run, signals};
+use crate::clock;
+use crate::fault::stop::StopSignal;
+use crate::plan::Plan;
+use crate::report::model::{Ending, ScenarioInfo};
+use crate::report::sizing::build;
+use crate::report::sizing::model::{FoundWord, SCHEMA, SearchReport, Sizing, TrialReport};
+use crate::report::{format, sizing};
+use crate::rng;
+use crate::run::make_dir;
+use crate::run::trials::{self, Halt, Trials};
+
+#[derive(Args)]
+pub(super) struct CapacityArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// The folder that searches are kept in.
+    #[arg(long, default_value = "reports", value_name = "DIR")]
+    reports: PathBuf,
+    /// Ask nothing.
+    #[arg(long, short)]
+    yes: bool,
+    /// No progress, only the result.
+    #[arg(long, short)]
+    quiet: bool,
+    /// The form of the result.
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+pub(super) fn capacity(args: &CapacityArgs) -> u8 {
+    let plan = match load(&args.scenario.file, &args.scenario.change) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let Some(capacity) = plan.capacity.clone() else {
+        out::error(&format!(
+            "{}: nothing says what to search: write [capacity] with from = 100",
+            args.scenario.file.display()
+        ));
+        return USAGE;
+    };
+    if let Err(why) = trials::searchable(&plan) {
+        out::error(&format!("{}: {why}", args.scenario.file.display()));
+        return USAGE;
+    }
+    if !args.quiet {
+        check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
+    }
+    if let Err(code) = run::consent(&plan, args.yes) {
+        return code;
+    }
+    let stop = StopSignal::new();
+    if let Err(e) = signals::listen(stop.clone()) {
+        out::error(&format!("Ctrl-C cannot be listened for: {e}"));
+        return 5;
+    }
+    let (id, dir) = match make_dir(&plan, &args.reports) {
+        Ok(made) => made,
+        Err(e) => {
+            out::error(&e.to_string());
+            return e.exit_code();
+        }
+    };
+    let mut reproduce =
+        format!("resbench capacity {} --seed {}", run::quote(&args.scenario.file.display().to_string()), plan.seed.0);
+    args.scenario.change.sets.iter().for_each(|set| reproduce.push_str(&format!(" --set {}", run::quote(set))));
+    let began = clock::monotonic_nanos();
+    let mut all = Sizing {
+        schema: SCHEMA.into(),
+        id,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: ScenarioInfo {
+            name: plan.name.clone(),
+            sha256: plan.source.sha256.clone(),
+            path: plan.source.path.display().to_string(),
+            lesson: plan.lesson.clone(),
+        },
+        seed: plan.seed.0,
+        ending: Ending::Completed,
+        clean: true,
+        reproduce,
+        warnings: plan.warnings.clone(),
+        ..Sizing::default()
+    };
+    for lose in std::iter::once(None).chain(capacity.lose.map(Some)) {
+        let trials = Trials {
+            plan: &plan,
+            capacity: &capacity,
+            lose,
+            dir: &dir,
+            stop: stop.clone(),
+            reproduce: &all.reproduce.clone(),
+        };
+        let fault = lose.map(|i| plan.faults[i].name.as_str());
+        let tell = |t: &TrialReport| {
+            if !args.quiet {
+                out::talk(&out::safe(&line(t, fault)));
+                out::talk("\n");
+            }
+        };
+        match trials::search(&trials, &tell) {
+            Ok(found) => keep(&plan, &mut all, lose, found),
+            Err(why) => {
+                out::error(&why);
+                return USAGE;
+            }
+        }
+        if all.ending != Ending::Completed || !all.clean || all.searches.iter().all(|s| s.carried_rps.is_none()) {
+            break;
+        }
+    }
+    all.duration_s = (clock::monotonic_nanos() - began) as f64 / 1e9;
+    conclude(&plan, &mut all);
+    finish(args, &dir, &all)
+}
+
+fn line(t: &TrialReport, fault: Option<&str>) -> String {
+    let under = fault.map_or(String::new(), |f| format!("under {f}  "));
+    let kind = if t.confirm { "confirm" } else { "trial" };
+    let p99 = format::latency_us(t.p99_us, 1);
+    format!("{under}{kind:<8} {:>10}  {:<15} p99 {p99:>9}  {}", format::rate(t.rate_rps), t.verdict, t.why)
+}
+
+/// Adds a search to what is known.
+fn keep(plan: &Plan, all: &mut Sizing, lose: Option<usize>, found: trials::Searched) {
+    match found.halt {
+        Some(Halt::Interrupted) => all.ending = Ending::Interrupted,
+        Some(Halt::NotStarted(why)) => {
+            all.ending = Ending::NotStarted;
+            all.reasons.push(why);
+        }
+        Some(Halt::NotClean(left)) => {
+            all.clean = false;
+            all.reasons.extend(left);
+        }
+        None => {}
+    }
+    all.replicas = all.replicas.max(found.replicas);
+    let under = lose.map(|i| (plan.faults[i].name.as_str(), plan.faults[i].hits(all.replicas)));
+    let mut chance = rng::stream(plan.seed, "capacity");
+    let mut below = |n: usize| rng::below(&mut chance, n);
+    let weight = plan.capacity.as_ref().map_or(1.0, |c| c.confirm.as_secs_f64() / c.trial.as_secs_f64());
+    let report = match &found.answer {
+        Some(answer) => build::search(answer, found.trials, under, all.replicas, weight, &mut below),
+        None => SearchReport {
+            under: under.map(|(name, _)| name.to_owned()),
+            dead: under.map_or(0, |(_, dead)| dead),
+            words: "not finished".to_owned(),
+            trials: found.trials,
+            ..SearchReport::default()
+        },
+    };
+    all.searches.push(report);
+}
+
+/// What follows from the searches, and the exit code.
+fn conclude(plan: &Plan, all: &mut Sizing) {
+    let mut chance = rng::stream(plan.seed, "scalability");
+    all.usl = all.searches.first().and_then(|s| build::scalability(&s.trials, &mut |n| rng::below(&mut chance, n)));
+    let planning = plan.capacity.as_ref().and_then(|c| c.planning);
+    if let Some(planning) = planning {
+        match build::need(&planning, &all.searches) {
+            Ok(need) => all.need = need,
+            Err(why) => all.reasons.push(why),
+        }
+        let held = all.searches.iter().find(|s| s.under.is_some()).map(|s| s.dead);
+        if let Some(dead) = held.filter(|dead| *dead != usize::from(planning.survive)) {
+            all.warnings.push(format!(
+                "{} replicas are to be lost, {dead} were held down: their capacity after the loss was not measured",
+                planning.survive
+            ));
+        }
+    }
+    all.sentence = build::sentence(&all.searches, all.need.as_ref(), all.replicas);
+    let any = |found| all.searches.iter().any(|s| s.found == found);
+    all.exit_code = match (all.clean, all.ending) {
+        (false, _) => 4,
+        (_, Ending::Interrupted) => 130,
+        (_, Ending::NotStarted) => 5,
+        _ if any(FoundWord::Below) => 1,
+        _ if any(FoundWord::Undecided) => 3,
+        _ => 0,
+    };
+    let secrets: Vec<String> = plan.secrets.iter().filter(|s| !s.is_empty()).cloned().collect();
+    for text in all.reasons.iter_mut().chain(&mut all.warnings) {
+        secrets.iter().for_each(|s| *text = text.replace(s.as_str(), "***"));
+    }
+}
+
+fn finish(args: &CapacityArgs, dir: &std::path::Path, all: &Sizing) -> u8 {
+    if let Err(e) = sizing::save(dir, all) {
+        out::error(&format!("the report could not be kept: {e}"));
+        return if all.clean { USAGE } else { 4 };
+    }
+    out::result(&shown(all, dir, args.output));
+    if all.ending == Ending::NotStarted || !all.clean {
+        all.reasons.iter().take(5).for_each(|why| out::error(why));
+    }
+    all.exit_code
+}
+
+/// A search in the form asked for.
+pub(super) fn shown(all: &Sizing, dir: &std::path::Path, output: Output) -> String {
+    match output {
+        Output::Human => format!(
+            "{}report    {}\n",
+            sizing::text(all, out::stdout_width(), out::stdout_has_color()),
+            dir.join("report.html").display()
+        ),
+        Output::Markdown => sizing::markdown(all),
+        Output::Json => sizing::json(all),
+    }
+}

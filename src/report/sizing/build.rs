@@ -1,0 +1,262 @@
+//! From searches and their trials to the model. Pure.
+
+use super::model::{FoundWord, NeedReport, NeedRow, SearchReport, TrialReport, UslReport};
+use crate::capacity::curve::Curve;
+use crate::capacity::knee::knee;
+use crate::capacity::replicas::{Need, replicas};
+use crate::capacity::search::{Answer, Found};
+use crate::capacity::trial::{Cause, Verdict};
+use crate::capacity::usl::{self, Load};
+use crate::plan::Planning;
+use crate::report::format::{percent, rate};
+
+/// The word and the reason of a verdict.
+pub fn verdict_words(verdict: Verdict) -> (&'static str, String) {
+    match verdict {
+        Verdict::Passed => ("passed", String::new()),
+        Verdict::GeneratorBound => {
+            ("generator_bound", "the generator fell behind: this says nothing of the service".into())
+        }
+        Verdict::Inconclusive => ("inconclusive", "too few samples, or the fault was not proven".into()),
+        Verdict::Failed(cause) => (
+            "failed",
+            match cause {
+                Cause::SafetyStop => "the safety stop".to_owned(),
+                Cause::Objective => "an objective is broken".to_owned(),
+                Cause::Completed(share) => format!("only {} of what was offered came back", percent(share)),
+                Cause::Backlog(low) => format!("the backlog grows by {} at least", rate(low)),
+                Cause::Hopeless => "broken off: the backlog grows without bound".to_owned(),
+            },
+        ),
+    }
+}
+
+/// One search. `under` is the fault that was held and how many of `replicas` it held down; `confirm` the weight of a confirming trial.
+pub fn search(
+    answer: &Answer,
+    trials: Vec<TrialReport>,
+    under: Option<(&str, usize)>,
+    replicas: usize,
+    confirm: f64,
+    below: &mut dyn FnMut(usize) -> usize,
+) -> SearchReport {
+    let (found, carried, breaks) = match answer.found {
+        Found::Carried { rate, breaks_at } => (FoundWord::Carried, Some(rate), Some(breaks_at)),
+        Found::AtLeast { rate, .. } => (FoundWord::AtLeast, Some(rate), None),
+        Found::Below { rate } => (FoundWord::Below, None, Some(rate)),
+        Found::Undecided { .. } => (FoundWord::Undecided, None, None),
+    };
+    let dead = under.map_or(0, |(_, dead)| dead);
+    let alive = replicas.saturating_sub(dead).max(1);
+    let crossing = answer.crossing(confirm, below).ok().flatten();
+    SearchReport {
+        under: under.map(|(fault, _)| fault.to_owned()),
+        dead,
+        found,
+        words: answer.found.to_string(),
+        carried_rps: carried,
+        breaks_at_rps: breaks,
+        per_replica_rps: carried.map(|rate| rate / alive as f64),
+        noisy: answer.noisy(),
+        crossing_rps: crossing.map(|c| [c.interval.low, c.at, c.interval.high]),
+        knee_rps: curve(&trials).and_then(|c| knee(&c).sharp()),
+        trials,
+    }
+}
+
+/// p99 over rate; trials without a finite one are no points of it.
+fn curve(trials: &[TrialReport]) -> Option<Curve> {
+    let points: Vec<(f64, f64)> = trials.iter().filter_map(|t| t.p99_us.map(|us| (t.rate_rps, us / 1e6))).collect();
+    Curve::new(&points).ok()
+}
+
+/// How many replicas; none where no capacity of one is known.
+///
+/// # Errors
+/// Says which number makes no sense.
+pub fn need(planning: &Planning, searches: &[SearchReport]) -> Result<Option<NeedReport>, String> {
+    let Some(capacity) = searches.first().and_then(|s| s.per_replica_rps) else { return Ok(None) };
+    let survive = u32::from(planning.survive);
+    // Only what was measured under the very loss that is to be survived counts as measured.
+    let under = searches.iter().find(|s| s.under.is_some() && s.dead == usize::from(planning.survive));
+    let after = under.and_then(|s| s.per_replica_rps);
+    let asked = Need {
+        peak: planning.peak.get(),
+        growth: planning.growth,
+        survive,
+        utilisation: planning.utilisation.get(),
+        capacity,
+        capacity_after_loss: after,
+    };
+    let answer = replicas(&asked)?;
+    // Latency by what falls to each of those that are left.
+    let per_replica = under.filter(|_| after.is_some()).and_then(|s| {
+        let ratio = s.carried_rps.unwrap_or(0.0) / s.per_replica_rps.unwrap_or(1.0);
+        let points: Vec<(f64, f64)> =
+            s.trials.iter().filter_map(|t| t.p99_us.map(|us| (t.rate_rps / ratio, us / 1e6))).collect();
+        Curve::new(&points).ok()
+    });
+    let row = |r: &crate::capacity::replicas::Row| NeedRow {
+        replicas: r.replicas,
+        utilisation: r.before,
+        utilisation_after_loss: r.after,
+        p99_after_loss_us: per_replica
+            .as_ref()
+            .and_then(|c| answer.latency_after_loss(r.replicas, survive, c))
+            .map(|s| s * 1e6),
+        enough: r.enough,
+    };
+    Ok(Some(NeedReport {
+        peak_rps: asked.peak,
+        growth: asked.growth,
+        survive,
+        utilisation: asked.utilisation,
+        demand_rps: answer.demand,
+        capacity_rps: capacity,
+        capacity_after_loss_rps: after,
+        replicas: answer.replicas,
+        for_utilisation: answer.for_utilisation,
+        for_loss: answer.for_loss,
+        measured: answer.measured,
+        table: answer.table.iter().map(row).collect(),
+    }))
+}
+
+/// Throughput at the highest concurrency against the best one, below which it was seen to fall.
+const SEEN_FALLING: f64 = 0.95;
+
+/// The scalability law through the trials; none with fewer than six different loads.
+pub fn scalability(trials: &[TrialReport], below: &mut dyn FnMut(usize) -> usize) -> Option<UslReport> {
+    let loads: Vec<Load> = trials
+        .iter()
+        .filter(|t| t.in_flight_mean > 0.0 && t.good_rps > 0.0)
+        .map(|t| Load { concurrency: t.in_flight_mean, throughput: t.good_rps })
+        .collect();
+    let fit = usl::fit(&loads, below).ok()?;
+    // The law bends where queues are merely full. That more yields less is said only where it was seen.
+    let best = loads.iter().map(|l| l.throughput).fold(0.0, f64::max);
+    let last = loads.iter().max_by(|a, b| a.concurrency.total_cmp(&b.concurrency)).map_or(best, |l| l.throughput);
+    let words = match fit.peak.filter(|_| last < SEEN_FALLING * best) {
+        None => "no retrograde region seen: more concurrency does not make it slower within what was tried".to_owned(),
+        Some(peak) => format!(
+            "more than {:.0} requests at the same time ({:.0} to {:.0}) yield less{}",
+            peak.at,
+            peak.interval.low,
+            peak.interval.high,
+            if peak.beyond { "; far beyond what was tried, a guess" } else { "" }
+        ),
+    };
+    // An endless upper end has no place in JSON.
+    let finite = |x: f64| if x.is_finite() { x } else { f64::MAX };
+    Some(UslReport {
+        lambda: [fit.lambda.low, fit.law.lambda, finite(fit.lambda.high)],
+        alpha: [fit.alpha.low, fit.law.alpha, finite(fit.alpha.high)],
+        beta: [fit.beta.low, fit.law.beta, finite(fit.beta.high)],
+        words,
+    })
+}
+
+/// The answer in one sentence.
+pub fn sentence(searches: &[SearchReport], need: Option<&NeedReport>, replicas: usize) -> String {
+    let Some(first) = searches.first() else { return "Nothing was measured.".to_owned() };
+    let many = if replicas == 1 { "one replica".to_owned() } else { format!("{replicas} replicas") };
+    let mut words = match (first.found, first.carried_rps, first.breaks_at_rps) {
+        (FoundWord::Carried, Some(carried), _) => {
+            let per = first.per_replica_rps.unwrap_or(carried);
+            format!("{} carry {}, {} each", capital(&many), rate(carried), rate(per))
+        }
+        (FoundWord::AtLeast, Some(carried), _) => {
+            format!("{} carry at least {}: {}", capital(&many), rate(carried), first.words)
+        }
+        (FoundWord::Below, _, Some(lowest)) => {
+            format!("{} do not carry even {}, the lowest rate that was tried", capital(&many), rate(lowest))
+        }
+        _ => format!("What {many} carry cannot be said: {}", first.words),
+    };
+    if let Some(under) = searches.get(1) {
+        let fault = under.under.clone().unwrap_or_default();
+        words.push_str(&match under.carried_rps {
+            Some(carried) => format!("; while {} of them is held down by {fault}, {}", under.dead, rate(carried)),
+            None => format!("; while {fault} is held: {}", under.words),
+        });
+    }
+    if let Some(need) = need {
+        let how = if need.measured { "" } else { " (by arithmetic, not measured)" };
+        words.push_str(&format!(
+            ". For {} after a loss of {} run {} replicas{how}",
+            rate(need.demand_rps),
+            need.survive,
+            need.replicas
+        ));
+    }
+    words + "."
+}
+
+fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::search::{Tried, Why};
+    use crate::units::{Rate, Ratio};
+
+    fn found(carried: f64, dead: usize) -> SearchReport {
+        let tried = |rate, passed| Tried {
+            rate,
+            confirm: false,
+            verdict: if passed { Verdict::Passed } else { Verdict::Failed(Cause::Objective) },
+        };
+        let answer = Answer {
+            found: Found::Carried { rate: carried, breaks_at: carried * 1.05 },
+            tried: vec![tried(carried, true), tried(carried * 1.05, false)],
+        };
+        let trials = vec![TrialReport { rate_rps: carried, p99_us: Some(1e5), ..TrialReport::default() }];
+        let under = (dead > 0).then_some(("lose-one", dead));
+        search(&answer, trials, under, 3, 2.0, &mut |_| 0)
+    }
+
+    fn planning() -> Planning {
+        Planning {
+            peak: Rate::per_second(1000.0).unwrap(),
+            growth: 0.2,
+            survive: 1,
+            utilisation: Ratio::new(0.7).unwrap(),
+        }
+    }
+
+    #[test]
+    fn replicas_from_what_was_measured_under_the_loss() {
+        let searches = [found(600.0, 0), found(360.0, 1)];
+        assert_eq!((searches[0].per_replica_rps, searches[1].per_replica_rps), (Some(200.0), Some(180.0)));
+        let need = need(&planning(), &searches).unwrap().unwrap();
+        // max(⌈1200 / 140⌉, ⌈1200 / 180⌉ + 1) = max(9, 8)
+        assert_eq!((need.replicas, need.for_utilisation, need.for_loss, need.measured), (9, 9, 8, true));
+        let words = sentence(&searches, Some(&need), 3);
+        assert!(words.starts_with("3 replicas carry 600/s, 200/s each"), "{words}");
+        assert!(words.ends_with("For 1,200/s after a loss of 1 run 9 replicas."), "{words}");
+    }
+
+    #[test]
+    fn without_the_loss_it_is_arithmetic_and_says_so() {
+        let need = need(&planning(), &[found(600.0, 0)]).unwrap().unwrap();
+        assert!(!need.measured && need.capacity_after_loss_rps.is_none());
+        assert!(sentence(&[found(600.0, 0)], Some(&need), 3).contains("by arithmetic"));
+        // Two dead were measured, one is to be survived: that is not the same loss.
+        assert!(!super::need(&planning(), &[found(600.0, 0), found(300.0, 2)]).unwrap().unwrap().measured);
+    }
+
+    #[test]
+    fn nothing_found_is_no_number() {
+        let answer =
+            Answer { found: Found::Undecided { passed: None, not_passed: None, why: Why::NoVerdict }, tried: vec![] };
+        let none = search(&answer, vec![], None, 3, 2.0, &mut |_| 0);
+        assert_eq!((none.carried_rps, none.per_replica_rps, none.crossing_rps), (None, None, None));
+        assert_eq!(need(&planning(), std::slice::from_ref(&none)), Ok(None));
+        assert!(sentence(&[none], None, 3).contains("cannot be said"));
+        assert!(scalability(&[], &mut |_| 0).is_none());
+        assert_eq!(sentence(&[], None, 1), "Nothing was measured.");
+    }
+}

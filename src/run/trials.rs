@@ -1,0 +1,315 @@
+//! Trials of a search for capacity: each one a whole run at one rate, with its own journal, report and end.
+//!
+//! Replicas are started anew for each trial: what a trial beyond the limit leaves in queues and caches must not be the next one's, and
+//! a journal is open whenever anything of ours is up. That is also the drain between trials. Where starting takes long, trials should be long too.
+//!
+//! Owns how a plan becomes a trial, when one is broken off, and what was seen of it. Leaves alone which rate comes next
+//! (`capacity/search.rs`) and what makes a trial pass (`capacity/trial.rs`).
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::capacity::search::{Answer, Goal, Search, Step};
+use crate::capacity::trial::{Look, Objectives, Seen, Verdict, hopeless, judge, trend};
+use crate::clock::{self, Clock};
+use crate::fault::stop::StopSignal;
+use crate::plan::{Capacity, FaultKind, Lasts, Load, Objective, Phase, Plan, Platform, Shape, SpanRef};
+use crate::report::model::{Ending, Report, VerdictWord};
+use crate::report::sizing::build::verdict_words;
+use crate::report::sizing::model::TrialReport;
+use crate::run::{LoadOptions, Observer, Progress, RunOptions, run};
+use crate::units::{Offset, PhaseId, Rate};
+
+/// Before a trial: connections are made, caches filled. Not measured.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// From the loss to the trial: rotation and retries settle. Not measured.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Looks at the backlog before a trial may be broken off.
+const LOOKS_LEAST: usize = 40;
+/// How often the user's stop is looked for.
+const FORWARD: Duration = Duration::from_millis(50);
+
+/// Why a search ended before its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// By the user.
+    Interrupted,
+    /// Something is left broken.
+    NotClean(Vec<String>),
+    /// A trial could not be started.
+    NotStarted(String),
+}
+
+/// A search that is about to be made.
+pub struct Trials<'a> {
+    /// The scenario.
+    pub plan: &'a Plan,
+    /// What is searched for.
+    pub capacity: &'a Capacity,
+    /// The fault that is held in every trial, by index.
+    pub lose: Option<usize>,
+    /// The folder; runs are kept in `runs/` in it.
+    pub dir: &'a Path,
+    /// Raised by Ctrl-C or SIGTERM.
+    pub stop: StopSignal,
+    /// The command that reproduces the search.
+    pub reproduce: &'a str,
+}
+
+/// What a search brought.
+#[derive(Debug)]
+pub struct Searched {
+    /// The answer; none when the search was halted.
+    pub answer: Option<Answer>,
+    /// Every trial, in order.
+    pub trials: Vec<TrialReport>,
+    /// Replicas at the start of a trial; 1 where only a URL is known.
+    pub replicas: usize,
+    /// Why it was halted.
+    pub halt: Option<Halt>,
+}
+
+/// Can this plan be searched? Says what is missing.
+///
+/// # Errors
+/// In words, with the cure.
+pub fn searchable(plan: &Plan) -> Result<(), String> {
+    if objectives(plan, PhaseId(0)).is_empty() {
+        return Err("nothing says what `carried` means: write an [[objective]] on latency.pNN or error_rate".to_owned());
+    }
+    Ok(())
+}
+
+/// Searches.
+///
+/// # Errors
+/// When the goal makes no sense.
+pub fn search(trials: &Trials<'_>, on_trial: &dyn Fn(&TrialReport)) -> Result<Searched, String> {
+    let capacity = trials.capacity;
+    let mut search = Search::new(Goal::new(capacity.from.get(), capacity.precision, Rate::MAX / 10.0))?;
+    let mut done = Searched { answer: None, trials: Vec::new(), replicas: 1, halt: None };
+    loop {
+        let (rate, confirm) = match search.next() {
+            Step::Trial { rate } => (rate, false),
+            Step::Confirm { rate } => (rate, true),
+            Step::Done(answer) => {
+                done.answer = Some(answer);
+                return Ok(done);
+            }
+        };
+        match one(trials, rate, confirm) {
+            Err(halt) => {
+                done.halt = Some(halt);
+                return Ok(done);
+            }
+            Ok((verdict, trial, replicas)) => {
+                done.replicas = replicas;
+                on_trial(&trial);
+                done.trials.push(trial);
+                search.record(verdict);
+            }
+        }
+    }
+}
+
+fn one(trials: &Trials<'_>, rate: f64, confirm: bool) -> Result<(Verdict, TrialReport, usize), Halt> {
+    let length = if confirm { trials.capacity.confirm } else { trials.capacity.trial };
+    let plan = trial_plan(trials.plan, rate, length, trials.lose).map_err(Halt::NotStarted)?;
+    let begins = plan.phases.last().map_or(Offset::ZERO, |p| p.start);
+    let watch = Watch {
+        begins,
+        rate,
+        // The tightest bound is what a mean latency may not reach; without one, the timeout.
+        allowance_s: plan.tightest_latency_bound().unwrap_or(plan.traffic.timeout).as_secs_f64(),
+        stop: StopSignal::new(),
+        looks: Mutex::default(),
+        broken_off: AtomicBool::new(false),
+    };
+    let options = RunOptions {
+        reports: trials.dir.join("runs"),
+        load: LoadOptions::default(),
+        stop: watch.stop.clone(),
+        reproduce: trials.reproduce.to_owned(),
+    };
+    let over = AtomicBool::new(false);
+    let finished = std::thread::scope(|scope| {
+        // The user's stop ends the trial too, also while replicas are starting.
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                if trials.stop.stopped() {
+                    watch.stop.stop();
+                    return;
+                }
+                clock::sleep(FORWARD);
+            }
+        });
+        let finished = run(&plan, &options, &watch);
+        over.store(true, Ordering::Release);
+        finished
+    });
+    let done = finished.map_err(|e| match e.exit_code() {
+        4 => Halt::NotClean(vec![e.to_string()]),
+        _ => Halt::NotStarted(e.to_string()),
+    })?;
+    let report = done.report;
+    if !report.clean {
+        return Err(Halt::NotClean(report.residue.clone()));
+    }
+    let broken_off = watch.broken_off.load(Ordering::Acquire);
+    match report.ending {
+        Ending::Interrupted if !broken_off => return Err(Halt::Interrupted),
+        Ending::NotStarted => return Err(Halt::NotStarted(report.reasons.first().cloned().unwrap_or_default())),
+        _ => {}
+    }
+    let looks = watch.looks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let dir = done.dir.strip_prefix(trials.dir).unwrap_or(&done.dir).display().to_string();
+    let (verdict, trial) = told(&report, &looks, rate, confirm, broken_off, dir);
+    Ok((verdict, trial, report.environment.replicas.max(1)))
+}
+
+/// What a trial showed, from its report and the looks at its backlog.
+fn told(
+    report: &Report,
+    looks: &[Look],
+    rate: f64,
+    confirm: bool,
+    broken_off: bool,
+    dir: String,
+) -> (Verdict, TrialReport) {
+    let Some(phase) = report.phases.last() else { return (Verdict::Inconclusive, TrialReport::default()) };
+    let middle = phase.start_at_s + phase.duration_s / 2.0;
+    let second_half = || report.windows.iter().filter(|w| w.phase == phase.name && w.start_at_s >= middle - 1e-6);
+    let late: Vec<Look> = looks.iter().copied().filter(|l| l.at_s >= phase.duration_s / 2.0).collect();
+    let seconds: f64 = second_half().map(|w| w.duration_s).sum();
+    let completed: u64 = second_half().map(|w| w.done_ok).sum();
+    let worst = report.objectives.iter().map(|o| match o.verdict {
+        VerdictWord::Violated => Objectives::Violated,
+        VerdictWord::Inconclusive => Objectives::Inconclusive,
+        VerdictWord::Met => Objectives::Met,
+    });
+    let order = |o: &Objectives| match o {
+        Objectives::Violated => 0,
+        Objectives::Inconclusive => 1,
+        Objectives::Met => 2,
+    };
+    let seen = Seen {
+        objectives: worst.min_by_key(order).unwrap_or(Objectives::Inconclusive),
+        offered: second_half().map(|w| w.due_planned).sum(),
+        completed,
+        backlog: trend(&late),
+        broken_off,
+        safety_stop: report.ending == Ending::SafetyStop,
+        kept_up: phase.kept_up,
+    };
+    let unproven = report.faults.iter().find(|f| !f.proof.proven);
+    // A pass without the loss would be the most dangerous answer.
+    let verdict = if unproven.is_some() && !broken_off { Verdict::Inconclusive } else { judge(&seen) };
+    let (word, mut why) = verdict_words(verdict);
+    if let (Some(fault), Verdict::Inconclusive) = (unproven, verdict) {
+        why = format!("fault {} is not proven: {}", fault.name, fault.proof.evidence);
+    } else if verdict == Verdict::Failed(crate::capacity::trial::Cause::Objective) {
+        let broken = report.objectives.iter().find(|o| o.verdict == VerdictWord::Violated);
+        why = broken.map_or(why, |o| format!("{}: {}", o.metric, o.reason));
+    }
+    let trial = TrialReport {
+        rate_rps: rate,
+        confirm,
+        verdict: word.to_owned(),
+        why,
+        good_rps: if seconds > 0.0 { completed as f64 / seconds } else { 0.0 },
+        error_rate: phase.error_rate,
+        p50_us: phase.latency_us.p50,
+        p99_us: phase.latency_us.p99,
+        in_flight_mean: late.iter().map(|l| l.in_flight as f64).sum::<f64>() / late.len().max(1) as f64,
+        dir,
+    };
+    (verdict, trial)
+}
+
+/// The scenario at one rate: warm-up, with the loss and time to settle after it, then the trial.
+fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> Result<Plan, String> {
+    let rate = Rate::per_second(rate)?;
+    let mut phases: Vec<Phase> = Vec::new();
+    let mut add = |name: &str, duration: Duration, measured: bool| {
+        let start = phases.last().map_or(Offset::ZERO, Phase::end);
+        let load = Load::Open(Shape::Constant(rate));
+        phases.push(Phase { name: name.to_owned(), start, duration, load, measured });
+    };
+    add("warm-up", WARM_UP, false);
+    if lose.is_some() {
+        add("loss", SETTLE, false);
+    }
+    add("trial", length, true);
+    let mut trial = plan.clone();
+    trial.faults = match lose {
+        None => Vec::new(),
+        Some(i) => {
+            let mut fault = plan.faults[i].clone();
+            fault.at = phases[1].start;
+            fault.lasts = Some(Lasts::UntilEnd);
+            // A killed replica comes back; one that is to be missed has to stay away.
+            let own = matches!(plan.platform, Some(Platform::Local(_) | Platform::Docker(_)));
+            if own && matches!(fault.kind, FaultKind::PodKill { .. }) {
+                fault.kind = FaultKind::PodFailure;
+            }
+            vec![fault]
+        }
+    };
+    trial.objectives = objectives(plan, PhaseId(phases.len() as u16 - 1));
+    trial.phases = phases;
+    trial.probes.retain_mut(|p| {
+        (p.during, p.after) = (None, false);
+        p.before
+    });
+    (trial.gate, trial.capacity) = (None, None);
+    trial.variants.clear();
+    trial.warnings.clear();
+    Ok(trial)
+}
+
+/// What is promised of spans, each once, over the trial.
+fn objectives(plan: &Plan, trial: PhaseId) -> Vec<Objective> {
+    let mut all: Vec<Objective> = Vec::new();
+    for o in &plan.objectives {
+        let of_span = !o.metric.is_of_fault() && !matches!(o.metric, crate::plan::Metric::Probe(_));
+        // A throughput is what is searched for, not what is promised.
+        let counts = of_span && o.metric != crate::plan::Metric::Throughput;
+        let same = |have: &Objective| have.metric == o.metric && have.op == o.op && have.bound == o.bound;
+        if counts && !all.iter().any(same) {
+            all.push(Objective { spans: vec![SpanRef::Phase(trial)], ..o.clone() });
+        }
+    }
+    all
+}
+
+/// Looks at the backlog, and breaks a hopeless trial off.
+struct Watch {
+    begins: Offset,
+    rate: f64,
+    allowance_s: f64,
+    stop: StopSignal,
+    looks: Mutex<Vec<Look>>,
+    broken_off: AtomicBool,
+}
+
+impl Observer for Watch {
+    fn stage(&self, _text: &str) {}
+
+    fn armed(&self, _clock: &Clock) {}
+
+    fn progress(&self, p: &Progress) {
+        if p.now < self.begins || self.broken_off.load(Ordering::Acquire) {
+            return;
+        }
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.push(Look { at_s: p.now.since(self.begins).as_secs_f64(), in_flight: p.live.in_flight });
+        if looks.len() >= LOOKS_LEAST && !self.stop.stopped() && hopeless(&looks, self.rate, self.allowance_s) {
+            self.broken_off.store(true, Ordering::Release);
+            self.stop.stop();
+        }
+    }
+
+    fn event(&self, _at: Offset, _text: &str) {}
+}
