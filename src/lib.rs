@@ -24,7 +24,7 @@
 //! | [`summary`], [`impact`], [`bootstrap`], [`objective`] | metrics, recovery, intervals, verdicts; pure |
 //! | [`capacity`] | the search for the highest rate that is carried, and what follows from it; pure |
 //! | [`report`] | one model, rendered to files |
-//! | [`compare`] | reports of runs → which side is worse; pure |
+//! | [`compare`] | reports of many runs → which side is worse, what is carried; pure |
 //! | [`run`] | the composition root |
 //! | [`cli`] | one file per command; the only module that prints |
 //! | [`model_server`] | the embedded target |

@@ -31,7 +31,7 @@ const ORDER: [(&str, &str); 26] = [
     ("fault", "changes what `platform` gives it; knows no load"),
     ("probe", "asks by `client`; knows no faults"),
     ("report", "facts of all the above → one model → files"),
-    ("compare", "reports of runs → which side is worse; pure"),
+    ("compare", "reports of many runs → which side is worse, what is carried; pure"),
     ("model_server", "a target like any other: nothing of ours but the lowest modules"),
     ("run", "the composition root: wires, decides nothing"),
     ("cli", "people: commands and words"),

@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, run, signals};
 use crate::clock;
+use crate::compare::sizing as build;
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
 use crate::report::model::{Ending, ScenarioInfo};
-use crate::report::sizing::build;
 use crate::report::sizing::model::{FoundWord, SCHEMA, SearchReport, Sizing, TrialReport};
 use crate::report::{format, sizing};
 use crate::rng;

@@ -1,4 +1,4 @@
-//! Two sides of a comparison: from the reports of runs to an answer with its evidence. Pure.
+//! Many runs: from their reports to an answer with its evidence, which side of a comparison is worse, what is carried. Pure.
 //!
 //! Owns what a metric's value of a run is, which runs may be used, and how pairs become decisions, advice, time-lines and shift functions.
 //! Leaves alone how runs are made (`run/series.rs`), the statistics (`statistics/`) and every rendering (`report/comparison/`).
@@ -6,6 +6,7 @@
 pub mod history;
 pub mod pairs;
 pub mod side;
+pub mod sizing;
 mod words;
 
 pub use side::side_by_side;

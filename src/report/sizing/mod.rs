@@ -1,6 +1,5 @@
 //! A search for capacity: one model, rendered to files. Renderers see the model and nothing else.
 
-pub mod build;
 mod chart;
 pub mod model;
 mod render;

@@ -1,6 +1,5 @@
 //! From searches and their trials to the model. Pure.
 
-use super::model::{FoundWord, NeedReport, NeedRow, SearchReport, TrialReport, UslReport};
 use crate::capacity::curve::Curve;
 use crate::capacity::knee::knee;
 use crate::capacity::replicas::{Need, replicas};
@@ -9,6 +8,7 @@ use crate::capacity::trial::{Cause, Verdict};
 use crate::capacity::usl::{self, Load};
 use crate::plan::Planning;
 use crate::report::format::{percent, rate};
+use crate::report::sizing::model::{FoundWord, NeedReport, NeedRow, SearchReport, TrialReport, UslReport};
 
 /// The word and the reason of a verdict.
 pub fn verdict_words(verdict: Verdict) -> (&'static str, String) {
