@@ -158,20 +158,25 @@ pub fn scalability(trials: &[TrialReport], below: &mut dyn FnMut(usize) -> usize
 
 /// The answer in one sentence.
 pub fn sentence(searches: &[SearchReport], need: Option<&NeedReport>, replicas: usize) -> String {
-    let Some(first) = searches.first() else { return "Nothing was measured.".to_owned() };
-    let many = if replicas == 1 { "one replica".to_owned() } else { format!("{replicas} replicas") };
+    let Some(first) = searches.first().filter(|s| !s.trials.is_empty()) else {
+        return "Nothing was measured.".to_owned();
+    };
+    let (many, carry, do_not) = match replicas {
+        1 => ("one replica".to_owned(), "carries", "does not"),
+        n => (format!("{n} replicas"), "carry", "do not"),
+    };
     let mut words = match (first.found, first.carried_rps, first.breaks_at_rps) {
         (FoundWord::Carried, Some(carried), _) => {
             let per = first.per_replica_rps.unwrap_or(carried);
-            format!("{} carry {}, {} each", capital(&many), rate(carried), rate(per))
+            format!("{} {carry} {}, {} each", capital(&many), rate(carried), rate(per))
         }
         (FoundWord::AtLeast, Some(carried), _) => {
-            format!("{} carry at least {}: {}", capital(&many), rate(carried), first.words)
+            format!("{} {carry} at least {}: {}", capital(&many), rate(carried), first.words)
         }
         (FoundWord::Below, _, Some(lowest)) => {
-            format!("{} do not carry even {}, the lowest rate that was tried", capital(&many), rate(lowest))
+            format!("{} {do_not} carry even {}, the lowest rate that was tried", capital(&many), rate(lowest))
         }
-        _ => format!("What {many} carry cannot be said: {}", first.words),
+        _ => format!("What {many} {carry} cannot be said: {}", first.words),
     };
     if let Some(under) = searches.get(1) {
         let fault = under.under.clone().unwrap_or_default();
@@ -255,7 +260,9 @@ mod tests {
         let none = search(&answer, vec![], None, 3, 2.0, &mut |_| 0);
         assert_eq!((none.carried_rps, none.per_replica_rps, none.crossing_rps), (None, None, None));
         assert_eq!(need(&planning(), std::slice::from_ref(&none)), Ok(None));
-        assert!(sentence(&[none], None, 3).contains("cannot be said"));
+        assert_eq!(sentence(std::slice::from_ref(&none), None, 3), "Nothing was measured.");
+        let tried = SearchReport { trials: vec![TrialReport::default()], ..none };
+        assert!(sentence(std::slice::from_ref(&tried), None, 1).starts_with("What one replica carries cannot be said"));
         assert!(scalability(&[], &mut |_| 0).is_none());
         assert_eq!(sentence(&[], None, 1), "Nothing was measured.");
     }
