@@ -70,7 +70,7 @@ struct Weak {
 
 impl Weak {
     fn of(asked: &Asked, earlier: &[f64], tonight: &[f64], risk: f64) -> Weak {
-        let floor = floor(asked);
+        let floor = asked.question.floors().0;
         let scaled = |v: &f64| match asked.question.scale {
             // Zero is −∞ on this scale, as it is in pairs.
             Scale::Ratio => v.ln(),
@@ -94,12 +94,12 @@ impl Weak {
     }
 
     fn decision(&self, asked: &Asked, p_adjusted: f64, risk: f64) -> Decision {
-        let floor = floor(asked);
+        let (floor, better) = asked.question.floors();
         let (answer, why) = match self.interval {
             _ if self.shift.is_none() => (Answer::Inconclusive, Why::TooFewPairs { least: NIGHTS_LEAST }),
             Interval { low, .. } if low > floor && p_adjusted <= risk => (Answer::Regressed, Why::Decided),
             Interval { low, .. } if low > floor => (Answer::Inconclusive, Why::Adjusted),
-            Interval { high, .. } if high < -floor => (Answer::Improved, Why::Decided),
+            Interval { high, .. } if high < -better => (Answer::Improved, Why::Decided),
             Interval { high, .. } if high < floor => (Answer::NoRegression, Why::Decided),
             _ => (Answer::Inconclusive, Why::Wide),
         };
@@ -119,14 +119,6 @@ impl Weak {
             n: self.nights.min(self.tonight),
             silent: self.silent,
         }
-    }
-}
-
-/// The floor on the scale on which values are weighed.
-fn floor(asked: &Asked) -> f64 {
-    match asked.question.scale {
-        Scale::Ratio => asked.question.floor.ln_1p(),
-        Scale::Difference => asked.question.floor,
     }
 }
 
@@ -173,9 +165,97 @@ pub fn passed(answer: AnswerWord, any_violated: bool) -> bool {
     answer != AnswerWord::Regressed && !any_violated
 }
 
-/// The middle of a night's values; NaN of none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut known: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-    known.sort_by(f64::total_cmp);
-    known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::fingerprint;
+    use crate::plan::Metric;
+    use crate::report::model::{Environment, ScenarioInfo};
+    use crate::statistics::decision::LOOK_RISK;
+    use crate::units::Quantile;
+
+    fn asked(metric: Metric) -> Asked {
+        Asked::new(&metric, "all".into(), Scale::Ratio, 0.05)
+    }
+
+    fn nights(metric: &Asked, values: &[f64]) -> Vec<Night> {
+        let night = |v: &f64| Night { values: [(metric.text.clone(), vec![Value::of(*v)])].into(), ..Night::default() };
+        values.iter().map(night).collect()
+    }
+
+    fn answer(metric: Metric, earlier: &[f64], tonight: &[f64]) -> AnswerWord {
+        let asked = asked(metric);
+        let nights = nights(&asked, earlier);
+        weigh(&[asked], &nights.iter().collect::<Vec<_>>(), &[tonight.to_vec()], LOOK_RISK)[0].answer
+    }
+
+    const EARLIER: [f64; 7] = [100.0, 100.1, 99.9, 100.2, 99.8, 100.05, 99.95];
+
+    fn times(factor: f64) -> Vec<f64> {
+        [1.0, 1.0002, 0.9998, 1.0003, 0.9997, 1.0001, 0.9999].map(|f| 100.0 * factor * f).to_vec()
+    }
+
+    #[test]
+    fn tonight_against_earlier_nights() {
+        let p99 = || Metric::Latency(Quantile::P99);
+        for (factor, expected) in
+            [(1.0, AnswerWord::NoRegression), (1.2, AnswerWord::Regressed), (0.8, AnswerWord::Improved)]
+        {
+            assert_eq!(answer(p99(), &EARLIER, &times(factor)), expected, "{factor}");
+        }
+        assert_eq!(answer(p99(), &EARLIER[..NIGHTS_LEAST - 1], &times(1.2)), AnswerWord::Inconclusive);
+        assert_eq!(answer(p99(), &EARLIER, &[]), AnswerWord::Inconclusive);
+        assert_eq!(answer(p99(), &EARLIER, &[f64::INFINITY; 7]), AnswerWord::Regressed);
+        assert_eq!(answer(p99(), &[f64::NAN; 7], &times(1.0)), AnswerWord::Inconclusive);
+    }
+
+    /// 5 % less is ln 0.95, not −ln 1.05: 4.95 % less lies between the two and is no regression.
+    #[test]
+    fn less_throughput_is_worse_by_its_own_floor() {
+        let exact = [100.0; 7];
+        assert_eq!(answer(Metric::Throughput, &exact, &[95.05; 7]), AnswerWord::NoRegression);
+        assert_eq!(answer(Metric::Throughput, &exact, &[94.9; 7]), AnswerWord::Regressed);
+        assert_eq!(answer(Metric::Throughput, &exact, &[105.1; 7]), AnswerWord::Improved);
+        assert_eq!(answer(Metric::Throughput, &exact, &[104.9; 7]), AnswerWord::NoRegression);
+    }
+
+    #[test]
+    fn nights_that_do_not_count_say_why() {
+        let here = fingerprint(&Environment::default(), "1");
+        let good = Night {
+            scenario: ScenarioInfo { sha256: "s".into(), ..ScenarioInfo::default() },
+            fingerprint: here.clone(),
+            valid: true,
+            passed: true,
+            ..Night::default()
+        };
+        assert_eq!(ignored(&good, "s", &here.id), None);
+        for (night, sha, id, words) in [
+            (good.clone(), "t", here.id.as_str(), "another scenario"),
+            (good.clone(), "s", "other", "another machine"),
+            (Night { valid: false, ..good.clone() }, "s", here.id.as_str(), "not valid"),
+            (Night { passed: false, ..good.clone() }, "s", here.id.as_str(), "did not pass"),
+        ] {
+            assert!(ignored(&night, sha, id).unwrap().contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_step_in_a_history_is_found_and_a_short_one_is_not_searched() {
+        let series = |values: Vec<f64>| Series {
+            metric: "m".into(),
+            unit: "s".into(),
+            nights: values
+                .into_iter()
+                .enumerate()
+                .map(|(n, v)| NightOf { at: format!("night {n}"), value: Value::of(v) })
+                .collect(),
+        };
+        let step: Vec<f64> = times(1.0).into_iter().chain(times(1.3)).collect();
+        let found = changes(&[series(step.clone())]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].after.as_str(), found[0].at.as_str()), ("night 6", "night 7"));
+        assert!(changes(&[series(step[..CHANGES_LEAST - 1].to_vec())]).is_empty());
+        assert!(changes(&[series(vec![f64::INFINITY; 20])]).is_empty());
+    }
 }

@@ -105,6 +105,12 @@ impl Question {
         }
     }
 
+    /// The floors of worse and of better on the scale on which pairs are weighed, both 0 or above: under a ratio, 5 % more and 5 % less are
+    /// not equally far from none.
+    pub fn floors(&self) -> (f64, f64) {
+        (self.floor(self.worse), self.floor(self.better()))
+    }
+
     fn better(&self) -> Worse {
         if self.worse == Worse::Higher { Worse::Lower } else { Worse::Higher }
     }
