@@ -83,6 +83,8 @@ pub struct ProbeFacts {
     pub asked: u64,
     /// Of those, failed.
     pub failed: u64,
+    /// Of an alert: what cannot be told, the first of it.
+    pub unknown: Option<String>,
     /// What the first failure of any kind showed.
     pub first_failure: Option<String>,
 }
@@ -127,7 +129,8 @@ pub fn judge_all(facts: &Facts) -> Vec<Judged> {
         all.extend(judged.into_iter().map(|j| Judged { objective: Some(index), ..j }));
     }
     let named = |name: &str| facts.plan.objectives.iter().any(|o| matches!(&o.metric, Metric::Probe(n) if n == name));
-    let unnamed = facts.plan.probes.iter().zip(facts.probes).filter(|(probe, f)| f.failed > 0 && !named(&probe.name));
+    let speaks = |f: &ProbeFacts| f.failed > 0 || f.unknown.is_some();
+    let unnamed = facts.plan.probes.iter().zip(facts.probes).filter(|(probe, f)| speaks(f) && !named(&probe.name));
     all.extend(unnamed.map(|(probe, _)| judge_probe(facts, &probe.name)));
     all
 }
@@ -560,6 +563,8 @@ fn probe_verdict((planned, probe): (&ProbePlan, &ProbeFacts)) -> (Verdict, Strin
         (Verdict::Violated, format!("failed {} of {} times during and after{first}", probe.failed, probe.asked))
     } else if probe.failed_before > 0 {
         (Verdict::Inconclusive, format!("it did not hold before any fault{first}"))
+    } else if let Some(unknown) = &probe.unknown {
+        (Verdict::Inconclusive, unknown.clone())
     } else if probe.asked == 0 && (due_later || probe.asked_before == 0) {
         (Verdict::Inconclusive, "it was never asked".into())
     } else {
@@ -949,6 +954,13 @@ mod tests {
         };
         let held = ProbeFacts { asked_before: 2, asked: 3, ..ProbeFacts::default() };
         let failed = ProbeFacts { failed: 1, first_failure: Some("HTTP 503".into()), ..held.clone() };
+        let unknown = ProbeFacts { unknown: Some("it was firing before".into()), ..held.clone() };
+        let told = of(unknown.clone(), false);
+        assert_eq!(
+            (told.len(), told[0].verdict, told[0].reason.as_str()),
+            (1, Verdict::Inconclusive, "it was firing before")
+        );
+        assert_eq!(of(unknown, true)[0].verdict, Verdict::Inconclusive);
         let only_before = ProbeFacts { asked: 0, ..held.clone() };
         let not_steady = ProbeFacts { failed_before: 1, asked: 0, ..held.clone() };
         assert_eq!(of(held.clone(), true)[0].verdict, Verdict::Met);

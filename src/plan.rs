@@ -4,6 +4,13 @@
 //! "is this in range?". Owns the types; leaves alone how they are written (`scenario/`) and what is
 //! done with them.
 
+mod probe;
+
+pub use probe::{
+    Across, AlertApi, AlertProbe, CommandProbe, KubernetesProbe, ProbeKind, ProbePlan, PrometheusProbe, QueryRange,
+    Reduce, Service, Workload,
+};
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -1154,43 +1161,6 @@ pub enum ProofRule {
     },
     /// The author vouches for it.
     Trust,
-}
-
-/// One steady-state probe.
-#[derive(Clone, Debug)]
-pub struct ProbePlan {
-    /// Its name.
-    pub name: String,
-    /// What is asked.
-    pub kind: ProbeKind,
-    /// Limit on one asking.
-    pub timeout: Duration,
-    /// Asked at the start, and again just before the first fault.
-    pub before: bool,
-    /// Asked at this interval while load runs.
-    pub during: Option<Duration>,
-    /// Asked once load and faults have ended.
-    pub after: bool,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug)]
-pub enum ProbeKind {
-    /// An HTTP request to the target (or to `url`).
-    Http {
-        /// A whole URL; else `path` on the target's address.
-        url: Option<Url>,
-        /// Path when there is no `url`.
-        path: String,
-        /// Method.
-        method: String,
-        /// Good statuses.
-        expect_status: Vec<u16>,
-        /// The body must contain this.
-        body_contains: Option<String>,
-    },
-    /// A row of the dataset, sent and checked by the target's protocol.
-    Prediction,
 }
 
 /// One service-level objective.

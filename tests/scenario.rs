@@ -294,6 +294,65 @@ fn every_kind_of_fault_becomes_what_it_says() {
 }
 
 #[test]
+fn probes_of_servers_become_what_they_say() {
+    use resbench::plan::{Across, AlertApi, ProbeKind, QueryRange, Reduce, Workload};
+    let text = with_platform(
+        r#"
+[[fault]]
+name = "kill"
+kind = "pod-kill"
+at = "b"
+every = "4s"
+times = 2
+[[probe]]
+name = "query"
+kind = "prometheus"
+url = "https://prom/prefix/"
+headers = { Authorization = "Bearer x" }
+query = "sum(rate(errors[5m]))"
+window = "30s"
+reduce = "max"
+across = "each"
+expect_below = 1
+no_data = "pass"
+when = ["after"]
+[[probe]]
+name = "alert"
+kind = "alert"
+url = "http://127.0.0.1:9093"
+via = "alertmanager"
+expect_fired = "Down"
+fault = "kill"
+[[probe]]
+name = "ready"
+kind = "kubernetes"
+namespace = "models"
+selector = "app=registry"
+expect_ready = 2
+[[probe]]
+name = "run"
+kind = "command"
+command = ["true"]
+"#,
+    );
+    let plan = plan(&text);
+    let [query, alert, ready, run] = plan.probes.as_slice() else { panic!("{:?}", plan.probes) };
+    let ProbeKind::Prometheus(p) = &query.kind else { panic!("{query:?}") };
+    assert_eq!((p.server.url.to_string().as_str(), p.server.headers.len()), ("https://prom:443/prefix", 1));
+    let (window, step) = (Duration::from_secs(30), Duration::from_secs(2));
+    assert_eq!(p.range, Some(QueryRange { window, step, reduce: Reduce::Max }));
+    assert_eq!((p.across, p.below, p.above, p.no_data_passes), (Some(Across::Each), Some(1.0), None, true));
+    assert!(plan.warnings.iter().any(|w| w.contains("looks back over 5m")), "{:?}", plan.warnings);
+    let ProbeKind::Alert(a) = &alert.kind else { panic!("{alert:?}") };
+    assert_eq!((a.api, a.faults.as_slice(), a.within), (AlertApi::Alertmanager, &[0, 1][..], None));
+    assert!(alert.before && alert.after && alert.during == Some(Duration::from_secs(1)));
+    let ProbeKind::Kubernetes(k) = &ready.kind else { panic!("{ready:?}") };
+    assert!(matches!(&k.of, Workload::Labelled(l) if l.to_string() == "app=registry") && k.ready == 2);
+    let ProbeKind::Command(c) = &run.kind else { panic!("{run:?}") };
+    assert_eq!((c.expect_exit.as_slice(), run.timeout), (&[0][..], Duration::from_secs(2)));
+}
+
+#[test]
 fn rates_of_every_shape() {
     let shape = |rate: &str| {
         let text = with_url(&format!("[[phase]]\nname = \"a\"\nduration = \"2s\"\n{rate}\n"));

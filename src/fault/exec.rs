@@ -57,6 +57,27 @@ pub(super) fn answer(args: &[String], timeout: Duration) -> Result<String, Strin
     if status.success() { Ok(said(&output, ANSWER_TIMEOUT)) } else { Err(failed(status, &output)) }
 }
 
+/// The last bytes of an observed command's output that are kept.
+const OBSERVED_KEPT: usize = 64 << 10;
+
+/// As [`run`], for one whose end is the question: how it ended, and the end of what it printed. `stop` ends it early.
+///
+/// # Errors
+/// When it could not be started, or did not end in time; its process group is gone then.
+pub fn observe(
+    args: &[String],
+    dir: &Path,
+    timeout: Duration,
+    stop: &StopSignal,
+) -> Result<(ExitStatus, String), String> {
+    let watch = Watch { stop: Some(stop), ledger: None };
+    let (status, output) = finish(args, dir, timeout, watch, OBSERVED_KEPT)?;
+    Ok((status, said(&output, OBSERVED_PATIENCE)))
+}
+
+/// How long the end of its output is waited for: what it left in its background may hold it open.
+const OBSERVED_PATIENCE: Duration = Duration::from_secs(1);
+
 fn finish(
     args: &[String],
     dir: &Path,

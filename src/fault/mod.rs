@@ -7,7 +7,7 @@ mod by_probe;
 pub mod chaos_mesh;
 mod command;
 mod cpu_stress;
-mod exec;
+pub mod exec;
 mod hook;
 pub mod injector;
 pub mod io;

@@ -10,6 +10,7 @@ use crate::outcome::ErrorClass;
 use crate::plan::{Lasts, Load, Metric, Op, Plan, ProbeKind, Process, SpanRef};
 use crate::platform::{PlatformEvent, PlatformEventKind};
 use crate::probe::ProbeLog;
+use crate::probe::alert::AlertOutcome;
 use crate::record::ErrorTrace;
 use crate::record::assemble::Window;
 use crate::report::model::*;
@@ -71,7 +72,7 @@ pub fn build(facts: &Facts<'_>) -> Report {
     report.objectives = facts.judged.iter().map(|j| objective(plan, j)).collect();
     add_gate_metrics(&mut report, plan, facts.summary);
     add_intervals(&mut report, plan, facts.judged);
-    report.probes = plan.probes.iter().zip(facts.probes).map(|(p, log)| probe(&p.name, &p.kind, log)).collect();
+    report.probes = plan.probes.iter().zip(facts.probes).map(|(p, log)| probe(plan, &p.name, &p.kind, log)).collect();
     report.windows = windows(facts);
     report.heatmap = heatmap(plan, facts.windows);
     report.nines = nines(plan, facts.summary);
@@ -379,7 +380,7 @@ fn objective(plan: &Plan, j: &Judged) -> ObjectiveReport {
     }
 }
 
-fn probe(name: &str, kind: &ProbeKind, log: &ProbeLog) -> ProbeReport {
+fn probe(plan: &Plan, name: &str, kind: &ProbeKind, log: &ProbeLog) -> ProbeReport {
     let result = |a: &crate::probe::Asked| ProbeResult {
         when: a.when.word().to_owned(),
         at_s: a.at_s,
@@ -388,14 +389,29 @@ fn probe(name: &str, kind: &ProbeKind, log: &ProbeLog) -> ProbeReport {
     };
     ProbeReport {
         name: name.to_owned(),
-        kind: match kind {
-            ProbeKind::Http { .. } => "http",
-            ProbeKind::Prediction => "prediction",
-        }
-        .to_owned(),
+        kind: kind.word().to_owned(),
         results: log.kept.iter().map(result).collect(),
         asked: log.asked,
         failed: log.failed,
+        alerts: match kind {
+            ProbeKind::Alert(wanted) => log.alerts.iter().map(|a| alert(plan, &wanted.alert, a)).collect(),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn alert(plan: &Plan, name: &str, seen: &AlertOutcome) -> AlertReport {
+    AlertReport {
+        alert: name.to_owned(),
+        fault: plan.faults[seen.fault].name.clone(),
+        state: seen.fired.word().to_owned(),
+        fired_at_s: seen.fired_at_s,
+        not_fired_at_s: seen.not_fired_at_s,
+        time_to_alert_s: seen.time_to_alert_s,
+        time_to_alert_low_s: seen.time_to_alert_s.and(seen.no_sooner_s),
+        active_at_s: seen.active_at_s,
+        resolved_at_s: seen.resolved_at_s,
+        text: seen.text.clone(),
     }
 }
 

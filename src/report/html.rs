@@ -16,7 +16,8 @@ use super::format::{
     time_us,
 };
 use super::model::{
-    FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport, VerdictWord,
+    AlertReport, FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport,
+    VerdictWord,
 };
 use super::story::{recovered_in_force, tell};
 
@@ -380,6 +381,7 @@ fn tables(report: &Report) -> Vec<Table> {
     keep(errors(report));
     keep(quality(report));
     keep(probes(report));
+    keep(alerts(report));
     keep(events(report));
     keep(generator(report));
     keep(environment(report));
@@ -595,6 +597,31 @@ fn probe(p: &ProbeReport) -> Row {
         shown.map_or(NOTHING.into(), |r| format!("{}: {}", clean(&r.when), short(&r.detail, 300))),
     ];
     Row { class: if p.failed == 0 { "met" } else { "violated" }, cells }
+}
+
+fn alerts(report: &Report) -> Table {
+    let head =
+        ["alert", "after fault", "#fired at", "#time to alert", "#no sooner", "#active by its server", "in words"];
+    let caption = "Looked at all the time: it fired after the last look that saw it quiet, and by the first that saw it firing. Pending, \
+                   silenced and inhibited are not firing. The server's own time stands on our axis by our wall clock.";
+    let all: Vec<&AlertReport> = report.probes.iter().flat_map(|p| &p.alerts).collect();
+    Table::new("alerts", "Alerts", caption, &head).fill(&all, |a| {
+        let (sign, class) = match a.state.as_str() {
+            "fired" => ("✓", "met"),
+            "unknown" => ("?", "inconclusive"),
+            _ => ("✗", "violated"),
+        };
+        let cells = vec![
+            format!("{sign} {} {}", clean(&a.alert), clean(&a.state).replace('_', " ")),
+            clean(&a.fault),
+            maybe_at_s(a.fired_at_s),
+            maybe_s(a.time_to_alert_s),
+            maybe_s(a.time_to_alert_low_s),
+            maybe_at_s(a.active_at_s),
+            short(&a.text, 300),
+        ];
+        Row { class, cells }
+    })
 }
 
 fn events(report: &Report) -> Table {

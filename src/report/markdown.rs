@@ -9,7 +9,7 @@ use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
 };
 use super::model::{Ending, Report, SpanReport, VerdictWord};
-use super::story::{promise, tell};
+use super::story::{ALERTED, promise, tell};
 
 /// The limit of the whole text, bytes.
 pub(super) const LIMIT: usize = 200 * 1024;
@@ -149,7 +149,9 @@ fn sparks(report: &Report, columns: &[Column], width: f64) -> (String, String) {
 
 fn faults(out: &mut String, report: &Report) {
     let story = tell(report);
-    for (question, answers) in story.facts.iter().filter(|(q, _)| ["What broke", "How bad", "Back when"].contains(q)) {
+    for (question, answers) in
+        story.facts.iter().filter(|(q, _)| ["What broke", "How bad", "Back when", ALERTED].contains(q))
+    {
         let _ = writeln!(out, "**{question}**\n");
         answers.iter().for_each(|a| {
             let _ = writeln!(out, "- {}", cell_of(a, 500));

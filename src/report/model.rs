@@ -385,6 +385,35 @@ pub struct ProbeReport {
     pub asked: u64,
     /// How often it failed.
     pub failed: u64,
+    /// Of an alert: what became of it after each fault that it has to follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertReport>,
+}
+
+/// An alert after one fault.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertReport {
+    /// The alert's name.
+    pub alert: String,
+    /// The fault's name.
+    pub fault: String,
+    /// `fired`, `late` (fired, but not within what was promised), `not_fired`, `pending` (and never fired), `silenced`, `inhibited`, or
+    /// `unknown`: for example because it was firing before the fault.
+    pub state: String,
+    /// When it was first seen firing, on the run's clock.
+    pub fired_at_s: Option<f64>,
+    /// The last look that saw it not firing.
+    pub not_fired_at_s: Option<f64>,
+    /// From applied until it was seen firing; null unless it fired after the fault.
+    pub time_to_alert_s: Option<f64>,
+    /// It was no sooner than this: from applied until the last look that saw it not firing.
+    pub time_to_alert_low_s: Option<f64>,
+    /// Since when it was active by the server's own clock (`activeAt`, `startsAt`), put on the run's axis by our wall clock.
+    pub active_at_s: Option<f64>,
+    /// When it was first seen not firing again.
+    pub resolved_at_s: Option<f64>,
+    /// In words.
+    pub text: String,
 }
 
 /// One asking of a probe.

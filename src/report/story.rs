@@ -6,7 +6,9 @@ use crate::report::format::{
     INFINITE, at_s, chosen_ms, clean, count, maybe_count, maybe_s, objective_bound, objective_place, objective_value,
     percent, short, targets, time_s, time_us,
 };
-use crate::report::model::{Ending, FaultReport, ImpactReport, LatencyShift, ObjectiveReport, Report, VerdictWord};
+use crate::report::model::{
+    AlertReport, Ending, FaultReport, ImpactReport, LatencyShift, ObjectiveReport, Report, VerdictWord,
+};
 
 /// How many faults or objectives are told one by one.
 const TOLD: usize = 5;
@@ -35,11 +37,25 @@ pub(super) fn tell(report: &Report) -> Story {
     fact("What broke", told(&report.faults, what_broke));
     fact("How bad", told(&report.faults, |f| of_fault(f, how_bad)));
     fact("Back when", told(&report.faults, |f| of_fault(f, back_when)));
+    fact(ALERTED, told(&alerts(report), |a| alerted(a)));
     // One alone stands in the headline already, unless the ending does.
     let broken = told_of(report, VerdictWord::Violated, by_how_much);
     fact("Promises broken", if broken.len() > 1 || report.ending == Ending::SafetyStop { broken } else { vec![] });
     fact("Not decided", undecided(report));
     Story { headline: headline(report), facts }
+}
+
+/// The question that alerts answer.
+pub(super) const ALERTED: &str = "Who was alerted";
+
+/// What became of every alert after every fault.
+pub(super) fn alerts(report: &Report) -> Vec<&AlertReport> {
+    report.probes.iter().flat_map(|p| &p.alerts).collect()
+}
+
+fn alerted(a: &AlertReport) -> String {
+    let sign = if a.state == "fired" { "" } else { "NOT AS EXPECTED: " };
+    format!("{sign}after {}: {}", clean(&a.fault), sentence(short(&a.text, 300)))
 }
 
 /// The first line of every summary. A generator that fell behind is told here with its numbers, and nowhere else.

@@ -169,6 +169,8 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
             width,
             "    ",
         );
+        let alerts = story::alerts(report).into_iter().filter(|a| a.fault == f.name);
+        alerts.take(3).for_each(|a| wrapped(out, &format!("alert: {}", short(&a.text, 300)), width, "    "));
         f.errors.iter().take(3).for_each(|e| wrapped(out, &format!("trouble: {}", short(e, 300)), width, "    "));
     }
     more(out, report.faults.len());

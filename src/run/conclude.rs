@@ -7,8 +7,9 @@ use crate::fault::injector::TargetRef;
 use crate::fault::runner::FaultRecord;
 use crate::impact::{self, FaultTimes, Impact};
 use crate::objective::{self, FaultFacts, ProbeFacts};
-use crate::plan::{Plan, SpanRef};
+use crate::plan::{Plan, ProbeKind, SpanRef};
 use crate::platform::{Instance, PlatformEvent, PlatformEventKind};
+use crate::probe::alert::{self, Fired};
 use crate::probe::{Asked, ProbeLog, When};
 use crate::record::assemble::{Assembled, assemble, spans};
 use crate::report::build;
@@ -56,6 +57,7 @@ pub(super) fn conclude(
             detection: detections[i].map(Duration::from_secs_f64),
         })
         .collect();
+    judge_alerts(plan, &mut measured);
     let probes: Vec<ProbeFacts> = measured.probes.iter().map(probe_facts).collect();
     let judged =
         objective::judge_all(&objective::Facts { plan, summary: &summary.run, faults: &faults, probes: &probes });
@@ -273,6 +275,28 @@ fn detections(measured: &Measured) -> Vec<Option<f64>> {
     measured.faults.iter().map(of).collect()
 }
 
+/// The looks at each alert, judged: one asking for each fault that it has to follow.
+fn judge_alerts(plan: &Plan, measured: &mut Measured) {
+    let applied = |f: &FaultRecord| Some((f.planned_at.as_secs_f64(), f.applied_at?.as_secs_f64()));
+    let applied_s: Vec<_> = measured.faults.iter().map(applied).collect();
+    let end_s = measured.load_end.as_secs_f64();
+    for (probe, log) in plan.probes.iter().zip(&mut measured.probes) {
+        let (ProbeKind::Alert(wanted), Some(every)) = (&probe.kind, probe.during) else { continue };
+        // A run that never began has not looked, and promised nothing.
+        if measured.load.is_none() {
+            continue;
+        }
+        let times = alert::Times { applied_s: &applied_s, every_s: every.as_secs_f64(), end_s };
+        log.alerts = alert::judge(wanted, &log.alert, &times);
+        for outcome in log.alerts.clone() {
+            let detail = format!("after {}: {}", plan.faults[outcome.fault].name, outcome.text);
+            let ok = outcome.fired == Fired::Fired;
+            let asked = Asked { when: When::After, at_s: end_s, ok, detail };
+            if outcome.fired == Fired::Unknown { log.keep(asked) } else { log.note(asked) }
+        }
+    }
+}
+
 fn probe_facts(log: &ProbeLog) -> ProbeFacts {
     let before = |a: &&Asked| matches!(a.when, When::Before | When::BeforeFault);
     let asked_before = log.kept.iter().filter(before).count() as u64;
@@ -282,6 +306,7 @@ fn probe_facts(log: &ProbeLog) -> ProbeFacts {
         failed_before,
         asked: log.asked - asked_before,
         failed: log.failed - failed_before,
+        unknown: log.alerts.iter().find(|a| a.fired == Fired::Unknown).map(|a| a.text.clone()),
         first_failure: log.kept.iter().find(|a| !a.ok).map(|a| {
             let when =
                 if a.when == When::During { format!("at {:.1} s", a.at_s) } else { a.when.word().replace('_', " ") };

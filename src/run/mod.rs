@@ -26,7 +26,7 @@ use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFau
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
 use crate::fault::{self, InjectorContext};
-use crate::plan::{DockerPlatform, FaultKind, LocalPlatform, Plan, Platform, Pods, Url, Via};
+use crate::plan::{DockerPlatform, FaultKind, LocalPlatform, Plan, Platform, Pods, ProbeKind, Url, Via};
 use crate::platform::docker::{self, Docker, DockerOptions};
 use crate::platform::kubernetes::{Kubernetes, cluster};
 use crate::platform::local::{Local, LocalOptions, MountedVolume};
@@ -407,7 +407,7 @@ impl Stage<'_> {
         let Some(url) = measured.url.clone() else {
             return measured.not_started("there is neither a url nor a platform");
         };
-        let prober = Prober::new(self.plan, url.clone());
+        let prober = Prober::new(self.plan, url.clone(), self.options.stop.clone());
         let traffic = &self.plan.traffic;
         let resolved = match Resolved::new(&url.host, url.port, traffic.address_family, traffic.dns_refresh) {
             Ok(resolved) => resolved,
@@ -594,15 +594,26 @@ impl Stage<'_> {
     }
 
     fn ask_during(&self, prober: &Prober<'_>, index: usize, every: Duration, clock: Clock, shared: &Shared) {
-        let mut next = Offset::ZERO + every;
+        // An alert is looked at from the very beginning: one that fires already is none of a fault.
+        let at_once = matches!(self.plan.probes[index].kind, ProbeKind::Alert(_));
+        let mut next = if at_once { Offset::ZERO } else { Offset::ZERO + every };
+        let mut told_lost = false;
         while next < shared.load_end() {
             if self.options.stop.wait_until(&clock, next) || shared.stopped() {
                 return;
             }
             let asked = prober.ask(index, When::During, &clock);
-            if !asked.ok {
-                self.observer
-                    .event(clock.now(), &format!("probe {} fails: {}", self.plan.probes[index].name, asked.detail));
+            let name = &self.plan.probes[index].name;
+            match &self.plan.probes[index].kind {
+                // An alert's looks say what changed; what that means is judged at the end.
+                ProbeKind::Alert(_) => {
+                    if !asked.detail.is_empty() && (asked.ok || !told_lost) {
+                        self.observer.event(clock.now(), &format!("probe {name}: {}", asked.detail));
+                    }
+                    told_lost = !asked.ok;
+                }
+                _ if !asked.ok => self.observer.event(clock.now(), &format!("probe {name} fails: {}", asked.detail)),
+                _ => {}
             }
             // From the grid, and never two at once after a slow answer.
             let behind = clock.now().since(next).as_nanos() / every.as_nanos().max(1);

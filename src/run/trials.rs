@@ -261,6 +261,10 @@ fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> 
     trial.phases = phases;
     trial.probes.retain_mut(|p| {
         (p.during, p.after) = (None, false);
+        if let crate::plan::ProbeKind::Alert(alert) = &mut p.kind {
+            // Of a trial's faults none is one that it should follow.
+            alert.faults.clear();
+        }
         p.before
     });
     (trial.gate, trial.capacity) = (None, None);

@@ -1026,17 +1026,21 @@ pub(super) struct Probe {
     pub(super) name: Name,
     /// What is asked.
     pub(super) kind: ProbeWord,
-    /// Limit on one asking, at most 5m. Default 1s.
+    /// Limit on one asking, at most 5m (kubernetes: 10s). Default 1s; kubernetes and command 2s.
     pub(super) timeout: Option<Duration>,
-    /// When it is asked. Default `["before"]`.
+    /// When it is asked. Default `["before"]`; an alert is looked at before and during, and judged at the end.
     #[schemars(length(min = 1, max = 3))]
     pub(super) when: Option<Vec<When>>,
     /// Between two askings during the load, at least 100ms. Default 1s.
     pub(super) every: Option<Duration>,
     /// http: path on the target's address.
     pub(super) path: Option<String>,
-    /// http: a whole URL instead of `path`.
+    /// http: a whole URL instead of `path`. prometheus, alert: the address of the server, with its prefix if it has one.
     pub(super) url: Option<String>,
+    /// Request headers for `url`; `${VAR}` in their values stays out of reports.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// A PEM file of extra certificate authorities for `url`.
+    pub(super) ca: Option<String>,
     /// http: request method. Default GET.
     pub(super) method: Option<String>,
     /// http: good statuses. Default `[200]`.
@@ -1044,6 +1048,53 @@ pub(super) struct Probe {
     pub(super) expect_status: Option<Vec<u16>>,
     /// http: the body must contain this text.
     pub(super) body_contains: Option<String>,
+    /// prometheus: what is asked, in PromQL.
+    #[schemars(length(min = 1, max = 6000))]
+    pub(super) query: Option<String>,
+    /// prometheus: ask over the stretch of this length that ends now, instead of for the value of now.
+    pub(super) window: Option<Duration>,
+    /// prometheus, with `window`: between two values. Default a fifteenth of it, at least 1s.
+    pub(super) step: Option<Duration>,
+    /// prometheus, with `window`: how the values of one series become one. Default last.
+    pub(super) reduce: Option<ReduceWord>,
+    /// prometheus: how several series become one answer; without it, several series fail.
+    pub(super) across: Option<AcrossWord>,
+    /// prometheus: the value must be below this.
+    pub(super) expect_below: Option<f64>,
+    /// prometheus: the value must be above this.
+    pub(super) expect_above: Option<f64>,
+    /// prometheus: what a query without any data means.
+    pub(super) no_data: Option<NoDataWord>,
+    /// alert: the name of the alert that must fire after a fault.
+    #[schemars(length(min = 1, max = 200))]
+    pub(super) expect_fired: Option<String>,
+    /// alert: labels that it must carry.
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    /// alert: who is asked. Default prometheus.
+    pub(super) via: Option<AlertVia>,
+    /// alert: the fault that it must follow. Default: every fault.
+    pub(super) fault: Option<Name>,
+    /// alert: at most this long after the fault was applied.
+    pub(super) within: Option<Duration>,
+    /// kubernetes: the Deployment whose ready replicas count.
+    pub(super) deployment: Option<String>,
+    /// kubernetes: labels of the pods that count, instead of `deployment`, for example `app=registry`.
+    pub(super) selector: Option<String>,
+    /// kubernetes: default that of the platform.
+    pub(super) namespace: Option<String>,
+    /// kubernetes: the kubeconfig's context; default that of the platform, else the current one.
+    pub(super) context: Option<String>,
+    /// kubernetes: at least so many must be ready.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(super) expect_ready: Option<u32>,
+    /// command: program and arguments, run in the scenario's folder.
+    #[schemars(length(min = 1, max = 100))]
+    pub(super) command: Option<Vec<String>>,
+    /// command: good exit codes. Default `[0]`.
+    #[schemars(length(min = 1, max = 50), inner(range(min = 0, max = 255)))]
+    pub(super) expect_exit: Option<Vec<i32>>,
+    /// command: what it prints, stdout and stderr, must contain this text (the last 64 KiB are looked at).
+    pub(super) output_contains: Option<String>,
 }
 
 /// What a probe asks.
@@ -1054,13 +1105,83 @@ pub(super) enum ProbeWord {
     Http,
     /// A prediction of the target, sent and checked as traffic is.
     Prediction,
+    /// A query of Prometheus, or of whatever speaks its API.
+    Prometheus,
+    /// An alert that has to fire after a fault.
+    Alert,
+    /// Ready replicas in a cluster.
+    Kubernetes,
+    /// A command and how it ends.
+    Command,
+}
+
+/// How values over time become one.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ReduceWord {
+    /// The newest.
+    Last,
+    /// Their mean.
+    Avg,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// Their sum.
+    Sum,
+}
+
+/// How several series become one answer.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AcrossWord {
+    /// Their mean.
+    Avg,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// Their sum.
+    Sum,
+    /// Each has to keep the bounds.
+    Each,
+}
+
+/// What no data means.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NoDataWord {
+    /// The probe fails.
+    Fail,
+    /// The probe holds.
+    Pass,
+}
+
+/// Who knows of alerts.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AlertVia {
+    /// Prometheus, `/api/v1/alerts`: tells pending from firing.
+    Prometheus,
+    /// Alertmanager, `/api/v2/alerts`: tells silenced and inhibited from firing.
+    Alertmanager,
 }
 
 /// Says in the schema which keys go with which kind of probe.
 fn by_probe_kind(schema: &mut Schema) {
     let common = ["name", "kind", "timeout", "when", "every"];
-    let http = ["path", "url", "method", "expect_status", "body_contains"];
-    let clauses = vec![clause("http", &common, &[], &http), clause("prediction", &common, &[], &[])];
+    let http = ["path", "url", "method", "expect_status", "body_contains", "headers", "ca"];
+    let prometheus = ["headers", "ca", "window", "step", "reduce", "across", "expect_below", "expect_above"];
+    let alert = ["headers", "ca", "labels", "via", "fault", "within"];
+    let kubernetes = ["deployment", "selector", "namespace", "context"];
+    let clauses = vec![
+        clause("http", &common, &[], &http),
+        clause("prediction", &common, &[], &[]),
+        clause("prometheus", &common, &["url", "query", "no_data"], &prometheus),
+        clause("alert", &["name", "kind", "timeout", "every"], &["url", "expect_fired"], &alert),
+        clause("kubernetes", &common, &["expect_ready"], &kubernetes),
+        clause("command", &common, &["command"], &["expect_exit", "output_contains"]),
+    ];
     schema.insert("allOf".to_owned(), clauses.into());
 }
 

@@ -217,6 +217,7 @@ pub(crate) fn troubled() -> Report {
     report.ending = Ending::SafetyStop;
     report.clean = false;
     report.exit_code = 4;
+    report.probes.push(alerts());
     report.residue = vec!["stuck: process 41903 is still stopped: kill -CONT 41903".into()];
     report.reasons.insert(0, "good answers stayed below 10 % for 30 s: the safety stop ended the run at 58.0 s".into());
     report.generator.kept_up = false;
@@ -421,7 +422,37 @@ fn probes() -> Vec<ProbeReport> {
         ],
         asked: 3,
         failed: 0,
+        alerts: vec![],
     }]
+}
+
+/// An alert that fired after one fault, and was firing already at another.
+fn alerts() -> ProbeReport {
+    let alert = |fault: &str, state: &str, text: &str| AlertReport {
+        alert: "ManyErrors".into(),
+        fault: fault.into(),
+        state: state.into(),
+        text: text.into(),
+        ..AlertReport::default()
+    };
+    let fired = AlertReport {
+        fired_at_s: Some(33.2),
+        not_fired_at_s: Some(32.2),
+        time_to_alert_s: Some(6.196),
+        time_to_alert_low_s: Some(5.196),
+        active_at_s: Some(30.1),
+        resolved_at_s: Some(44.2),
+        ..alert("kill-one", "fired", "ManyErrors fired after 5.2 to 6.2 s; active after 3.1 s by the server's clock")
+    };
+    let text = "ManyErrors was firing already when the fault was applied, since 33.2 s: it proves nothing";
+    ProbeReport {
+        name: "alerted".into(),
+        kind: "alert".into(),
+        results: vec![],
+        asked: 4,
+        failed: 0,
+        alerts: vec![fired, alert("stuck", "unknown", text)],
+    }
 }
 
 fn events(killed: f64) -> Vec<EventReport> {

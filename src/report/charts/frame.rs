@@ -4,8 +4,8 @@
 use super::columns::end_s;
 use super::ink::Ink;
 use super::picture::{Align, Picture, Point};
-use crate::report::format::{INFINITE, count, number, objective_bound, short, time_us};
-use crate::report::model::{EventReport, FaultReport, Report, SpanReport};
+use crate::report::format::{INFINITE, count, number, objective_bound, short, time_s, time_us};
+use crate::report::model::{AlertReport, EventReport, FaultReport, Report, SpanReport};
 
 /// Width of every chart, CSS pixels.
 pub(in crate::report) const WIDTH: u32 = 1100;
@@ -180,6 +180,11 @@ pub(in crate::report) fn lanes(p: &mut Picture, report: &Report, axis: TimeAxis,
         event_lane(p, report, axis, y);
         y += LANE;
     }
+    if alerts(report).next().is_some() {
+        lane_name(p, y, "alerts");
+        alert_lane(p, report, axis, y);
+        y += LANE;
+    }
     y + 4.0
 }
 
@@ -320,6 +325,33 @@ fn event_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
     }
 }
 
+/// Alerts that were seen firing, whether that proves anything or not.
+fn alerts(report: &Report) -> impl Iterator<Item = (&AlertReport, f64)> {
+    report.probes.iter().flat_map(|p| &p.alerts).filter_map(|a| a.fired_at_s.map(|at| (a, at)))
+}
+
+/// From the last look that saw it quiet: thin; from the first that saw it firing to the end of it: thick, with its name.
+fn alert_lane(p: &mut Picture, report: &Report, axis: TimeAxis, y: f64) {
+    let mut free = f64::MIN;
+    for (alert, at) in alerts(report).take(EVENTS) {
+        let (x0, x1) = (axis.x(at), axis.x(alert.resolved_at_s.unwrap_or(axis.end_s).max(at)));
+        let quiet = axis.x(alert.not_fired_at_s.unwrap_or(at).min(at));
+        p.line(vec![(quiet, y + 9.0), (x0, y + 9.0)], Ink::Bad, 1.0);
+        p.rect((x0, y + 4.0), (x1.max(x0 + 3.0), y + 7.0), Ink::Bad, 1.0);
+        p.triangle((x0, y + 9.0), 8.0, true, Ink::Bad);
+        let label = match alert.time_to_alert_s {
+            Some(took) => format!("{} after {}", short(&alert.alert, 40), time_s(took)),
+            None => short(&alert.alert, 40),
+        };
+        let wide = width_of(&label, SMALL);
+        let x = if x0 + wide + 8.0 > RIGHT { x0 - wide - 8.0 } else { x0 + 8.0 };
+        if x > free {
+            p.text((x, y + 18.0), &label, SMALL, Align::Left, Ink::Text);
+            free = x + wide + 8.0;
+        }
+    }
+}
+
 /// What the signs of the lanes mean, beginning at `x`.
 pub(in crate::report) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y): Point) {
     let mut word = |p: &mut Picture, sign: &dyn Fn(&mut Picture, f64), text: &str| {
@@ -353,6 +385,9 @@ pub(in crate::report) fn lane_legend(p: &mut Picture, report: &Report, (mut x, y
     }
     if happened("ready") {
         word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Back), "replica ready");
+    }
+    if alerts(report).next().is_some() {
+        word(p, &|p, x| p.triangle((x + 6.0, y - 4.0), 8.0, true, Ink::Bad), "alert fires");
     }
 }
 
@@ -390,6 +425,9 @@ pub(in crate::report) fn marks(p: &mut Picture, report: &Report, axis: TimeAxis,
         if let Some(back) = fault.impact.recovered_at_s {
             p.dashed(&upright(back), Ink::Back, 1.2, (6.0, 3.0));
         }
+    }
+    for (_, at) in alerts(report).take(EVENTS) {
+        p.dashed(&upright(at), Ink::Text, 1.2, (1.5, 3.0));
     }
 }
 

@@ -558,7 +558,7 @@ fn raw_at(cx: &Context, at: &Path) -> String {
     cx.root.at(at).and_then(|n| n.raw_text()).unwrap_or_default().to_owned()
 }
 
-fn check_program(cx: &mut Context, at: &Path, command: &[String]) {
+pub(super) fn check_program(cx: &mut Context, at: &Path, command: &[String]) {
     if command.first().is_some_and(|c| c.trim().is_empty()) {
         cx.wrong(&at.index(0), "the program has no name", "write the program first, then its arguments");
     }

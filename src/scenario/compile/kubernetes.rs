@@ -89,7 +89,7 @@ fn namespace(text: &str) -> Result<String, (String, String)> {
 }
 
 /// `key=value,key=value`, at least one.
-fn labels(text: &str) -> Result<Labels, (String, String)> {
+pub(super) fn labels(text: &str) -> Result<Labels, (String, String)> {
     let help = || "write for example \"app=model-server\", several with a comma: all of them must hold".to_owned();
     let mut labels = BTreeMap::new();
     for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -117,7 +117,7 @@ fn is_word(text: &str, longest: usize) -> bool {
 }
 
 /// A name of an object: small letters, digits, `-` and `.`.
-fn dns_name(text: &str, what: &str) -> Result<(), (String, String)> {
+pub(super) fn dns_name(text: &str, what: &str) -> Result<(), (String, String)> {
     if is_word(text, 253) && text.bytes().all(|b| !b.is_ascii_uppercase() && b != b'_') {
         return Ok(());
     }

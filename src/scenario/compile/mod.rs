@@ -146,8 +146,8 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     let traffic = cx.sound(&root.key("traffic"), traffic);
     let phases = phase::compile(cx, traffic.as_ref());
     let phases = cx.sound(&root.key("phase"), phases);
-    let probes = probe::compile(cx);
     let faults = fault::compile(cx, phases.as_deref(), platform.as_ref());
+    let probes = probe::compile(cx, &faults, phases.as_deref());
     let safety = safety::compile(cx, platform.as_ref(), &faults);
     let facts = objective::Facts {
         target: target.as_ref(),
