@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use crate::fault::injector::TargetRef;
 use crate::fault::runner::FaultRecord;
 use crate::hist::{Hist, bucket_top, rank_of};
 use crate::impact::Impact;
 use crate::objective::{Judged, Verdict};
 use crate::outcome::ErrorClass;
-use crate::plan::{Lasts, Load, Metric, Op, Plan, ProbeKind, Process, SpanRef};
+use crate::plan::{FaultTarget, Lasts, Load, Metric, Op, Plan, ProbeKind, Process, SpanRef};
 use crate::platform::{PlatformEvent, PlatformEventKind};
 use crate::probe::ProbeLog;
 use crate::probe::alert::AlertOutcome;
 use crate::record::ErrorTrace;
 use crate::record::assemble::Window;
+use crate::report::findings;
 use crate::report::model::*;
 use crate::summary::{RunSummary, SpanStats};
 use crate::units::{Offset, Quantile};
@@ -80,6 +82,7 @@ pub fn build(facts: &Facts<'_>) -> Report {
     report.error_samples = error_samples(facts.errors);
     report.warnings = plan.warnings.clone();
     report.plan = plan_info(plan, facts.within);
+    report.findings = findings::find(&report);
     report
 }
 
@@ -289,6 +292,11 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
         applied_at_s: record.applied_at.map(Offset::as_secs_f64),
         reverted_at_s: record.reverted_at.map(Offset::as_secs_f64),
         targets: record.targets.iter().map(ToString::to_string).collect(),
+        replicas: record.targets.iter().filter_map(TargetRef::replica).collect(),
+        dependency: match &plan.target {
+            FaultTarget::Dependency(name) => Some(name.clone()),
+            _ => None,
+        },
         proof: ProofReport {
             level: serde_json::to_value(record.proof.level)
                 .ok()

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
+use super::findings::{Finding, SHOWN, Severity};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
     objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
@@ -123,7 +124,7 @@ pub(super) fn html(report: &Report, charts: &[Chart]) -> String {
         facts: story.facts,
         reproduce: short(&report.reproduce, 500),
         tiles: tiles(report),
-        first: if report.objectives.is_empty() { vec![] } else { vec![objectives(report)] },
+        first: [objectives(report), findings(report)].into_iter().filter(|t| !t.rows.is_empty()).collect(),
         charts: charts.iter().map(inline).collect(),
         rest: tables(report),
         version: clean(&report.tool_version),
@@ -363,6 +364,25 @@ fn objective(o: &ObjectiveReport) -> Row {
         short(&o.reason, 300),
     ];
     Row { class, cells }
+}
+
+fn findings(report: &Report) -> Table {
+    let caption = "Known patterns that the numbers of this run show, the most serious first. What to try is a hint, not a diagnosis.";
+    let mut table = Table::new("findings", "Findings", caption, &["weight", "what happened", "seen by", "what to try"]);
+    let row = |f: &Finding| {
+        let class = match f.severity {
+            Severity::Serious => "violated",
+            Severity::Warning => "inconclusive",
+            Severity::Note => "",
+        };
+        let evidence: Vec<String> = f.evidence.iter().take(4).map(|e| short(e, 300)).collect();
+        let cells = vec![f.severity.word().to_owned(), short(&f.sentence, 400), evidence.join(" · "), short(&f.hint, 400)];
+        Row { class, cells }
+    };
+    table.class = "words";
+    table.rows = report.findings.iter().take(SHOWN).map(row).collect();
+    table.left_out = report.findings.len().saturating_sub(SHOWN);
+    table
 }
 
 /// Everything below the charts.

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::charts::columns::{Column, end_s, join};
+use super::findings::SHOWN;
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
 };
@@ -27,6 +28,7 @@ pub fn markdown(report: &Report) -> String {
     objectives(&mut out, report);
     sparkline(&mut out, report);
     faults(&mut out, report);
+    findings(&mut out, report);
     folded(&mut out, "Phases", |out| phases(out, report));
     if report.phases.iter().any(|s| s.ttft_us.is_some()) {
         folded(&mut out, "Token streams", |out| streams(out, report));
@@ -158,6 +160,22 @@ fn faults(out: &mut String, report: &Report) {
         });
         out.push('\n');
     }
+}
+
+fn findings(out: &mut String, report: &Report) {
+    if report.findings.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "**Findings**\n");
+    for f in report.findings.iter().take(SHOWN) {
+        let evidence: Vec<String> = f.evidence.iter().take(4).map(|e| cell_of(e, 300)).collect();
+        let (word, sentence, hint) = (f.severity.word(), cell_of(&f.sentence, 400), cell_of(&f.hint, 400));
+        let _ = writeln!(out, "- **{word}**: {sentence} ({}) *Try:* {hint}", evidence.join("; "));
+    }
+    if report.findings.len() > SHOWN {
+        let _ = writeln!(out, "- … and {} more, in run.json.", report.findings.len() - SHOWN);
+    }
+    out.push('\n');
 }
 
 fn folded(out: &mut String, title: &str, body: impl Fn(&mut String)) {

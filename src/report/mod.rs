@@ -1,7 +1,7 @@
 //! Reports: one versioned model, rendered to files. Renderers see the model and nothing else.
 //!
 //! ```text
-//! model ── story, format ──→ text · markdown · html (charts) · junit · csv
+//! model ── story, findings, format ──→ text · markdown · html (charts) · junit · csv
 //!   └──── store: run.json and back            hlog: written once, while the histograms are at hand
 //! ```
 //!
@@ -11,6 +11,7 @@ pub mod build;
 mod charts;
 pub mod comparison;
 mod csv;
+pub mod findings;
 pub mod format;
 pub mod history;
 pub mod hlog;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::findings::{SHOWN, Severity};
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
     targets,
@@ -24,6 +25,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     phases(&mut out, report, width, paint);
     streams(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
+    findings(&mut out, report, width, paint);
     foot(&mut out, report, width);
     out
 }
@@ -190,6 +192,28 @@ fn impact(f: &FaultReport) -> String {
         // What is not known is said once.
         "none" | "unknown" => bad,
         _ => format!("{}; {bad}", short(&story::back_when(f), 300)),
+    }
+}
+
+/// What it looks like, and what to try; the most serious first.
+fn findings(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    if report.findings.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.strong("findings"));
+    for f in report.findings.iter().take(SHOWN) {
+        let code = match f.severity {
+            Severity::Serious => "1;31",
+            Severity::Warning => "1;33",
+            Severity::Note => "2",
+        };
+        let _ = writeln!(out, "  {}  {}", short(&f.id, 40), paint.with(code, f.severity.word()));
+        wrapped(out, &short(&f.sentence, 400), width, "    ");
+        f.evidence.iter().take(4).for_each(|e| wrapped(out, &format!("· {}", short(e, 300)), width, "      "));
+        wrapped(out, &format!("try: {}", short(&f.hint, 400)), width, "    ");
+    }
+    if report.findings.len() > SHOWN {
+        let _ = writeln!(out, "  … and {} more, in run.json", report.findings.len() - SHOWN);
     }
 }
 
