@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::findings::Finding;
+use super::playbook::PlaybookReport;
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "resbench.run/1";
@@ -75,6 +76,9 @@ pub struct Report {
     /// Known patterns that were seen, the most serious first.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// What the scenario's playbooks say for its faults, and what was seen of it.
+    #[serde(default)]
+    pub playbook: Vec<PlaybookReport>,
 }
 
 /// What was run.

@@ -10,6 +10,7 @@ use super::format::{
     targets,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
+use super::playbook::{StepStatus, outcome};
 use super::story::{self, headline};
 
 /// Rows of a table shown; the rest is in the report.
@@ -26,6 +27,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     streams(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
     findings(&mut out, report, width, paint);
+    playbook(&mut out, report, width, paint);
     foot(&mut out, report, width);
     out
 }
@@ -214,6 +216,26 @@ fn findings(out: &mut String, report: &Report, width: usize, paint: Paint) {
     }
     if report.findings.len() > SHOWN {
         let _ = writeln!(out, "  … and {} more, in run.json", report.findings.len() - SHOWN);
+    }
+}
+
+/// The steps for each fault, and which of them were seen.
+fn playbook(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    for p in report.playbook.iter().filter(|p| !p.steps.is_empty()).take(ROWS) {
+        let _ = writeln!(out, "\n{}", paint.strong(&format!("playbook for {}", short(&p.fault, 64))));
+        for s in p.steps.iter().take(ROWS) {
+            let (sign, code) = match s.status {
+                StepStatus::Seen => ("✓", "1;32"),
+                StepStatus::NotSeen => ("✗", "1;33"),
+                StepStatus::NotNeeded | StepStatus::NotObservable => ("·", "2"),
+            };
+            let by = if s.by == "automatic" { String::new() } else { format!("{}: ", short(&s.by, 20)) };
+            let line = format!("{sign} {by}{}", short(&s.step, 300));
+            wrapped(out, &line, width, "  ");
+            let why = if s.detail.is_empty() { String::new() } else { format!(": {}", short(&s.detail, 200)) };
+            let _ =
+                writeln!(out, "      {}", paint.with(code, &short(&format!("{}{why}", outcome(s)), width.max(80) - 6)));
+        }
     }
 }
 

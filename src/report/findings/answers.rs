@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::course::Course;
 use super::{Finding, Severity, finding};
+use crate::report::course::Course;
 use crate::report::format::{clean, count, percent, short};
 use crate::report::model::{FaultReport, ProbeReport, SpanReport};
 
@@ -63,7 +63,10 @@ pub(super) fn wrong_answers(c: &Course<'_>) -> Vec<Finding> {
         let found = finding("wrong-answers", Severity::Serious, fault.as_deref(), sentence, evidence, hint);
         Some(found)
     };
-    [of("accuracy", "labelled answers right"), of("agreement", "answers as in the baseline")].into_iter().flatten().collect()
+    [of("accuracy", "labelled answers right"), of("agreement", "answers as in the baseline")]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Answers that said they were a fallback, of those that were asked for it.
@@ -94,7 +97,12 @@ pub(super) fn no_fallback_seen(c: &Course<'_>) -> Vec<Finding> {
             percent(during.error_rate?)
         );
         let evidence = vec![
-            format!("{}: {} of {} requests failed or were shed", clean(&during.name), count(failed), count(during.planned)),
+            format!(
+                "{}: {} of {} requests failed or were shed",
+                clean(&during.name),
+                count(failed),
+                count(during.planned)
+            ),
             format!("fallbacks among the good answers: 0 of {}", count(looked)),
             format!("{}: {} failed", clean(&base.name), percent(base.error_rate?)),
         ];
@@ -182,7 +190,8 @@ pub(super) fn alert_missing(c: &Course<'_>) -> Vec<Finding> {
             return None;
         }
         // Before a fault it is good that none fires.
-        let asked = p.results.iter().filter(|r| matches!(r.when.as_str(), "during" | "after") && r.at_s >= c.first_fault_s);
+        let asked =
+            p.results.iter().filter(|r| matches!(r.when.as_str(), "during" | "after") && r.at_s >= c.first_fault_s);
         let (mut times, mut last) = (0, None);
         for result in asked {
             if result.ok {
@@ -192,7 +201,8 @@ pub(super) fn alert_missing(c: &Course<'_>) -> Vec<Finding> {
         }
         let last = last?;
         let sentence = format!("Nobody was alerted: {} did not see its alert after the fault.", clean(&p.name));
-        let evidence = vec![format!("asked {} times after the fault, last: {}", count(times), short(&last.detail, 200))];
+        let evidence =
+            vec![format!("asked {} times after the fault, last: {}", count(times), short(&last.detail, 200))];
         let hint = "Look whether the rule speaks of what users saw (errors, latency, drift of predictions), over a window that fits, and \
                     whether it is routed to somebody; then run this again: an alert that was never seen to fire does not exist.";
         Some(finding("alert-missing", Severity::Serious, None, sentence, evidence, hint))

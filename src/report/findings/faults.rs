@@ -1,9 +1,9 @@
 //! Patterns of faults: was it there, was it noticed, what did the way back wait for.
 
-use super::course::{Course, Pool, pool};
 use super::{Finding, Severity, finding};
+use crate::report::course::{Course, Pool, pool};
 use crate::report::format::{
-    at_s, clean, count, latency_us, maybe_percent, number, percent, rate, short, targets, time_s, time_us,
+    at_s, clean, count, latency_us, maybe_percent, number, percent, rate, short, time_s, time_us,
 };
 use crate::report::model::{Ending, FaultReport};
 
@@ -42,7 +42,10 @@ pub(super) fn not_proven(c: &Course<'_>) -> Vec<Finding> {
 fn likely_cause(f: &FaultReport) -> &'static str {
     let starts = |what: &str| f.kind.starts_with(what);
     match f.dependency {
-        _ if f.via == "toxiproxy" || f.proof.touched > 0 || matches!(f.kind.as_str(), "command" | "http" | "chaos-mesh") => {
+        _ if f.via == "toxiproxy"
+            || f.proof.touched > 0
+            || matches!(f.kind.as_str(), "command" | "http" | "chaos-mesh") =>
+        {
             "Nothing that could be looked at changed: name what must change while it is on, proof = { probe = \"…\", becomes = \
              \"failing\" }, and see whether the tool that was asked really did it."
         }
@@ -57,7 +60,9 @@ fn likely_cause(f: &FaultReport) -> &'static str {
             "Most likely the files were read before, and the model stands in memory: let a restart (pod-kill) fall into the time of the \
              fault, or look whether `path` and `methods` fit."
         }
-        _ if starts("payload") => "Most likely the share or the time was too small for a request to be altered: raise one of them.",
+        _ if starts("payload") => {
+            "Most likely the share or the time was too small for a request to be altered: raise one of them."
+        }
         _ => "See the evidence; `resbench doctor` says what this machine can do.",
     }
 }
@@ -104,7 +109,8 @@ pub(super) fn one_replica_too_few(c: &Course<'_>) -> Vec<Finding> {
         let from = c.out_at_s(f)? + 1.0;
         let until = c.ready_at_s(f).unwrap_or(f64::INFINITY).min(c.next_fault_s(f));
         let other = |at: f64| {
-            let held = |g: &FaultReport| g.applied_at_s.is_some_and(|a| a <= at) && g.reverted_at_s.is_none_or(|r| r > at);
+            let held =
+                |g: &FaultReport| g.applied_at_s.is_some_and(|a| a <= at) && g.reverted_at_s.is_none_or(|r| r > at);
             c.report.faults.iter().any(|g| g.name != f.name && g.planned_end_at_s.is_some() && held(g))
         };
         let down = || {
@@ -126,7 +132,12 @@ pub(super) fn one_replica_too_few(c: &Course<'_>) -> Vec<Finding> {
         );
         let median = |us: f64| latency_us(Some(us).filter(|us| us.is_finite()), 1);
         let evidence = vec![
-            format!("{all} ready: {} offered, {} bad, median {}", rate(before.offered()), percent(base_bad), median(base_p50)),
+            format!(
+                "{all} ready: {} offered, {} bad, median {}",
+                rate(before.offered()),
+                percent(base_bad),
+                median(base_p50)
+            ),
             format!(
                 "{ready} ready, {} long, from {} after it was out of rotation: {} offered; of {} requests {} late, {} timed out, {} shed; \
                  median {}",
@@ -148,6 +159,12 @@ pub(super) fn one_replica_too_few(c: &Course<'_>) -> Vec<Finding> {
     c.report.faults.iter().filter(takes_away).find_map(of).into_iter().collect()
 }
 
+/// What it hit, without process ids: `replica 1, replica 2`.
+fn whom(f: &FaultReport) -> String {
+    let bare: Vec<&str> = f.targets.iter().map(|t| t.split(" (").next().unwrap_or(t)).collect();
+    short(&bare.join(", "), 80)
+}
+
 /// Requests of a stretch that failed.
 fn lost(p: &Pool) -> u64 {
     p.failed + p.shed
@@ -166,7 +183,7 @@ pub(super) fn never_out_of_rotation(c: &Course<'_>) -> Vec<Finding> {
         }
         let sentence = format!(
             "Nobody took {} out of rotation while {} held it for {}.",
-            targets(&f.targets, 80),
+            whom(f),
             clean(&f.name),
             time_s(to - from)
         );
@@ -193,11 +210,15 @@ pub(super) fn detection_slow(c: &Course<'_>) -> Vec<Finding> {
         let sentence = format!(
             "It took {} until {} was out of rotation, and requests went on being sent there.",
             time_s(took),
-            targets(&f.targets, 80)
+            whom(f)
         );
         let evidence = vec![
             format!("{} applied at {}, out of rotation at {}", clean(&f.name), at_s(applied), at_s(applied + took)),
-            format!("{} of {} requests due about that time failed or were shed", count(lost(&until)), count(until.planned)),
+            format!(
+                "{} of {} requests due about that time failed or were shed",
+                count(lost(&until)),
+                count(until.planned)
+            ),
         ];
         let hint = "Ask for readiness more often and give up on an answer sooner (`ready.every`; on Kubernetes periodSeconds × \
                     failureThreshold); a client that drops an endpoint after some failures in a row is quicker than any poll.";
@@ -221,7 +242,7 @@ pub(super) fn stuck_on_dead_connections(c: &Course<'_>) -> Vec<Finding> {
         }
         let sentence = format!(
             "Clients stayed on connections to {} after it was out of rotation: requests timed out there while the others were well.",
-            targets(&f.targets, 80)
+            whom(f)
         );
         let evidence = vec![
             format!("out of rotation at {}; looked at from {} to {}", at_s(out), at_s(out + 1.0), at_s(ends)),
@@ -238,7 +259,7 @@ pub(super) fn stuck_on_dead_connections(c: &Course<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = c.report.faults.iter().filter_map(of).collect();
     let measured = c.report.phases.iter().filter(|p| p.measured);
     let (idle, planned) =
-        measured.fold((0, 0), |(i, n), p| (i + super::course::errors(p, "idle_closed"), n + p.planned));
+        measured.fold((0, 0), |(i, n), p| (i + crate::report::course::errors(p, "idle_closed"), n + p.planned));
     if idle >= 10 {
         let sentence = format!("{} requests went out on connections that had died while they were idle.", count(idle));
         let evidence = vec![format!("idle_closed: {} of {}", count(idle), count(planned))];
@@ -261,13 +282,17 @@ pub(super) fn slow_after_ready(c: &Course<'_>) -> Vec<Finding> {
         let between = pool(c.windows(ended, recovered));
         let sentence = format!(
             "{} was ready again at {}, but the requests were well only {} later.",
-            targets(&f.targets, 80),
+            whom(f),
             at_s(ready),
             time_s(late)
         );
         let evidence = vec![
             format!("{} over at {}, recovered at {}", clean(&f.name), at_s(ended), at_s(recovered)),
-            format!("in between {} of {} were late, failed or shed", maybe_percent(between.bad()), count(between.planned)),
+            format!(
+                "in between {} of {} were late, failed or shed",
+                maybe_percent(between.bad()),
+                count(between.planned)
+            ),
         ];
         let hint = "Look for clients that keep their connections to the survivors (limit the age of connections), for a queue that drains \
                     slowly, and for a cold start.";
@@ -288,7 +313,7 @@ pub(super) fn recovery_bound_by_readiness(c: &Course<'_>) -> Vec<Finding> {
         let sentence = format!(
             "The way back from {} waited for {} to be ready again: {} of {}.",
             clean(&f.name),
-            targets(&f.targets, 60),
+            whom(f),
             time_s((ready - applied).min(recovered - applied)),
             time_s(recovered - applied)
         );
@@ -313,7 +338,8 @@ pub(super) fn cold_start(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| -> Option<Finding> {
         let (applied, ready) = (f.applied_at_s?, c.ready_at_s(f)?);
         let worst = |from: f64, to: f64, most: usize| {
-            let p95 = c.windows(from, to).filter(|w| w.due_planned >= 50).map(|w| w.due_p95_us.unwrap_or(f64::INFINITY));
+            let p95 =
+                c.windows(from, to).filter(|w| w.due_planned >= 50).map(|w| w.due_p95_us.unwrap_or(f64::INFINITY));
             p95.take(most).reduce(f64::max)
         };
         let away = worst((ready - 3.0).max(applied + 1.0), ready, 3)?;
@@ -325,13 +351,17 @@ pub(super) fn cold_start(c: &Course<'_>) -> Vec<Finding> {
         let shown = |us: f64| latency_us(Some(us).filter(|us| us.is_finite()), 1);
         let sentence = format!(
             "{} answered slowly at first after it was back: p95 was {} in the seconds after it was ready, {} before.",
-            targets(&f.targets, 80),
+            whom(f),
             shown(back),
             shown(away)
         );
         let evidence = vec![
             format!("ready again at {}; p95 in the baseline {}", at_s(ready), time_us(base)),
-            format!("{} × the baseline after it was ready, later at most {}", number((back / base).min(9_999.0)), shown(later)),
+            format!(
+                "{} × the baseline after it was ready, later at most {}",
+                number((back / base).min(9_999.0)),
+                shown(later)
+            ),
         ];
         let hint = "Warm up before saying ready: load the model, fill its caches, send some predictions of your own; or let the balancer \
                     begin with a small share.";

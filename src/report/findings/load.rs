@@ -1,8 +1,8 @@
 //! Patterns of the load: a generator that was late, arrivals that found no place, a queue that grew, timeouts that held places.
 
-use super::course::{Course, errors, middle};
 use super::{Finding, Severity, finding};
-use crate::report::format::{chosen_ms, clean, count, latency_us, number, percent, rate, short, time_us};
+use crate::report::course::{Course, errors, middle};
+use crate::report::format::{chosen_ms, clean, count, latency_us, number, percent, rate, time_us};
 use crate::report::model::{SpanReport, WindowReport};
 
 /// Whole seconds of a phase that a trend needs.
@@ -14,12 +14,11 @@ pub(super) fn generator_late(c: &Course<'_>) -> Vec<Finding> {
     if g.note.is_empty() || c.report.phases.is_empty() {
         return vec![];
     }
-    let sentence = "The load generator fell behind its schedule: what it measured there is not the service alone.".to_owned();
+    let sentence =
+        "The load generator fell behind its schedule: what it measured there is not the service alone.".to_owned();
     let lag = g.lag_us.p99.map_or(String::new(), |us| format!(", lag p99 {}", time_us(us)));
-    let evidence = vec![
-        short(&g.note, 250),
-        format!("late is beyond {}{lag}, workers: {}", time_us(g.late_limit_us), g.workers),
-    ];
+    // How many were late stands in the headline, and nowhere else.
+    let evidence = vec![format!("late is beyond {}{lag}, workers: {}", time_us(g.late_limit_us), g.workers)];
     let hint = "Give the load CPUs of its own (`--cpus`, `--workers`), a quieter machine or one beside the service, or a lower rate; \
                 `resbench doctor --self` measures what this machine can pace.";
     let severity = if g.kept_up { Severity::Warning } else { Severity::Serious };
@@ -71,12 +70,8 @@ pub(super) fn timeout_too_long(c: &Course<'_>) -> Vec<Finding> {
         chosen_ms(bound_us / 1e3),
         count(out)
     );
-    let evidence = vec![format!(
-        "timed out: {} of {} planned; shed meanwhile: {}",
-        count(out),
-        count(planned),
-        count(shed)
-    )];
+    let evidence =
+        vec![format!("timed out: {} of {} planned; shed meanwhile: {}", count(out), count(planned), count(shed))];
     let hint = "After the bound an answer is of no use: a timeout of two or three times the bound frees the place, and leaves time for one \
                 retry elsewhere. (It is the client's: [traffic] timeout here.)";
     let severity = if shed > 0 || out * 100 >= planned { Severity::Warning } else { Severity::Note };

@@ -5,7 +5,6 @@
 //! what was measured; this tells what it looks like. Pure; judges no promise.
 
 mod answers;
-mod course;
 mod faults;
 mod load;
 #[cfg(test)]
@@ -14,8 +13,8 @@ mod tests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::course::Course;
 use super::model::{Ending, Report};
-use course::Course;
 
 /// Shown to people; the rest is in `run.json`.
 pub(super) const SHOWN: usize = 5;
@@ -107,12 +106,5 @@ fn finding(
     evidence: Vec<String>,
     hint: &str,
 ) -> Finding {
-    Finding {
-        id: id.to_owned(),
-        severity,
-        fault: fault.map(str::to_owned),
-        sentence,
-        evidence,
-        hint: hint.to_owned(),
-    }
+    Finding { id: id.to_owned(), severity, fault: fault.map(str::to_owned), sentence, evidence, hint: hint.to_owned() }
 }

@@ -20,7 +20,13 @@ fn quiet() -> Report {
         ok: 20 * RATE,
         offered_rps: RATE as f64,
         error_rate: Some(0.0),
-        latency_us: Percentiles { n: 20 * RATE, p50: Some(10e3), p95: Some(15e3), p99: Some(20e3), ..Percentiles::default() },
+        latency_us: Percentiles {
+            n: 20 * RATE,
+            p50: Some(10e3),
+            p95: Some(15e3),
+            p99: Some(20e3),
+            ..Percentiles::default()
+        },
         metrics: BTreeMap::from([metric("accuracy", 0.97, 20 * RATE), metric("fallback_rate", 0.0, 20 * RATE)]),
         quality: QualityReport { versions: BTreeMap::from([("1".into(), 20 * RATE)]), ..QualityReport::default() },
         kept_up: true,
@@ -88,8 +94,12 @@ fn killed(out: f64, ready: f64, back: f64) -> Report {
         },
         ..FaultReport::default()
     });
-    report.platform_events =
-        vec![event(0.0, 1, "ready"), event(22.0 + out, 1, "exited"), event(23.0 + out, 1, "started"), event(22.0 + ready, 1, "ready")];
+    report.platform_events = vec![
+        event(0.0, 1, "ready"),
+        event(22.0 + out, 1, "exited"),
+        event(23.0 + out, 1, "started"),
+        event(22.0 + ready, 1, "ready"),
+    ];
     for w in windows(&mut report, 22.0 + out, 22.0 + ready) {
         w.replicas_ready = Some(2);
     }
@@ -114,7 +124,10 @@ fn one(report: &Report, id: &str) -> Finding {
     let found: Vec<Finding> = find(report).into_iter().filter(|f| f.id == id).collect();
     assert_eq!(found.len(), 1, "{id} in {:?}", ids(report));
     let f = found[0].clone();
-    assert!(!f.evidence.is_empty() && f.evidence.iter().any(|e| e.chars().any(|c| c.is_ascii_digit())), "no number: {f:?}");
+    assert!(
+        !f.evidence.is_empty() && f.evidence.iter().any(|e| e.chars().any(|c| c.is_ascii_digit())),
+        "no number: {f:?}"
+    );
     assert!(!f.hint.is_empty() && f.sentence.ends_with('.'), "{f:?}");
     f
 }
@@ -133,8 +146,11 @@ fn the_way_back_that_waits_for_readiness_is_told_with_its_times() {
     let report = killed(0.1, 4.4, 4.6);
     let f = one(&report, "recovery-bound-by-readiness");
     assert_eq!(f.severity, Severity::Note);
-    assert_eq!(f.sentence, "The way back from kill-one waited for replica 1 (pid 7) to be ready again: 4.40 s of 4.60 s.");
-    assert_eq!(f.evidence, ["applied at 22.0 s, out of rotation at 22.1 s, ready again at 26.4 s, recovered at 26.6 s"]);
+    assert_eq!(f.sentence, "The way back from kill-one waited for replica 1 to be ready again: 4.40 s of 4.60 s.");
+    assert_eq!(
+        f.evidence,
+        ["applied at 22.0 s, out of rotation at 22.1 s, ready again at 26.4 s, recovered at 26.6 s"]
+    );
     // Well long before the replica was ready: the survivors carried it.
     assert_eq!(ids(&killed(0.1, 9.0, 2.0)), [""; 0]);
     let mut broken = report;
@@ -196,7 +212,10 @@ fn one_replica_too_few_is_told_by_what_the_survivors_did() {
     let mut report = killed(0.1, 9.0, 9.5);
     crowded(&mut report);
     let f = one(&report, "one-replica-too-few");
-    assert!(f.sentence.starts_with("The service is one replica too small for this load: with 2 of 3 ready, 30.0 %"), "{f:?}");
+    assert!(
+        f.sentence.starts_with("The service is one replica too small for this load: with 2 of 3 ready, 30.0 %"),
+        "{f:?}"
+    );
     // Cut connections are no crowd: the median of the others stays.
     let mut cut = killed(0.1, 9.0, 9.5);
     windows(&mut cut, 23.0, 31.0).for_each(|w| fail(w, "reset", 150));
@@ -269,7 +288,11 @@ fn an_unproven_fault_comes_with_its_likely_cause() {
     let mut report = killed(0.1, 4.0, 0.0);
     let f = &mut report.faults[0];
     f.impact.state = "none".into();
-    f.proof = ProofReport { level: "none".into(), evidence: "no byte passed the delayed link".into(), ..ProofReport::default() };
+    f.proof = ProofReport {
+        level: "none".into(),
+        evidence: "no byte passed the delayed link".into(),
+        ..ProofReport::default()
+    };
     f.kind = "network-delay".into();
     f.dependency = Some("registry".into());
     let found = one(&report, "fault-not-proven");
@@ -304,7 +327,8 @@ fn broken_registry(failed: u64, fallbacks: u64) -> Report {
     span.name = "during:slow-registry".into();
     (span.start_at_s, span.duration_s, span.planned, span.ok) = (22.0, 10.0, 5_000, ok);
     span.error_rate = Some(failed as f64 / 5_000.0);
-    span.metrics = BTreeMap::from([metric("fallback_rate", fallbacks as f64 / ok as f64, ok), metric("accuracy", 0.97, ok)]);
+    span.metrics =
+        BTreeMap::from([metric("fallback_rate", fallbacks as f64 / ok as f64, ok), metric("accuracy", 0.97, ok)]);
     report.spans.push(span);
     report
 }
@@ -313,7 +337,13 @@ fn broken_registry(failed: u64, fallbacks: u64) -> Report {
 fn a_missing_fallback_needs_failures_and_somebody_who_looks() {
     let report = broken_registry(2_000, 0);
     let f = one(&report, "no-fallback-seen");
-    assert_eq!(f.evidence[..2], ["during:slow-registry: 2,000 of 5,000 requests failed or were shed", "fallbacks among the good answers: 0 of 3,000"]);
+    assert_eq!(
+        f.evidence[..2],
+        [
+            "during:slow-registry: 2,000 of 5,000 requests failed or were shed",
+            "fallbacks among the good answers: 0 of 3,000"
+        ]
+    );
     assert_eq!(ids(&broken_registry(0, 0)), [""; 0], "nobody needed one");
     assert!(!ids(&broken_registry(2_000, 40)).contains(&"no-fallback-seen".to_owned()));
     let mut blind = report.clone();
@@ -327,7 +357,10 @@ fn a_missing_fallback_needs_failures_and_somebody_who_looks() {
 #[test]
 fn fallbacks_that_kept_it_up_are_a_note() {
     let f = one(&broken_registry(0, 4_000), "fallback-served");
-    assert_eq!((f.severity, f.sentence.as_str()), (Severity::Note, "80.0 % of the good answers during slow-registry came from a fallback."));
+    assert_eq!(
+        (f.severity, f.sentence.as_str()),
+        (Severity::Note, "80.0 % of the good answers during slow-registry came from a fallback.")
+    );
     assert_eq!(ids(&broken_registry(0, 3)), [""; 0], "three are no change");
 }
 
@@ -336,7 +369,10 @@ fn wrong_answers_need_more_than_chance() {
     let mut report = broken_registry(0, 0);
     report.spans[0].metrics.extend([metric("accuracy", 0.61, 5_000)]);
     let f = one(&report, "wrong-answers");
-    assert_eq!(f.sentence, "Answers were wrong while they counted as good: accuracy fell from 97.0 % to 61.0 % in during:slow-registry.");
+    assert_eq!(
+        f.sentence,
+        "Answers were wrong while they counted as good: accuracy fell from 97.00 % to 61.0 % in during:slow-registry."
+    );
     assert_eq!(f.fault.as_deref(), Some("slow-registry"));
     report.spans[0].metrics.extend([metric("accuracy", 0.965, 5_000)]);
     assert_eq!(ids(&report), [""; 0], "half a point");
@@ -364,7 +400,8 @@ fn an_old_version_beside_the_new_one_is_told() {
 #[test]
 fn an_alert_that_never_came_is_told() {
     let mut report = killed(0.1, 4.0, 1.0);
-    let result = |at_s, when: &str, ok| ProbeResult { when: when.into(), at_s, ok, detail: "no alert after 31 s".into() };
+    let result =
+        |at_s, when: &str, ok| ProbeResult { when: when.into(), at_s, ok, detail: "no alert after 31 s".into() };
     report.probes.push(ProbeReport {
         name: "paged".into(),
         kind: "alert".into(),

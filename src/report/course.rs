@@ -1,4 +1,4 @@
-//! The course of a run as the rules look at it: windows pooled, the baseline, when replicas went and came.
+//! The course of a run as findings and playbooks look at it: windows pooled, the baseline, when replicas went and came.
 
 use crate::report::model::{FaultReport, Report, SpanReport, WindowReport};
 
