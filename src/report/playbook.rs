@@ -175,6 +175,13 @@ fn probe(c: &Course<'_>, f: &FaultReport, applied: f64, name: &str, passes: bool
     let Some(probe) = c.report.probes.iter().find(|p| p.name == name) else {
         return unseen(StepStatus::NotObservable, "the probe is not in the report");
     };
+    if let Some(alert) = probe.alerts.iter().find(|a| a.fault == f.name).filter(|_| passes) {
+        return match (alert.state.as_str(), alert.fired_at_s) {
+            ("fired" | "late", Some(at)) => seen(Some(at), alert.text.clone()),
+            ("unknown", _) => unseen(StepStatus::NotObservable, alert.text.clone()),
+            _ => unseen(StepStatus::NotSeen, alert.text.clone()),
+        };
+    }
     // What comes after the next fault is that one's doing; the last asking, after the load, is everybody's.
     let next = c.next_fault_s(f);
     let until = if next < c.end_s() { next } else { f64::INFINITY };
@@ -214,7 +221,7 @@ pub(super) fn outcome(step: &StepReport) -> String {
 mod tests {
     use super::*;
     use crate::report::model::{
-        EventReport, ImpactReport, MetricValue, ProbeReport, ProbeResult, SpanReport, WindowReport,
+        AlertReport, EventReport, ImpactReport, MetricValue, ProbeReport, ProbeResult, SpanReport, WindowReport,
     };
 
     fn run() -> Report {
@@ -307,6 +314,30 @@ mod tests {
         report.faults.push(FaultReport { name: "next".into(), applied_at_s: Some(30.0), ..FaultReport::default() });
         report.probes = asked(&[(21.0, false), (31.0, true)]);
         assert_eq!(looked(&report, passing).0, StepStatus::NotSeen);
+    }
+
+    #[test]
+    fn an_alert_is_seen_when_it_fires() {
+        let mut report = run();
+        let alert = |state: &str, fired_at_s| AlertReport {
+            fault: "kill-one".into(),
+            state: state.into(),
+            fired_at_s,
+            text: "Errors".into(),
+            ..AlertReport::default()
+        };
+        let sign = Sign::Probe { name: "paged", passes: true };
+        for (state, fired, status) in [
+            ("fired", Some(33.0), StepStatus::Seen),
+            ("late", Some(33.0), StepStatus::Seen),
+            ("silenced", None, StepStatus::NotSeen),
+            ("unknown", Some(3.0), StepStatus::NotObservable),
+        ] {
+            let alerts = vec![alert(state, fired)];
+            report.probes = vec![ProbeReport { name: "paged".into(), alerts, ..ProbeReport::default() }];
+            let after = (status == StepStatus::Seen).then_some(13.0);
+            assert_eq!(looked(&report, sign), (status, after, "Errors".into()), "{state}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Finding, Severity, finding};
 use crate::report::course::Course;
-use crate::report::format::{clean, count, percent, short};
-use crate::report::model::{FaultReport, ProbeReport, SpanReport};
+use crate::report::format::{clean, count, percent, short, time_s};
+use crate::report::model::{AlertReport, FaultReport, ProbeReport, SpanReport};
 
 /// Answers that a share needs before it is believed.
 const ENOUGH: u64 = 30;
@@ -183,29 +183,42 @@ pub(super) fn versions(c: &Course<'_>) -> Vec<Finding> {
     versions_changed(c).into_iter().collect()
 }
 
-/// A probe that waits for an alert saw none after a fault.
+/// An alert that had to follow a fault did not, reached nobody, or came late.
 pub(super) fn alert_missing(c: &Course<'_>) -> Vec<Finding> {
-    let of = |p: &ProbeReport| -> Option<Finding> {
-        if p.kind != "alert" {
-            return None;
-        }
-        // Before a fault it is good that none fires.
-        let asked =
-            p.results.iter().filter(|r| matches!(r.when.as_str(), "during" | "after") && r.at_s >= c.first_fault_s);
-        let (mut times, mut last) = (0, None);
-        for result in asked {
-            if result.ok {
-                return None;
+    let of = |p: &ProbeReport, a: &AlertReport| -> Option<Finding> {
+        let (alert, fault) = (short(&a.alert, 80), clean(&a.fault));
+        let looks = p.results.iter().filter(|r| r.at_s >= c.first_fault_s).count();
+        let mut evidence =
+            vec![short(&a.text, 250), format!("{} looks of {} after the fault", count(looks as u64), clean(&p.name))];
+        let (id, severity, sentence) = match a.state.as_str() {
+            "not_fired" => {
+                ("alert-missing", Severity::Serious, format!("Nobody was alerted: {alert} did not fire after {fault}."))
             }
-            (times, last) = (times + 1, Some(result));
-        }
-        let last = last?;
-        let sentence = format!("Nobody was alerted: {} did not see its alert after the fault.", clean(&p.name));
-        let evidence =
-            vec![format!("asked {} times after the fault, last: {}", count(times), short(&last.detail, 200))];
+            "pending" => (
+                "alert-missing",
+                Severity::Serious,
+                format!("Nobody was alerted: {alert} was pending after {fault} and never fired."),
+            ),
+            "silenced" | "inhibited" => (
+                "alert-missing",
+                Severity::Serious,
+                format!("Nobody was alerted: {alert} was {} after {fault}.", clean(&a.state)),
+            ),
+            "late" => {
+                let took = a.time_to_alert_s?;
+                evidence.push(format!("time to alert {}", time_s(took)));
+                (
+                    "alert-late",
+                    Severity::Warning,
+                    format!("{alert} fired {} after {fault}, later than promised.", time_s(took)),
+                )
+            }
+            // Fired; or unknown, which is no evidence of anything.
+            _ => return None,
+        };
         let hint = "Look whether the rule speaks of what users saw (errors, latency, drift of predictions), over a window that fits, and \
                     whether it is routed to somebody; then run this again: an alert that was never seen to fire does not exist.";
-        Some(finding("alert-missing", Severity::Serious, None, sentence, evidence, hint))
+        Some(finding(id, severity, Some(&a.fault), sentence, evidence, hint))
     };
-    c.report.probes.iter().filter_map(of).collect()
+    c.report.probes.iter().flat_map(|p| p.alerts.iter().filter_map(move |a| of(p, a))).collect()
 }

@@ -400,21 +400,31 @@ fn an_old_version_beside_the_new_one_is_told() {
 #[test]
 fn an_alert_that_never_came_is_told() {
     let mut report = killed(0.1, 4.0, 1.0);
-    let result =
-        |at_s, when: &str, ok| ProbeResult { when: when.into(), at_s, ok, detail: "no alert after 31 s".into() };
+    let result = |at_s| ProbeResult { when: "during".into(), at_s, detail: "x".into(), ..ProbeResult::default() };
     report.probes.push(ProbeReport {
         name: "paged".into(),
         kind: "alert".into(),
-        results: vec![result(10.0, "during", false), result(40.0, "during", false), result(61.0, "after", false)],
+        results: [10.0, 40.0, 50.0].map(result).to_vec(),
+        alerts: vec![AlertReport { alert: "Errors".into(), fault: "kill-one".into(), ..AlertReport::default() }],
         ..ProbeReport::default()
     });
-    let f = one(&report, "alert-missing");
-    assert_eq!(f.evidence, ["asked 2 times after the fault, last: no alert after 31 s"]);
-    report.probes[0].results[1].ok = true;
-    assert_eq!(ids(&report), [""; 0], "it fired, and was over at the end");
-    report.probes[0].results[1].ok = false;
-    report.probes[0].kind = "prometheus".into();
-    assert_eq!(ids(&report), [""; 0], "another kind fails for its own reasons");
+    let state = |report: &mut Report, state: &str| report.probes[0].alerts[0].state = state.into();
+    for (word, says) in [
+        ("not_fired", "did not fire after kill-one"),
+        ("pending", "never fired"),
+        ("silenced", "was silenced after kill-one"),
+    ] {
+        state(&mut report, word);
+        let f = one(&report, "alert-missing");
+        assert!(f.sentence.contains(says) && f.evidence[1] == "2 looks of paged after the fault", "{f:?}");
+    }
+    for quiet in ["fired", "unknown"] {
+        state(&mut report, quiet);
+        assert_eq!(ids(&report), [""; 0], "{quiet}");
+    }
+    state(&mut report, "late");
+    report.probes[0].alerts[0].time_to_alert_s = Some(31.0);
+    assert_eq!(one(&report, "alert-late").sentence, "Errors fired 31.0 s after kill-one, later than promised.");
 }
 
 #[test]

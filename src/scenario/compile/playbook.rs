@@ -155,6 +155,10 @@ fn can_be_seen(sign: &Sign, faults: &[usize], facts: &Facts) -> Result<(), (Stri
 fn is_asked(cx: &mut Context, at: &Path, name: &str) -> Option<()> {
     let probes = Path::root().key("probe");
     let index = cx.names(&probes).iter().position(|n| n == name)?;
+    // Alerts are looked at from before the fault to the end.
+    if cx.root.at(&probes.index(index).key("kind")).and_then(Node::text) == Some("alert") {
+        return Some(());
+    }
     let when: Vec<String> = match cx.root.at(&probes.index(index).key("when")) {
         Some(list) => list.items().iter().filter_map(Node::text).map(str::to_owned).collect(),
         None => Vec::new(),
