@@ -7,6 +7,7 @@
 //!
 //! Every renderer is a pure function; the same report gives the same bytes. [`render`] lists the files of a run.
 
+mod budget;
 pub mod build;
 mod charts;
 pub mod comparison;
@@ -19,6 +20,7 @@ mod junit;
 mod markdown;
 pub mod model;
 mod png;
+mod repeats;
 pub mod sizing;
 pub mod store;
 mod story;
