@@ -152,7 +152,6 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// In words: why nothing can be said of any fault; for one fault, why nothing can be said of it.
-#[expect(clippy::type_complexity, reason = "a table of faults beside its head")]
 pub fn price(facts: &Facts, promise: &Promise) -> Result<(Account, Vec<Result<Price, String>>), String> {
     let impacts: Vec<Impact> = match promise.within {
         None => facts.impacts.to_vec(),
