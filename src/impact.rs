@@ -93,6 +93,8 @@ pub struct Impact {
     pub longest_outage_s: Option<f64>,
     /// Good answers missing against the baseline over the same time, never below 0; none without a baseline or arrivals.
     pub lost_requests: Option<f64>,
+    /// The end of that time: recovery, or the censor; none when it cannot be told.
+    pub until: Option<Offset>,
     /// Requests over that time that failed or were shed; none without arrivals.
     pub failed: Option<u64>,
     /// Good answers over that time that came later than W; none without arrivals.
@@ -121,6 +123,7 @@ impl Impact {
             watched_s: 0.0,
             longest_outage_s: None,
             lost_requests: None,
+            until: None,
             failed: None,
             slow: None,
             before: None,
@@ -135,7 +138,9 @@ impl Impact {
 /// W of a fault as the plan gives it: `within` of an objective on it, else the tightest latency bound; none means
 /// [`default_within`].
 pub fn planned_within(plan: &Plan, fault: usize) -> Option<Duration> {
-    let own = plan.objectives.iter().filter(|o| o.fault == Some(fault)).find_map(|o| o.within);
+    let median = |o: &crate::plan::Objective| o.median_of.is_some_and(|r| plan.repeats[r].faults.contains(&fault));
+    let mut speaks = plan.objectives.iter().filter(|o| o.fault == Some(fault) || median(o));
+    let own = speaks.find_map(|o| o.within);
     own.or_else(|| plan.tightest_latency_bound())
 }
 
@@ -174,7 +179,12 @@ fn first_applied(faults: &[FaultTimes]) -> Option<Offset> {
     faults.iter().filter_map(|f| f.applied).min()
 }
 
-fn baseline<'a>(slots: &'a [Slot], faults: &[FaultTimes], within: Duration) -> impl Iterator<Item = &'a Slot> {
+/// What the faults of a run are held against: measured slots that end `within` or more before the first of them.
+pub(crate) fn baseline<'a>(
+    slots: &'a [Slot],
+    faults: &[FaultTimes],
+    within: Duration,
+) -> impl Iterator<Item = &'a Slot> {
     let until = first_applied(faults).unwrap_or(Offset(u64::MAX));
     slots.iter().filter(move |s| s.measured && s.end + within <= until)
 }
@@ -374,6 +384,7 @@ impl Watch<'_> {
             watched_s: since_base(self.censor.at),
             longest_outage_s: self.course.longest_outage(self.applied, until),
             lost_requests: known.then(|| (baseline_q * pool.planned as f64 - pool.good as f64).max(0.0)),
+            until: Some(until),
             failed: known.then_some(pool.planned - pool.ok),
             slow: known.then_some(pool.ok - pool.good),
             before: None,

@@ -22,6 +22,7 @@
 //! | [`fault`] | timeline, runner, journal, watchdog, one file per kind |
 //! | [`probe`] | the steady state |
 //! | [`summary`], [`impact`], [`bootstrap`], [`objective`] | metrics, recovery, intervals, verdicts; pure |
+//! | [`budget`] | what a fault costs of an error budget, which alerts it would have fired; pure |
 //! | [`capacity`] | the search for the highest rate that is carried, and what follows from it; pure |
 //! | [`report`] | one model, rendered to files |
 //! | [`compare`] | reports of many runs → which side is worse, what is carried; pure |
@@ -55,6 +56,7 @@ pub mod plan;
 pub mod scenario;
 
 pub mod bootstrap;
+pub mod budget;
 pub mod capacity;
 pub mod impact;
 pub mod objective;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::bootstrap::{Interval, Statistic, block_bootstrap};
 use crate::hist::{bucket_of, bucket_top};
-use crate::impact::{self, FaultTimes, Impact, State};
-use crate::plan::{Metric, Objective, Op, Plan, ProbePlan, SpanRef};
+use crate::impact::{self, FaultTimes, State};
+use crate::plan::{FaultTarget, Metric, Objective, Op, Plan, ProbePlan, SpanRef};
+use crate::statistics::censored::{self, Seen};
 use crate::summary::{RunSummary, SpanStats};
 use crate::units::{Offset, PhaseId, show_measured};
 
@@ -121,9 +122,10 @@ pub struct Judged {
 pub fn judge_all(facts: &Facts) -> Vec<Judged> {
     let mut all = Vec::new();
     for (index, objective) in facts.plan.objectives.iter().enumerate() {
-        let judged = match (&objective.metric, objective.fault) {
-            (Metric::Probe(name), _) => vec![judge_probe(facts, name)],
-            (metric, Some(fault)) if metric.is_of_fault() => vec![judge_fault(facts, objective, fault)],
+        let judged = match (&objective.metric, objective.median_of, objective.fault) {
+            (Metric::Probe(name), ..) => vec![judge_probe(facts, name)],
+            (_, Some(repeat), _) => vec![judge_median(facts, objective, repeat)],
+            (metric, None, Some(fault)) if metric.is_of_fault() => vec![judge_fault(facts, objective, fault)],
             _ => objective.spans.iter().map(|span| judge_span(facts, objective, span)).collect(),
         };
         all.extend(judged.into_iter().map(|j| Judged { objective: Some(index), ..j }));
@@ -461,39 +463,122 @@ fn judge_fault(facts: &Facts, objective: &Objective, fault: usize) -> Judged {
 }
 
 fn fault_verdict(facts: &Facts, objective: &Objective, fault: usize) -> (Option<f64>, Verdict, String) {
-    let inconclusive = |reason: String| (None, Verdict::Inconclusive, reason);
-    let Some(own) = facts.faults.get(fault) else { return inconclusive("the fault was never applied".into()) };
+    let within = match objective.metric {
+        Metric::RecoveryTime => objective.within,
+        _ => None,
+    };
+    let is_time = matches!(objective.metric, Metric::RecoveryTime | Metric::DetectionTime);
+    match seen(facts, &objective.metric, fault, within) {
+        (Seen::Exact(value), why) => measured(objective, value, &why),
+        (Seen::AtLeast(watched), why) if is_time => unfinished(objective, watched, &why),
+        (Seen::AtLeast(value), why) => growing(objective, value, &why),
+        (Seen::Unknown, why) => (None, Verdict::Inconclusive, why),
+    }
+}
+
+/// What was seen of a fault by one of the metrics that belong to faults, and why. W is `within`, else what the plan gives.
+pub fn seen(facts: &Facts, metric: &Metric, fault: usize, within: Option<Duration>) -> (Seen, String) {
+    let Some(own) = facts.faults.get(fault) else { return (Seen::Unknown, "the fault was never applied".into()) };
     if let Some(reason) = unproven(facts, fault) {
-        return inconclusive(reason);
+        return (Seen::Unknown, reason);
     }
     let spans = [SpanRef::During(fault), SpanRef::After(fault)];
     if spans.iter().filter_map(|s| facts.summary.span(s)).any(|s| !s.kept_up()) {
-        return inconclusive(GENERATOR_LATE.into());
+        return (Seen::Unknown, GENERATOR_LATE.into());
     }
     let times: Vec<FaultTimes> = facts.faults.iter().map(|f| f.times.clone()).collect();
     // Outage and loss have no `within` of their own: they are those of the report's impact.
-    let within = match objective.metric {
-        Metric::RecoveryTime => objective.within.or_else(|| facts.plan.tightest_latency_bound()),
+    let within = within.or_else(|| match metric {
+        Metric::RecoveryTime => facts.plan.tightest_latency_bound(),
         _ => impact::planned_within(facts.plan, fault),
-    };
+    });
     let impact = impact::measure(&facts.summary.slots, &times, fault, within);
-    match objective.metric {
+    // Outage and loss of a fault that still hurts, or may, only grow.
+    let is_final = matches!(impact.state, State::None | State::Recovered);
+    let cost = |value: Option<f64>| match value {
+        Some(value) if is_final => Seen::Exact(value),
+        Some(value) => Seen::AtLeast(value),
+        None => Seen::Unknown,
+    };
+    match metric {
         Metric::RecoveryTime => match impact.state {
-            State::None => measured(objective, 0.0, "it never hurt"),
-            State::Recovered => measured(objective, impact.recovery_s.unwrap_or(0.0), &impact.reason),
-            State::NotRecovered => unfinished(objective, impact.watched_s, &impact.reason),
-            State::Unknown => inconclusive(impact.reason),
+            State::None => (Seen::Exact(0.0), "it never hurt".into()),
+            State::Recovered => (Seen::Exact(impact.recovery_s.unwrap_or(0.0)), impact.reason),
+            State::NotRecovered => (Seen::AtLeast(impact.watched_s), impact.reason),
+            State::Unknown => (Seen::Unknown, impact.reason),
         },
         Metric::DetectionTime => match own.detection {
-            Some(after) => measured(objective, after.as_secs_f64(), "taken out of rotation"),
+            Some(after) => (Seen::Exact(after.as_secs_f64()), "taken out of rotation".into()),
             None => {
                 let end = facts.summary.slots.last().map_or(Offset::ZERO, |s| s.end);
                 let watched = own.times.applied.map_or(0.0, |applied| end.since(applied).as_secs_f64());
-                unfinished(objective, watched, "the platform never took the target out of rotation")
+                (Seen::AtLeast(watched), "the platform never took the target out of rotation".into())
             }
         },
-        Metric::LongestOutage => cost(objective, impact.longest_outage_s, &impact),
-        _ => cost(objective, impact.lost_requests, &impact),
+        Metric::LongestOutage => (cost(impact.longest_outage_s), impact.reason),
+        _ => (cost(impact.lost_requests), impact.reason),
+    }
+}
+
+/// The metrics that faults have.
+pub const OF_FAULTS: [Metric; 4] =
+    [Metric::RecoveryTime, Metric::DetectionTime, Metric::LongestOutage, Metric::LostRequests];
+
+/// What was seen of each time of a fault that repeats, by one of [`OF_FAULTS`]. Empty where no time can have it: whoever hits no replica
+/// is never taken out of rotation.
+pub fn seen_of_times(facts: &Facts, repeat: usize, metric: &Metric) -> Vec<Seen> {
+    let Some(repeat) = facts.plan.repeats.get(repeat) else { return Vec::new() };
+    let hits_replicas =
+        |fault: usize| matches!(facts.plan.faults[fault].target, FaultTarget::Replicas(_) | FaultTarget::Replica(_));
+    if *metric == Metric::DetectionTime && !repeat.faults.clone().any(hits_replicas) {
+        return Vec::new();
+    }
+    let within = |fault: usize| impact::planned_within(facts.plan, fault);
+    repeat.faults.clone().map(|fault| seen(facts, metric, fault, within(fault)).0).collect()
+}
+
+/// The median over the times of a fault. What was not seen whole counts by the least and the most that it can be, so that the verdict
+/// is open only where they fall on both sides of the bound.
+fn judge_median(facts: &Facts, objective: &Objective, repeat: usize) -> Judged {
+    let times = facts.plan.repeats.get(repeat).map_or(0..0, |r| r.faults.clone());
+    let within = objective.within.filter(|_| objective.metric == Metric::RecoveryTime);
+    let seen: Vec<Seen> = times.clone().map(|fault| seen(facts, &objective.metric, fault, within).0).collect();
+    let whole = seen.iter().filter(|s| matches!(s, Seen::Exact(_))).count();
+    let unit = objective.metric.unit();
+    let (value, verdict, reason) = match censored::median(&seen) {
+        None => (None, Verdict::Inconclusive, "the fault was never applied".to_owned()),
+        Some(middle) => {
+            let kept = |v: f64| keeps(&objective.metric, objective.op, v.is_finite().then_some(v), objective.bound);
+            let verdict = match (kept(middle.low), kept(middle.high)) {
+                (true, true) => Verdict::Met,
+                (false, false) => Verdict::Violated,
+                _ => Verdict::Inconclusive,
+            };
+            let middle_of = match (middle.exact(), middle.high.is_finite()) {
+                (None, false) if middle.low <= 0.0 => "unknown".to_owned(),
+                (Some(value), _) => quantity(value, unit),
+                (None, true) => format!("{} to {}", quantity(middle.low, unit), quantity(middle.high, unit)),
+                (None, false) => format!("{} or more", quantity(middle.low, unit)),
+            };
+            let sign = if objective.op == Op::Max { "at most" } else { "at least" };
+            let bound = quantity(objective.bound, unit);
+            let reason =
+                format!("median {middle_of}, {sign} {bound} asked: {whole} of {} times seen whole", seen.len());
+            (middle.exact(), verdict, reason)
+        }
+    };
+    Judged {
+        objective: None,
+        metric: objective.metric.clone(),
+        span: None,
+        fault: Some(times.start),
+        value,
+        n: whole as u64,
+        needed: 1,
+        verdict,
+        interval: None,
+        close: false,
+        reason,
     }
 }
 
@@ -520,21 +605,15 @@ fn unfinished(objective: &Objective, watched_s: f64, why: &str) -> (Option<f64>,
     }
 }
 
-/// Outage and loss of a fault that still hurts, or may, only grow: enough to break an upper bound, not to keep it.
-fn cost(objective: &Objective, value: Option<f64>, impact: &Impact) -> (Option<f64>, Verdict, String) {
-    let Some(value) = value else { return (None, Verdict::Inconclusive, impact.reason.clone()) };
-    let judged = measured(objective, value, &impact.reason);
-    let final_value = matches!(impact.state, State::None | State::Recovered);
-    let holds_anyway = judged.1 == if objective.op == Op::Max { Verdict::Violated } else { Verdict::Met };
-    if final_value || holds_anyway {
-        judged
-    } else {
-        (
-            Some(value),
-            Verdict::Inconclusive,
-            format!("at least {}: {}", quantity(value, objective.metric.unit()), impact.reason),
-        )
+/// Something that only grows and was not seen to its end: enough to break an upper bound, not to keep it.
+fn growing(objective: &Objective, value: f64, why: &str) -> (Option<f64>, Verdict, String) {
+    let judged = measured(objective, value, why);
+    let holds_anyway = if objective.op == Op::Max { Verdict::Violated } else { Verdict::Met };
+    if judged.1 == holds_anyway {
+        return judged;
     }
+    let so_far = quantity(value, objective.metric.unit());
+    (Some(value), Verdict::Inconclusive, format!("at least {so_far}: {why}"))
 }
 
 fn judge_probe(facts: &Facts, name: &str) -> Judged {
@@ -623,7 +702,16 @@ mod tests {
     fn objective(metric: Metric, op: Op, bound: f64) -> Objective {
         let (spans, fault) =
             if metric.is_of_fault() { (Vec::new(), Some(0)) } else { (vec![SpanRef::Phase(PhaseId(0))], None) };
-        Objective { metric, op, bound, spans, fault, within: Some(Duration::from_millis(100)), line: 1 }
+        Objective {
+            metric,
+            op,
+            bound,
+            spans,
+            fault,
+            median_of: None,
+            within: Some(Duration::from_millis(100)),
+            line: 1,
+        }
     }
 
     /// Twenty seconds with these latencies of good answers in ms, and this many failures.
@@ -930,6 +1018,36 @@ mod tests {
         };
         assert_eq!((of(2.0).verdict, of(2.0).value), (Verdict::Met, Some(1.5)));
         assert_eq!(of(1.0).verdict, Verdict::Violated);
+    }
+
+    /// Three times of a fault, seen after 1 s, 2 s and never: the middle is known whatever the third would have been.
+    #[test]
+    fn the_median_over_the_times_of_a_fault() {
+        use Verdict::{Inconclusive, Met, Violated};
+        let median = |bound: f64, seen: [Option<u64>; 3]| {
+            let asked = Objective { median_of: Some(0), ..objective(Metric::DetectionTime, Op::Max, bound) };
+            let mut plan = plan(vec![asked]);
+            plan.faults = vec![plan.faults[0].clone(); 3];
+            plan.repeats = vec![crate::plan::Repeat { name: "kill".into(), faults: 0..3 }];
+            let summary = RunSummary { slots: slots(20.0), ..RunSummary::default() };
+            let times = FaultTimes { applied: Some(Offset::from_secs_f64(20.0)), ..FaultTimes::default() };
+            let fact = |seconds: Option<u64>| FaultFacts {
+                times: times.clone(),
+                proven: true,
+                detection: seconds.map(Duration::from_secs),
+                ..FaultFacts::default()
+            };
+            let faults = seen.map(fact);
+            let facts = Facts { plan: &plan, summary: &summary, faults: &faults, probes: &[ProbeFacts::default()] };
+            let judged = judge_all(&facts);
+            assert_eq!(judged.len(), 1, "one answer for all its times");
+            (judged[0].verdict, judged[0].value, judged[0].n)
+        };
+        assert_eq!(median(3.0, [Some(1), Some(2), None]), (Met, Some(2.0), 2));
+        assert_eq!(median(1.5, [Some(1), Some(2), None]), (Violated, Some(2.0), 2));
+        // Watched for 40 s: that is enough against a bound below, and not for one above.
+        assert_eq!(median(39.0, [Some(1), None, None]), (Violated, None, 1));
+        assert_eq!(median(41.0, [Some(1), None, None]), (Inconclusive, None, 1));
     }
 
     #[test]

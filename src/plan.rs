@@ -49,6 +49,10 @@ pub struct Plan {
     pub objectives: Vec<Objective>,
     /// What is to happen when a fault strikes, in the order of the file.
     pub playbooks: Vec<Playbook>,
+    /// Faults that repeat, in the order of the file.
+    pub repeats: Vec<Repeat>,
+    /// What faults are priced in.
+    pub budget: Budget,
     /// Limits on the blast radius, and when to stop.
     pub safety: Safety,
     /// What `compare` and `gate` hold against each other: none, or two, the first being the reference.
@@ -103,6 +107,8 @@ pub enum Where {
     Span(SpanRef),
     /// Of a fault, by index into `Plan::faults`.
     Fault(usize),
+    /// The median over the times of a fault, by index into `Plan::repeats`.
+    Median(usize),
 }
 
 /// A change of a metric.
@@ -1168,6 +1174,32 @@ pub enum ProofRule {
     Trust,
 }
 
+/// A fault with `every` and `times`: its single times are faults of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The name in the file; its times are `NAME-1`, `NAME-2`, …
+    pub name: String,
+    /// Its times: indices into `Plan::faults`, two at least.
+    pub faults: std::ops::Range<usize>,
+}
+
+/// What the price of a fault is counted in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// The time that promises are kept over.
+    pub window: Duration,
+    /// The share of requests that is to be good, above 0, at most 1; none: what objectives promise.
+    pub target: Option<f64>,
+    /// With a target of its own: good within this; none: answered well at all.
+    pub within: Option<Duration>,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { window: Duration::from_secs(30 * 86_400), target: None, within: None }
+    }
+}
+
 /// One service-level objective.
 #[derive(Clone, Debug)]
 pub struct Objective {
@@ -1181,6 +1213,8 @@ pub struct Objective {
     pub spans: Vec<SpanRef>,
     /// The fault it speaks of, for fault metrics: an index into `Plan::faults`.
     pub fault: Option<usize>,
+    /// It speaks of the median over a fault's times, and `fault` is the first of them: an index into `Plan::repeats`.
+    pub median_of: Option<usize>,
     /// Good within this; for `good_ratio` (always set) and recovery (none: default W).
     pub within: Option<Duration>,
     /// Line of the scenario file, from 1.
@@ -1384,6 +1418,8 @@ pub(crate) mod tests_support {
             probes: vec![],
             objectives: vec![],
             playbooks: vec![],
+            repeats: Vec::new(),
+            budget: Budget::default(),
             variants: Vec::new(),
             gate: None,
             capacity: None,

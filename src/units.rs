@@ -167,7 +167,7 @@ pub struct PhaseId(pub u16);
 /// # Errors
 /// Says what is wrong and what to write instead.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let help = "write a number with a unit (ns, us, ms, s, m, h), for example \"250ms\", \"30s\" or \"1m30s\"";
+    let help = "write a number with a unit (ns, us, ms, s, m, h, d), for example \"250ms\", \"30s\" or \"1m30s\"";
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(format!("an empty duration: {help}"));
@@ -186,6 +186,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "s" => 1e9,
             "m" => 60e9,
             "h" => 3600e9,
+            "d" => 86_400e9,
             "" => return Err(format!("`{text}` has no unit: {help}")),
             other => return Err(format!("`{text}`: unknown unit `{other}`: {help}")),
         };

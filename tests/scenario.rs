@@ -194,6 +194,34 @@ fn faults_land_where_they_are_written() {
     assert_eq!(names, [("k-1", 25.0), ("k-2", 29.0), ("k-3", 33.0)]);
 }
 
+/// A fault that repeats is named whole, by one of its times, or by their median.
+#[test]
+fn objectives_speak_of_a_fault_that_repeats() {
+    let fault =
+        "[[fault]]\nname = \"kill\"\nkind = \"pod-kill\"\nat = \"1s\"\nreplica = 0\nevery = \"4s\"\ntimes = 3\n";
+    let of = |name: &str| {
+        let objective = format!("[[objective]]\nmetric = \"recovery_time\"\nfault = \"{name}\"\nmax = \"2s\"\n");
+        let plan =
+            load(&with_platform(&format!("{fault}{objective}")), &[]).map_err(|p| p.list()[0].message.clone())?;
+        assert_eq!(plan.repeats, [Repeat { name: "kill".into(), faults: 0..3 }]);
+        Ok(plan.objectives.iter().map(|o| (o.fault, o.median_of)).collect::<Vec<_>>())
+    };
+    assert_eq!(of("kill"), Ok(vec![(Some(0), None), (Some(1), None), (Some(2), None)]));
+    assert_eq!(of("kill-2"), Ok(vec![(Some(1), None)]));
+    assert_eq!(of("kill.median"), Ok(vec![(Some(0), Some(0))]));
+    assert_eq!(of("kill-2.median"), Err("there is no fault `kill-2.median`".to_owned()));
+}
+
+#[test]
+fn a_budget_is_thirty_days_of_what_objectives_promise_unless_it_says_so() {
+    let phase = "[[phase]]\nname = \"a\"\nduration = \"5s\"\nrate = 5\n";
+    assert_eq!(plan(&with_url(phase)).budget, Budget::default());
+    let budget = "[budget]\nwindow = \"28d\"\ntarget = 0.999\nwithin = \"100ms\"\n";
+    let own = plan(&with_url(&format!("{phase}{budget}"))).budget;
+    let window = Duration::from_secs(28 * 86_400);
+    assert_eq!(own, Budget { window, target: Some(0.999), within: Some(Duration::from_millis(100)) });
+}
+
 #[test]
 fn a_playbook_becomes_steps_with_signs() {
     let text = with_platform(
@@ -716,6 +744,9 @@ path = "/"
 metric = "latency.p99"
 max = "1s"
 spans = ["a", "during:d"]
+[budget]
+window = "30d"
+target = 0.99
 [safety]
 abort_when = { good_ratio_below = 0.1, for = "3s" }
 "#,

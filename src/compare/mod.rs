@@ -40,6 +40,7 @@ impl Asked {
         let place = match &metric.place {
             Where::Span(span) => span_name(plan, span),
             Where::Fault(i) => plan.faults[*i].name.clone(),
+            Where::Median(i) => plan.repeats[*i].name.clone(),
         };
         let (scale, floor) = match metric.min_effect {
             Effect::Relative(share) => (Scale::Ratio, share),
@@ -84,8 +85,20 @@ impl Asked {
         }
     }
 
+    /// Of a fault that repeats: the median over its times, where it is known; infinite where nothing bounds it from above but its
+    /// cut-off times, as a recovery that nobody saw is.
+    fn median(&self, report: &Report) -> f64 {
+        let group = report.fault_groups.iter().find(|g| g.name == self.place);
+        let metric = group.and_then(|g| g.metrics.iter().find(|m| m.metric == self.metric));
+        match metric.map(|m| (m.median.low, m.median.high, m.unknown)) {
+            Some((Some(low), Some(high), _)) if low == high => low,
+            Some((_, None, 0)) => f64::INFINITY,
+            _ => f64::NAN,
+        }
+    }
+
     fn fault_value(&self, report: &Report) -> f64 {
-        let Some(fault) = report.faults.iter().find(|f| f.name == self.place) else { return f64::NAN };
+        let Some(fault) = report.faults.iter().find(|f| f.name == self.place) else { return self.median(report) };
         let impact = &fault.impact;
         let known = |value: Option<f64>| value.unwrap_or(f64::NAN);
         match (self.metric.as_str(), impact.state.as_str()) {

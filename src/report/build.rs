@@ -1,5 +1,7 @@
 //! From what was measured to the report model. Pure: the same facts give the same report.
 
+pub mod costs;
+
 use std::collections::BTreeMap;
 
 use crate::fault::injector::TargetRef;
@@ -313,6 +315,7 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
             latency: latency_shift(facts, index),
             ..impact(&facts.impacts[index], record.applied_at, facts.detections[index], facts.in_flight[index])
         },
+        budget: Vec::new(),
         errors,
     }
 }
@@ -376,7 +379,10 @@ fn objective(plan: &Plan, j: &Judged) -> ObjectiveReport {
     ObjectiveReport {
         metric: j.metric.word(),
         span: j.span.as_ref().map(|s| span_name(plan, s)),
-        fault: j.fault.map(|i| plan.faults[i].name.clone()),
+        fault: match source.and_then(|o| o.median_of) {
+            Some(repeat) => Some(format!("{}.median", plan.repeats[repeat].name)),
+            None => j.fault.map(|i| plan.faults[i].name.clone()),
+        },
         op: op.to_owned(),
         value: j.value,
         bound: source.map_or(0.0, |o| o.bound),
@@ -385,6 +391,7 @@ fn objective(plan: &Plan, j: &Judged) -> ObjectiveReport {
         needed: j.needed,
         verdict: verdict_word(j.verdict),
         close: j.close,
+        within_run: j.interval.map(|i| Bounds { low: finite(i.low), high: finite(i.high) }),
         reason: j.reason.clone(),
         line: source.map_or(0, |o| o.line),
     }

@@ -217,6 +217,14 @@ pub fn objective_value(o: &ObjectiveReport) -> String {
     }
 }
 
+/// Where the value would lie had this run gone on like this, 95 %: a floor for what another run would show.
+pub fn within_run(o: &ObjectiveReport) -> String {
+    // One point is no interval: resampling failures that did not occur says nothing about those that may.
+    let Some(bounds) = o.within_run.filter(|b| b.low != b.high) else { return NOTHING.into() };
+    let end = |value| objective_value(&ObjectiveReport { value, n: o.n.max(1), ..o.clone() });
+    format!("{} to {}", end(bounds.low), end(bounds.high))
+}
+
 /// The promised side: `≤ 100 ms`, `≥ 99 %`, `holds`.
 pub fn objective_bound(o: &ObjectiveReport) -> String {
     match o.op.as_str() {

@@ -14,7 +14,7 @@ use super::findings::{Finding, SHOWN, Severity};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
     objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
-    time_us,
+    time_us, within_run,
 };
 use super::model::{
     AlertReport, FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport,
@@ -22,6 +22,7 @@ use super::model::{
 };
 use super::playbook::{StepReport, StepStatus};
 use super::story::{recovered_in_force, tell};
+use super::{budget, repeats};
 
 /// What has to be known to read the numbers of a run.
 const NOTE: &str = "Latency is done − due: it counts from when a request should have started. A failed or shed request is infinite. \
@@ -345,8 +346,9 @@ fn recovery(report: &Report) -> Option<Tile> {
 
 fn objectives(report: &Report) -> Table {
     let caption = "Measured in this run against the bound, judged only with enough samples. Requests are not independent: \
-                   “close” marks a bound inside the within-run 95 % interval, which is a floor.";
-    let head = ["verdict", "objective", "where", "#measured", "#promised", "#n", "#needed", "why"];
+                   the 95 % interval within this run (block bootstrap over its seconds) is a floor for what another run would show; “close” \
+                   marks a bound inside it.";
+    let head = ["verdict", "objective", "where", "#measured", "#within this run", "#promised", "#n", "#needed", "why"];
     Table::new("objectives", "Objectives", caption, &head).fill(&report.objectives, objective)
 }
 
@@ -362,6 +364,7 @@ fn objective(o: &ObjectiveReport) -> Row {
         short(&o.metric, 80),
         objective_place(o),
         objective_value(o),
+        within_run(o),
         objective_bound(o),
         count(o.n),
         count(o.needed),
@@ -430,6 +433,8 @@ fn tables(report: &Report) -> Vec<Table> {
         }
     };
     keep(faults(report));
+    keep(repeated(report));
+    keep(prices(report));
     keep(proofs(report));
     keep(phases(report));
     keep(streams(report));
@@ -485,6 +490,60 @@ fn fault(f: &FaultReport) -> Row {
         maybe_count(i.lost_requests),
     ];
     Row { class: "", cells }
+}
+
+fn repeated(report: &Report) -> Table {
+    let head = ["fault", "metric", "#median", "#worst", "#range", "#seen whole", "not seen whole"];
+    let caption = "Over the times of a fault that repeats. A time that was cut off, by the next fault or the end, took at least as long \
+                   as it was watched; an unknown one may be anything. Where that leaves a median open, what it lies between is shown.";
+    let rows: Vec<[String; 7]> =
+        report.fault_groups.iter().flat_map(|g| g.metrics.iter().map(|m| repeats::cells(g, m))).collect();
+    Table::new("repeats", "Time and again", caption, &head)
+        .fill(&rows, |cells| Row { class: "", cells: cells.to_vec() })
+}
+
+fn prices(report: &Report) -> Table {
+    let head = [
+        "fault",
+        "promise",
+        "#bad",
+        "#more than usual",
+        "#spent",
+        "#such faults",
+        "#14.4 ×",
+        "#6 ×",
+        "#1 ×",
+        "why not",
+    ];
+    let caption = report.budgets.first().map_or(String::new(), |b| {
+        format!(
+            "What is bad from just before the fault until its impact was over, less the usual share, over what the promise leaves to be \
+             lost. Such faults: how many use it all up. {}",
+            budget::assumed(b)
+        )
+    });
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (index, head) in report.budgets.iter().enumerate() {
+        let alerts = |all: &[super::model::BurnAlert]| -> Vec<String> {
+            (0..3).map(|i| all.get(i).map_or(NOTHING.into(), budget::fires)).collect()
+        };
+        for f in &report.faults {
+            let Some(price) = f.budget.get(index) else { continue };
+            let told = price.from_at_s.is_some();
+            let bad = if told { count(price.bad) } else { NOTHING.into() };
+            let afford = price.affordable.map_or(NOTHING.into(), |n| maybe_count(Some(n.ceil())));
+            let spent = budget::spent(price).unwrap_or(NOTHING.into());
+            let numbers = [clean(&f.name), budget::promise(head), bad, maybe_count(price.excess), spent, afford];
+            rows.push(numbers.into_iter().chain(alerts(&price.alerts)).chain([short(&price.reason, 200)]).collect());
+        }
+        if report.faults.len() > 1 && head.assumed_rps.is_some() {
+            let spent = head.spent.map_or(NOTHING.into(), percent);
+            let numbers =
+                ["the whole run".into(), budget::promise(head), count(head.bad), NOTHING.into(), spent, NOTHING.into()];
+            rows.push(numbers.into_iter().chain(alerts(&head.alerts)).chain([String::new()]).collect());
+        }
+    }
+    Table::new("budget", "Error budget", caption, &head).fill(&rows, |cells| Row { class: "", cells: cells.clone() })
 }
 
 fn proofs(report: &Report) -> Table {

@@ -8,6 +8,7 @@ use super::charts::columns::{Column, end_s, join};
 use super::findings::SHOWN;
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
+    within_run,
 };
 use super::model::{Ending, Report, SpanReport, VerdictWord};
 use super::playbook::{StepStatus, outcome};
@@ -78,19 +79,20 @@ fn objectives(out: &mut String, report: &Report) {
     if report.objectives.is_empty() {
         return;
     }
-    let _ = writeln!(out, "| | objective | where | measured | promised | n | |");
-    let _ = writeln!(out, "|---|---|---|---:|---:|---:|---|");
+    let _ = writeln!(out, "| | objective | where | measured | within this run | promised | n | |");
+    let _ = writeln!(out, "|---|---|---|---:|---:|---:|---:|---|");
     for o in report.objectives.iter().take(ROWS) {
         let close = if o.close { " (close)" } else { "" };
         let why = if o.verdict == VerdictWord::Met { String::new() } else { cell(&o.reason) };
         let _ = writeln!(
             out,
-            "| {} {}{close} | {} | {} | {} | {} | {} | {why} |",
+            "| {} {}{close} | {} | {} | {} | {} | {} | {} | {why} |",
             sign(o.verdict),
             o.verdict.word(),
             cell(&o.metric),
             cell(&objective_place(o)),
             objective_value(o),
+            within_run(o),
             objective_bound(o),
             count(o.n),
         );
@@ -151,11 +153,12 @@ fn sparks(report: &Report, columns: &[Column], width: f64) -> (String, String) {
     (line.into_iter().collect(), marks.into_iter().collect::<String>().trim_end().to_owned())
 }
 
+/// What is told of the faults.
+const ASKED: [&str; 6] = ["What broke", "How bad", "Back when", ALERTED, "Time and again", "What it costs"];
+
 fn faults(out: &mut String, report: &Report) {
     let story = tell(report);
-    for (question, answers) in
-        story.facts.iter().filter(|(q, _)| ["What broke", "How bad", "Back when", ALERTED].contains(q))
-    {
+    for (question, answers) in story.facts.iter().filter(|(q, _)| ASKED.contains(q)) {
         let _ = writeln!(out, "**{question}**\n");
         answers.iter().for_each(|a| {
             let _ = writeln!(out, "- {}", cell_of(a, 500));

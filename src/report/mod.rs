@@ -7,6 +7,7 @@
 //!
 //! Every renderer is a pure function; the same report gives the same bytes. [`render`] lists the files of a run.
 
+mod budget;
 pub mod build;
 mod charts;
 pub mod comparison;
@@ -22,6 +23,7 @@ mod markdown;
 pub mod model;
 pub mod playbook;
 mod png;
+mod repeats;
 pub mod sizing;
 pub mod store;
 mod story;

@@ -69,6 +69,12 @@ pub struct Report {
     pub reproduce: String,
     /// Warnings of the plan.
     pub warnings: Vec<String>,
+    /// One per promise that faults are priced in; empty where no objective speaks of a share of good requests.
+    #[serde(default)]
+    pub budgets: Vec<BudgetReport>,
+    /// One per fault that repeats.
+    #[serde(default)]
+    pub fault_groups: Vec<FaultGroup>,
     /// What the plan asked for, for the heads of charts.
     pub plan: PlanInfo,
     /// What is still broken, and how a person puts it back; empty when clean.
@@ -284,8 +290,133 @@ pub struct FaultReport {
     pub proof: ProofReport,
     /// What the requests saw of it.
     pub impact: ImpactReport,
+    /// What it costs, one per promise in the order of `budgets`; absent where nothing is promised of a share of good requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<FaultBudget>,
     /// What went wrong with it, if anything.
     pub errors: Vec<String>,
+}
+
+/// The least and the most of something; null where that is infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bounds {
+    /// It is this or more.
+    pub low: Option<f64>,
+    /// It is this or less.
+    pub high: Option<f64>,
+}
+
+/// A promise about a share of good requests, as an error budget (`src/budget.rs` has the formulas).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetReport {
+    /// `error_rate`, `availability` or `good_ratio` for an objective's, `budget` for `[budget] target`.
+    pub promise: String,
+    /// Good is answered well within this, ms; null: answered well at all.
+    pub within_ms: Option<f64>,
+    /// The share that is to be good.
+    pub target: f64,
+    /// Line of the scenario file; null for `[budget]`.
+    pub line: Option<usize>,
+    /// The time that the promise is kept over, seconds.
+    pub window_s: f64,
+    /// Planned requests per second of this run, assumed for the whole window; null when it cannot be told.
+    pub assumed_rps: Option<f64>,
+    /// Bad requests that the promise leaves over the window; null when it cannot be told.
+    pub bad_allowed: Option<f64>,
+    /// Share of bad requests before the first fault, assumed for the time before the run; null when it cannot be told.
+    pub assumed_bad_ratio: Option<f64>,
+    /// Planned requests in the measured time of this run.
+    pub planned: u64,
+    /// Of those, bad.
+    pub bad: u64,
+    /// `bad` over `bad_allowed`; null when it cannot be told.
+    pub spent: Option<f64>,
+    /// Alerts over the whole run, counted from its first measured second.
+    pub alerts: Vec<BurnAlert>,
+    /// Why nothing can be told; empty when it can.
+    pub reason: String,
+}
+
+/// The price of a fault in one promise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultBudget {
+    /// As in `budgets`.
+    pub promise: String,
+    /// As in `budgets`.
+    pub within_ms: Option<f64>,
+    /// From when its requests are counted; null when its price cannot be told, like all that follows.
+    pub from_at_s: Option<f64>,
+    /// Until when.
+    pub until_at_s: Option<f64>,
+    /// Requests planned in that time.
+    pub planned: u64,
+    /// Of those, bad.
+    pub bad: u64,
+    /// Of those, more than the share before the first fault.
+    pub excess: Option<f64>,
+    /// `excess` over the budget: 0.031 is 3.1 % of it.
+    pub spent: Option<f64>,
+    /// Its 95 % interval within this run; requests are taken for independent, so it is a floor.
+    pub spent_within_run: Option<Bounds>,
+    /// It was not over when watching ended: it costs this or more.
+    pub at_least: bool,
+    /// How many such faults the window can afford; null when it is more than can be told.
+    pub affordable: Option<f64>,
+    /// Alerts by this fault alone, counted from when it was applied.
+    pub alerts: Vec<BurnAlert>,
+    /// Why nothing can be told; empty when it can.
+    pub reason: String,
+}
+
+/// An alert on how fast a budget burns, over two windows (The Site Reliability Workbook, table 5-8).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BurnAlert {
+    /// How many times as fast as the budget allows.
+    pub burn: f64,
+    /// The long window, seconds.
+    pub long_s: f64,
+    /// The short window, seconds.
+    pub short_s: f64,
+    /// `page` or `ticket`.
+    pub kind: String,
+    /// `no`, `after`, or `before`: it fires at the share before the first fault already.
+    pub fires: String,
+    /// After how long, seconds, where it fires `after`.
+    pub after_s: Option<f64>,
+}
+
+/// A fault with `every` and `times`, over its times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultGroup {
+    /// Its name in the scenario; its times are the faults `NAME-1`, `NAME-2`, …
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// How often it was planned.
+    pub times: usize,
+    /// What faults are measured by.
+    pub metrics: Vec<GroupMetric>,
+}
+
+/// One metric over the times of a fault. A time that was not seen whole counts by the least and the most that it can be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupMetric {
+    /// `recovery_time`, `detection_time`, `longest_outage` or `lost_requests`.
+    pub metric: String,
+    /// `s` or `count`.
+    pub unit: String,
+    /// Times that were seen whole.
+    pub whole: usize,
+    /// Times of which only a lower end is known: watching ended before it was over.
+    pub cut_off: usize,
+    /// Times of which nothing is known.
+    pub unknown: usize,
+    /// The median; `low` equals `high` where it is known.
+    pub median: Bounds,
+    /// The smallest.
+    pub best: Bounds,
+    /// The largest.
+    pub worst: Bounds,
 }
 
 /// Evidence that a fault took effect.
@@ -381,6 +512,9 @@ pub struct ObjectiveReport {
     pub verdict: VerdictWord,
     /// The bound lies inside the within-run interval.
     pub close: bool,
+    /// That interval (95 %, block bootstrap): a floor for what another run would show. Absent where none was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_run: Option<Bounds>,
     /// In words.
     pub reason: String,
     /// Line of the scenario file.

@@ -9,6 +9,7 @@ use crate::report::format::{
 use crate::report::model::{
     AlertReport, Ending, FaultReport, ImpactReport, LatencyShift, ObjectiveReport, Report, VerdictWord,
 };
+use crate::report::{budget, repeats};
 
 /// How many faults or objectives are told one by one.
 const TOLD: usize = 5;
@@ -38,6 +39,8 @@ pub(super) fn tell(report: &Report) -> Story {
     fact("How bad", told(&report.faults, |f| of_fault(f, how_bad)));
     fact("Back when", told(&report.faults, |f| of_fault(f, back_when)));
     fact(ALERTED, told(&alerts(report), |a| alerted(a)));
+    fact("Time and again", told(&report.fault_groups, repeats::sentence));
+    fact("What it costs", costs(report));
     // One alone stands in the headline already, unless the ending does.
     let broken = told_of(report, VerdictWord::Violated, by_how_much);
     fact("Promises broken", if broken.len() > 1 || report.ending == Ending::SafetyStop { broken } else { vec![] });
@@ -109,6 +112,16 @@ fn told<T>(all: &[T], one: impl Fn(&T) -> String) -> Vec<String> {
     if all.len() > TOLD {
         lines.push(format!("… and {} more, in the tables.", all.len() - TOLD));
     }
+    lines
+}
+
+/// Prices of the faults, the whole run where it had several, and what all of it assumes.
+fn costs(report: &Report) -> Vec<String> {
+    let name = |f: &FaultReport, cost: String| format!("{} {}", clean(&f.name), sentence(cost));
+    let all: Vec<String> =
+        report.faults.iter().flat_map(|f| budget::costs(report, f).into_iter().map(|c| name(f, c))).collect();
+    let mut lines = told(&all, String::clone);
+    lines.extend(budget::remarks(report));
     lines
 }
 

@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 use super::findings::{SHOWN, Severity};
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
-    targets,
+    targets, within_run,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 use super::playbook::{StepStatus, outcome};
 use super::story::{self, headline};
+use super::{budget, repeats};
 
 /// Rows of a table shown; the rest is in the report.
 const ROWS: usize = 40;
@@ -90,13 +91,15 @@ fn objectives(out: &mut String, report: &Report, width: usize, paint: Paint) {
     if report.objectives.is_empty() {
         return;
     }
-    let mut table = Table::new(&["", "objective", "where", "measured", "promised", "n"], "lllrrr");
+    let head = ["", "objective", "where", "measured", "within this run", "promised", "n"];
+    let mut table = Table::new(&head, "lllrrrr");
     for o in report.objectives.iter().take(ROWS) {
         let row = [
             mark(o.verdict).to_owned(),
             short(&o.metric, 28),
             short(&objective_place(o), 34),
             objective_value(o),
+            within_run(o),
             objective_bound(o),
             count(o.n),
         ];
@@ -175,9 +178,16 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
         );
         let alerts = story::alerts(report).into_iter().filter(|a| a.fault == f.name);
         alerts.take(3).for_each(|a| wrapped(out, &format!("alert: {}", short(&a.text, 300)), width, "    "));
+        for cost in budget::costs(report, f) {
+            wrapped(out, &format!("budget: {cost}"), width, "    ");
+        }
         f.errors.iter().take(3).for_each(|e| wrapped(out, &format!("trouble: {}", short(e, 300)), width, "    "));
     }
     more(out, report.faults.len());
+    for group in report.fault_groups.iter().take(ROWS) {
+        wrapped(out, &repeats::sentence(group), width, "  ");
+    }
+    budget::remarks(report).iter().for_each(|w| wrapped(out, w, width, "  "));
 }
 
 fn when(f: &FaultReport) -> String {

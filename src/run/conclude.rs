@@ -59,8 +59,8 @@ pub(super) fn conclude(
         .collect();
     judge_alerts(plan, &mut measured);
     let probes: Vec<ProbeFacts> = measured.probes.iter().map(probe_facts).collect();
-    let judged =
-        objective::judge_all(&objective::Facts { plan, summary: &summary.run, faults: &faults, probes: &probes });
+    let judging = objective::Facts { plan, summary: &summary.run, faults: &faults, probes: &probes };
+    let judged = objective::judge_all(&judging);
     let generator = generator(plan, &summary.run, &measured);
     let sound = measured.ending == Ending::Completed && generator.kept_up;
     let verdict = run_verdict(objective::overall(&judged, &faults), sound);
@@ -110,6 +110,8 @@ pub(super) fn conclude(
         errors: measured.load.as_ref().map_or(&no_errors, |l| &l.errors),
         within: within(plan, &summary.run, &times),
     });
+    build::costs::add_budgets(&mut report, plan, &summary.run.slots, &times, &impacts);
+    report.fault_groups = build::costs::groups(&judging);
     report.reasons = reasons(&report, &measured);
     mask(&mut report, &plan.secrets);
     check_sums(&report);

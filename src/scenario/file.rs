@@ -47,6 +47,8 @@ pub(super) struct Scenario {
     /// What is to happen when a fault strikes; reports say which steps were seen.
     #[schemars(length(max = 100))]
     playbook: Option<Vec<playbook::Playbook>>,
+    /// What the price of a fault is counted in. Without it: the objectives' own targets over 30 days.
+    budget: Option<Budget>,
     /// Limits on the blast radius.
     safety: Option<Safety>,
     /// What `compare` and `gate` hold against each other; the first is the reference. A plain run ignores it.
@@ -97,7 +99,7 @@ impl JsonSchema for Duration {
         "Duration".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^\\s*([0-9.]+\\s*(ns|us|µs|μs|ms|s|m|h)\\s*)+$" })
+        json_schema!({ "type": "string", "pattern": "^\\s*([0-9.]+\\s*(ns|us|µs|μs|ms|s|m|h|d)\\s*)+$" })
     }
 }
 
@@ -1217,7 +1219,8 @@ pub(super) struct Objective {
     /// Phases, `during:FAULT` or `after:FAULT`. Default: each measured phase, one by one.
     #[schemars(length(min = 1, max = 1000))]
     pub(super) spans: Option<Vec<String>>,
-    /// The fault that recovery_time, detection_time, longest_outage and lost_requests speak of.
+    /// The fault that recovery_time, detection_time, longest_outage and lost_requests speak of. The name of a fault that repeats
+    /// means each of its times, NAME.median the middle of them.
     pub(super) fault: Option<String>,
     /// Good means answered well within this. Needed by good_ratio; recovery_time takes the tightest latency bound
     /// without it.
@@ -1232,6 +1235,20 @@ pub(super) enum Bound {
     Number(f64),
     /// A duration, for example "100ms".
     Text(String),
+}
+
+/// The error budget: what a promise leaves to be spent. Faults are priced in it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Budget {
+    /// The time that the promise is kept over. Default 30d.
+    pub(super) window: Option<Duration>,
+    /// The share of requests that is to be good, for example 0.999. Default: the tightest bound of the objectives on error_rate,
+    /// availability and good_ratio, each by itself.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(super) target: Option<f64>,
+    /// With `target`: good means answered well within this. Default: answered well at all.
+    pub(super) within: Option<Duration>,
 }
 
 /// Limits on the blast radius.

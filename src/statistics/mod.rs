@@ -9,6 +9,7 @@
 //! Nothing here divides by zero, and infinite values have a place: a quantile that failures push to infinity is worse than every number,
 //! and two infinite values compare as nothing (see [`decision::Question::difference`]).
 
+pub mod censored;
 pub mod decision;
 pub mod divisive;
 pub mod multiple;

@@ -3,6 +3,7 @@
 //! Leaves the files of the sample run in the build directory (`tmp/report-sample`), where the browser test of
 //! `tests/python/browser_report.py` opens them.
 
+mod costs;
 mod sample;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,30 @@ fn the_words_of_the_sample() {
     insta::assert_snapshot!("markdown", report::markdown(&report));
     insta::assert_snapshot!("junit", text_of(&files, "junit.xml"));
     insta::assert_snapshot!("phases", text_of(&files, "phases.csv"));
+}
+
+/// What faults cost, how they went over their times, and the interval of a value stand in every summary.
+#[test]
+fn prices_repeats_and_intervals_are_told_everywhere() {
+    let report = sample::troubled();
+    let files = files(&report);
+    let (text, markdown, html) =
+        (text::summary(&report, 200, false), report::markdown(&report), text_of(&files, "report.html"));
+    for told in [&text, &markdown, &html] {
+        let flat = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in [
+            "of a 30-day budget (99 % answered well)",
+            "median 4.20 s, worst ≥ 12.0 s (1 cut off)",
+            "such faults would use it up",
+            "page after 52 s",
+            "within this run",
+        ] {
+            assert!(flat.contains(words), "{words} is missing in {flat}");
+        }
+    }
+    for table in ["id=\"repeats\"", "id=\"budget\""] {
+        assert!(html.contains(table), "{table}");
+    }
 }
 
 #[test]
@@ -104,6 +129,8 @@ fn nasty(evil: &str) -> Report {
     report.started_at = clean.started_at;
     report.clean = false;
     report.residue = vec![evil.into()];
+    let FaultGroup { name, metrics, .. } = costs::group();
+    report.fault_groups = vec![FaultGroup { name: name + evil, metrics, kind: evil.into(), times: 5 }];
     report.phases[1].errors.insert(evil.into(), 3);
     report.phases[1].quality.versions.insert(evil.into(), 3);
     report.windows[1].due_errors.insert(evil.into(), 3);

@@ -122,6 +122,7 @@ pub(crate) fn stretched(times: f64) -> Report {
         phases: phase_reports,
         ..Report::default()
     };
+    crate::costs::add(&mut report);
     report.objectives = objectives(&report);
     report.reasons = report
         .objectives
@@ -239,6 +240,7 @@ pub(crate) fn troubled() -> Report {
         w.due_good = w.due_ok / 4;
         (w.due_p50_us, w.due_p95_us, w.due_p99_us) = (Some(180_000.0), None, None);
     }
+    report.fault_groups = vec![crate::costs::group()];
     report.ending = Ending::SafetyStop;
     report.clean = false;
     report.exit_code = 4;
@@ -562,7 +564,9 @@ fn objectives(report: &Report) -> Vec<ObjectiveReport> {
         }
         let close = n == 2;
         let rate = max("error_rate", &phase.name, phase.error_rate, 0.01, "ratio", (phase.planned, 300), 46);
-        objectives.push(ObjectiveReport { close, ..rate });
+        let around = |x: f64| rate.value.map(|v| v * x);
+        let within_run = Some(Bounds { low: around(0.4), high: around(1.6) });
+        objectives.push(ObjectiveReport { close, within_run, ..rate });
     }
     objectives.push(ObjectiveReport {
         span: None,

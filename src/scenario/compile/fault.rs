@@ -7,7 +7,7 @@ use super::via::{Doer, Place, doer};
 use super::{Context, chaos_mesh, toxiproxy};
 use crate::plan::{
     ChaosMesh, Direction, Experiment, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts,
-    LocalPlatform, Mode, Phase, ProofRule, Request, Via,
+    LocalPlatform, Mode, Phase, ProofRule, Repeat, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
 use crate::scenario::tree::{Path, shortened};
@@ -47,6 +47,17 @@ pub(super) fn compile(cx: &mut Context, phases: Option<&[Phase]>, platform: Opti
         cx.wrong(&at, message, format!("at most {} are allowed", limits::FAULTS));
     }
     all
+}
+
+/// Those of the file that became several, with the name that the file gives them.
+pub(super) fn repeats(cx: &Context, all: &[Draft]) -> Vec<Repeat> {
+    let names = cx.names(&Path::root().key("fault"));
+    let of = |(index, name): (usize, &String)| {
+        let first = all.iter().position(|d| d.index == index)?;
+        let times = all[first..].iter().take_while(|d| d.index == index).count();
+        (times > 1).then(|| Repeat { name: name.clone(), faults: first..first + times })
+    };
+    names.iter().enumerate().filter_map(of).collect()
 }
 
 fn check_names(cx: &mut Context, at: &Path, all: &[Draft]) {

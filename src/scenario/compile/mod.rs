@@ -5,6 +5,7 @@
 //! left out, nothing is said about how the others go together ([`Context::clash`]), and nobody builds on that table
 //! ([`Context::sound`]): that would be noise. A plan comes out only when nothing at all is wrong.
 
+mod budget;
 pub(super) mod chaos_mesh;
 mod decision;
 mod docker;
@@ -158,11 +159,13 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     };
     let objectives = objective::compile(cx, &facts);
     let playbooks = playbook::compile(cx, &facts);
+    let budget = budget::compile(cx);
     let (variants, gate) = (decision::variants(cx), decision::gate(cx, &facts));
     let capacity = decision::capacity(cx, &facts);
     if !cx.report.is_empty() {
         return None;
     }
+    let repeats = fault::repeats(cx, &faults);
     Some(Plan {
         name: cx.root.get("name")?.text()?.to_owned(),
         lesson,
@@ -176,6 +179,8 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         probes: probes?,
         objectives: objectives?,
         playbooks: playbooks?,
+        repeats,
+        budget: budget?,
         safety: safety?,
         variants: variants?,
         gate: gate?,

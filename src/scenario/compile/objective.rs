@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::Draft;
+use super::fault::{self, Draft};
 use super::{Context, phase, probe};
 use crate::plan::{
     Bodies, FaultTarget, Lasts, Metric, Objective, Op, Phase, Protocol, SpanRef, Target, Traffic, Where,
@@ -22,23 +22,25 @@ pub(super) struct Facts<'a> {
 /// All objectives; none when one of them is broken.
 pub(super) fn compile(cx: &mut Context, facts: &Facts) -> Option<Vec<Objective>> {
     let at = Path::root().key("objective");
-    let all: Vec<Option<Objective>> = (0..cx.count("objective")).map(|i| objective(cx, &at.index(i), facts)).collect();
+    let all: Vec<Option<Vec<Objective>>> =
+        (0..cx.count("objective")).map(|i| objective(cx, &at.index(i), facts)).collect();
     if all.is_empty() {
         cx.warn("there is no [[objective]]: nothing is judged, the run only measures");
     }
-    let all: Vec<Objective> = all.into_iter().collect::<Option<_>>()?;
+    let all: Vec<Objective> = all.into_iter().collect::<Option<Vec<_>>>()?.concat();
     warn_about_good_answers_only(cx, &all);
     warn_about_few_samples(cx, &all, facts);
     warn_about_no_baseline(cx, &all, facts);
     Some(all)
 }
 
-fn objective(cx: &mut Context, at: &Path, facts: &Facts) -> Option<Objective> {
+/// One objective of the file; one for each time of a fault that repeats.
+fn objective(cx: &mut Context, at: &Path, facts: &Facts) -> Option<Vec<Objective>> {
     let o: file::Objective = cx.section(at)?;
     let line = cx.report.line(&cx.root.place(at));
     match (&o.metric, &o.probe) {
         (Some(metric), None) => of_metric(cx, at, facts, &o, words::metric(&metric.0)?, line),
-        (None, Some(name)) => of_probe(cx, at, &o, name, line),
+        (None, Some(name)) => of_probe(cx, at, &o, name, line).map(|o| vec![o]),
         (Some(_), Some(_)) => {
             cx.clash(at, "probe", "`metric` and `probe` exclude each other", "make two objectives of them");
             None
@@ -70,7 +72,8 @@ fn of_probe(cx: &mut Context, at: &Path, o: &file::Objective, name: &str, line: 
     }
     probe::check_name(cx, &at.key("probe"), name)?;
     let metric = Metric::Probe(name.to_owned());
-    Some(Objective { metric, op: Op::Max, bound: 0.0, spans: Vec::new(), fault: None, within: None, line })
+    let (spans, fault, median_of) = (Vec::new(), None, None);
+    Some(Objective { metric, op: Op::Max, bound: 0.0, spans, fault, median_of, within: None, line })
 }
 
 fn of_metric(
@@ -80,22 +83,33 @@ fn of_metric(
     o: &file::Objective,
     metric: Metric,
     line: usize,
-) -> Option<Objective> {
+) -> Option<Vec<Objective>> {
     let bound = bound(cx, at, o, &metric);
     let within = within(cx, at, o, &metric);
-    let (spans, fault) = if metric.is_of_fault() {
-        (Some(Vec::new()), of_fault(cx, at, o, &metric, facts).map(Some))
+    let (spans, faults) = if metric.is_of_fault() {
+        (Some(Vec::new()), of_fault(cx, at, o, &metric, facts))
     } else {
         if o.fault.is_some() {
             let help = format!("write spans = [\"during:{}\"]", o.fault.as_deref().unwrap_or_default());
             cx.wrong(&at.key("fault"), format!("`{}` is judged over spans, not for a fault", metric.word()), help);
         }
-        (spans(cx, at, o, facts), Some(None))
+        (spans(cx, at, o, facts), Some(vec![(None, None)]))
     };
     check_needs(cx, at, &metric, facts);
     let (op, bound) = bound?;
     check_good_answers_bound(cx, at, &metric, op, bound, facts);
-    Some(Objective { metric, op, bound, spans: spans?, fault: fault?, within: within?, line })
+    let (spans, within) = (spans?, within?);
+    let each = |(fault, median_of)| Objective {
+        metric: metric.clone(),
+        op,
+        bound,
+        spans: spans.clone(),
+        fault,
+        median_of,
+        within,
+        line,
+    };
+    Some(faults?.into_iter().map(each).collect())
 }
 
 /// `max` or `min` in the metric's unit.
@@ -192,8 +206,11 @@ fn within(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric) -> 
     }
 }
 
-/// The fault that a fault's metric speaks of.
-fn of_fault(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric, facts: &Facts) -> Option<usize> {
+/// A fault, by index into `Plan::faults`, and where it stands for the median over its times: an index into `Plan::repeats`.
+type Spoken = (Option<usize>, Option<usize>);
+
+/// The faults that a fault's metric speaks of: one, or each time of one that repeats.
+fn of_fault(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric, facts: &Facts) -> Option<Vec<Spoken>> {
     let word = metric.word();
     if o.spans.is_some() {
         cx.wrong(&at.key("spans"), format!("`{word}` belongs to a fault, not to spans"), "write fault = \"…\" instead");
@@ -204,7 +221,27 @@ fn of_fault(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric, f
         cx.clash(at, "", format!("`{word}` belongs to a fault, and none is named"), help);
         return None;
     };
-    let index = cx.good(&at.key("fault"), fault_named(name, facts))?;
+    let spoken = match repeat_named(cx, name, facts) {
+        Some((repeat, times, true)) => vec![(Some(times.start), Some(repeat))],
+        Some((_, times, false)) => times.map(|i| (Some(i), None)).collect(),
+        None => vec![(Some(cx.good(&at.key("fault"), fault_named(name, facts))?), None)],
+    };
+    for index in spoken.iter().filter_map(|s| s.0) {
+        fits(cx, at, metric, index, facts)?;
+    }
+    Some(spoken)
+}
+
+/// A fault that repeats by its name in the file, its times, and whether it is asked for as `NAME.median`.
+fn repeat_named(cx: &Context, name: &str, facts: &Facts) -> Option<(usize, std::ops::Range<usize>, bool)> {
+    let (base, median) = name.strip_suffix(".median").map_or((name, false), |base| (base, true));
+    let all = fault::repeats(cx, facts.faults);
+    all.into_iter().enumerate().find(|(_, r)| r.name == base).map(|(i, r)| (i, r.faults, median))
+}
+
+/// Can this fault have this metric?
+fn fits(cx: &mut Context, at: &Path, metric: &Metric, index: usize, facts: &Facts) -> Option<()> {
+    let name = &facts.faults[index].name;
     let plan = facts.faults[index].plan.as_ref()?;
     if *metric == Metric::DetectionTime && matches!(plan.target, FaultTarget::Dependency(_) | FaultTarget::Outside) {
         let message = format!("`{name}` hits no replica, so none is ever taken out of rotation");
@@ -216,7 +253,7 @@ fn of_fault(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric, f
         cx.wrong(&at.key("fault"), message, "let a phase follow the fault, or use another metric");
         return None;
     }
-    Some(index)
+    Some(())
 }
 
 fn lasts_to_the_end(fault: &Draft, facts: &Facts) -> bool {
@@ -278,7 +315,10 @@ pub(super) fn place(
     facts: &Facts,
 ) -> Result<Option<Where>, (String, String)> {
     if metric.is_of_fault() {
-        fault_named(word, facts).map(|index| Some(Where::Fault(index)))
+        match repeat_named(cx, word, facts) {
+            Some((repeat, ..)) => Ok(Some(Where::Median(repeat))),
+            None => fault_named(word, facts).map(|index| Some(Where::Fault(index))),
+        }
     } else {
         Ok(span(cx, word, facts)?.map(Where::Span))
     }
