@@ -388,6 +388,8 @@ pub struct LocalPlatform {
     pub env: BTreeMap<String, String>,
     /// The folder that IO faults act on, as an absolute path that exists.
     pub volume: Option<PathBuf>,
+    /// Each replica has a copy of the volume that it may write to.
+    pub writable: bool,
     /// When a replica counts as ready.
     pub ready: Ready,
     /// First restart delay; doubled per crash as Kubernetes does, up to 5 min, reset after 10 min up.
@@ -1118,7 +1120,8 @@ pub enum IoMethod {
     Getattr,
     Readdir,
     Lookup,
-    /// Whatever needs room: opening for writing, creating, making folders and links. Not a word of the language.
+    /// Whatever needs room: writing and stretching files, creating them, making folders; on a volume that may not be written to also
+    /// opening for writing.
     Write,
 }
 

@@ -82,7 +82,7 @@ fn kinds(lasting: &str) -> Vec<(&'static str, String)> {
             let both = "methods = [\"read\", \"open\"]\n[safety]\nmax_targets = 2";
             all.push(("io-latency", with("io-latency", &format!("delay = \"50ms\"\n{both}"))));
             let all_replicas = "[safety]\nmax_targets = 2";
-            all.push(("disk-full", with("disk-full", &format!("path = \"cache*\"\n{all_replicas}"))));
+            all.push(("disk-full", with("disk-full", &format!("path = \"*.log\"\n{all_replicas}"))));
             let corrupt = format!("path = \"*.csv\"\nbytes = 1000\n{all_replicas}");
             all.push(("file-corrupt", with("file-corrupt", &corrupt)));
             all.push(("io-error", with("io-error", &format!("errno = \"EIO\"\n{both}"))));
@@ -102,23 +102,20 @@ fn proven(ran: &Ran, level: &str) {
 
 // ---- Each kind, to its end -----------------------------------------------------------------------------------------
 
-/// A replica that this kind finds something to break in: the embedded server never writes.
-fn command_for(name: &str) -> String {
+/// The same replicas, writing to copies of the volume where this kind needs something to break.
+fn adapted(name: &str, scenario: &str) -> String {
     if name != "disk-full" {
-        return MODEL_SERVER.to_owned();
+        return scenario.to_owned();
     }
-    let exe = support::RESBENCH;
-    format!(
-        "[\"sh\", \"-c\", \"while :; do touch {{volume}}/cache; sleep 0.05; done 2>/dev/null & \
-         exec {exe} model-server --listen {{address}} --model {{volume}} --workers 2\"]"
-    )
+    let log = "\"--workers\", \"2\", \"--prediction-log\", \"{volume}/predictions.log\"";
+    scenario.replace("\"--workers\", \"2\"", log).replace("volume = \"", "writable = true\nvolume = \"")
 }
 
 fn each_kind(names: &[&str]) {
     let all = kinds("1500ms");
     for (name, fault) in all.iter().filter(|(name, _)| names.contains(name)) {
         let room = Room::new();
-        let mut text = scenario(fault).replace(MODEL_SERVER, &command_for(name));
+        let mut text = adapted(name, &scenario(fault));
         if *name == "rolling-restart" {
             // Time for both, on a busy machine too.
             text = text.replace("\"4s\"", "\"12s\"");
@@ -383,7 +380,10 @@ fn kill_in(name: &str, fault: &str) -> f64 {
     let command = format!(
         "[\"sh\", \"-c\", \"setsid sleep 1000 & exec {exe} model-server --listen {{address}} --model {{volume}} --workers 2\"]"
     );
-    let text = scenario(fault).replace(MODEL_SERVER, &command);
+    let mut text = scenario(fault).replace(MODEL_SERVER, &command);
+    if name == "disk-full" {
+        text = text.replace("volume = \"", "writable = true\nvolume = \"");
+    }
     let mut running = room.start(&text);
     let journal = applied(&room, &mut running);
     let mark = mark_in(&journal);

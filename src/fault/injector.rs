@@ -141,6 +141,11 @@ pub enum Undo {
         /// Where it is.
         path: PathBuf,
     },
+    /// Remove a replica's copy of a volume, with what the replica wrote.
+    RemoveCopy {
+        /// Where it is, in the run's private folder.
+        path: PathBuf,
+    },
     /// Delete a table of ours from the packet filter nftables.
     NftTable {
         /// Its name, in the family `inet`.

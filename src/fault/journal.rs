@@ -369,6 +369,14 @@ impl Ledger for Journal {
         self.end(|undo| matches!(undo, Undo::Unmount { path: p } if p == path));
     }
 
+    fn copy_planned(&self, path: &Path) {
+        self.start(&format!("copy {}", path.display()), Undo::RemoveCopy { path: path.to_owned() });
+    }
+
+    fn copy_gone(&self, path: &Path) {
+        self.end(|undo| matches!(undo, Undo::RemoveCopy { path: p } if p == path));
+    }
+
     fn folder_planned(&self, path: &Path) {
         self.start(&format!("folder {}", path.display()), Undo::RemoveFolder { path: path.to_owned() });
     }

@@ -211,6 +211,8 @@ impl Ledger for Nobody {
     fn process_ended(&self, _: &ProcessId) {}
     fn mount_planned(&self, _: &Path) {}
     fn mount_gone(&self, _: &Path) {}
+    fn copy_planned(&self, _: &Path) {}
+    fn copy_gone(&self, _: &Path) {}
     fn folder_planned(&self, _: &Path) {}
     fn folder_gone(&self, _: &Path) {}
     fn mark_planned(&self, _: &str, _: &str) {}

@@ -18,7 +18,7 @@ use crate::plan::Request;
 use crate::platform::docker::{self, PutBack};
 use crate::platform::kubernetes::cluster::{Cluster, IN_CLUSTER};
 use crate::platform::process::{self, ProcessId, Signal};
-use crate::platform::volume::unmount_path;
+use crate::platform::volume::{remove_copy, unmount_path};
 use crate::scenario;
 
 /// How a step came out.
@@ -63,6 +63,9 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         Undo::EndMarked { key, value } => end_marked(key, value),
         Undo::Unmount { path } => unmount_path(path).and_then(|()| remove_folder(path)).map(|_| UndoDone::Done),
         Undo::RemoveFolder { path } => remove_folder(path),
+        Undo::RemoveCopy { path } => {
+            remove_copy(path).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
+        }
         Undo::NftTable { name } => {
             nft::delete(name).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
         }
@@ -142,6 +145,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::EndMarked { key, value } => format!("ending what runs with {key}={value}"),
         Undo::Unmount { path } => format!("unmounting {}", path.display()),
         Undo::RemoveFolder { path } => format!("removing the empty folder {}", path.display()),
+        Undo::RemoveCopy { path } => format!("removing a replica's copy of the volume, {}", path.display()),
         Undo::NftTable { name } => format!("deleting the nftables table {name}"),
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),

@@ -174,7 +174,11 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
         }),
         "/version" => get(request.method(), || reply(StatusCode::OK, TEXT, version(state))),
         "/metrics" => get(request.method(), || {
-            let text = state.pool.metrics().render(state.pool.model(), state.pool.queue_depth());
+            let mut text = state.pool.metrics().render(state.pool.model(), state.pool.queue_depth());
+            if let Some(lost) = state.pool.log_losses() {
+                text +=
+                    &super::metrics::counter("prediction_log_losses_total", "Answers that could not be logged.", lost);
+            }
             reply(StatusCode::OK, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), text)
         }),
         "/v1/chat/completions" => {

@@ -8,6 +8,7 @@
 //!
 //! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one
 //! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
+//! - `prediction_log`: a line per answer, for audits
 //! - `chat`: chat completions, streamed at a stated rate · `service_time`: its distribution · `metrics`: counters
 
 mod answer;
@@ -16,6 +17,7 @@ mod http;
 mod metrics;
 mod model;
 mod pool;
+mod prediction_log;
 mod registry;
 mod request;
 mod service_time;
@@ -96,6 +98,14 @@ pub struct Options {
     /// Tokens of a chat answer whose request names no limit
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub tokens: u32,
+
+    /// File that each answer to a prediction is appended to, a line each
+    #[arg(long, value_name = "FILE")]
+    pub prediction_log: Option<PathBuf>,
+
+    /// Answer 500 when the prediction log cannot be written, rather than without it
+    #[arg(long, requires = "prediction_log")]
+    pub prediction_log_required: bool,
 
     /// Largest request body, in bytes; beyond it the answer is 413
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=(64 << 20)))]

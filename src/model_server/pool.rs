@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::answer::Answer;
 use super::metrics::Metrics;
 use super::model::Model;
+use super::prediction_log::PredictionLog;
 use super::request::Format;
 use super::store::FeatureStore;
 use super::{Options, ServiceTime};
@@ -34,6 +35,7 @@ pub(super) struct Pool {
 struct Shared {
     model: Model,
     metrics: Metrics,
+    log: Option<PredictionLog>,
     queue: Mutex<Queue>,
     wake: Condvar,
     alive: AtomicUsize,
@@ -57,13 +59,15 @@ struct Job {
 impl Pool {
     /// Starts the workers, where the model needs any.
     pub(super) fn start(options: &Options, model: Model) -> io::Result<Pool> {
-        let inline = model.store.is_none() && options.service_time == ServiceTime::None;
+        let log = options.prediction_log.as_ref().map(|path| PredictionLog::new(path, options.prediction_log_required));
+        let inline = model.store.is_none() && options.service_time == ServiceTime::None && log.is_none();
         let workers = if inline { 0 } else { options.workers };
         let queue = Queue { jobs: VecDeque::new(), bound: options.queue, free: workers, closed: false };
         let pool = Pool {
             shared: Arc::new(Shared {
                 model,
                 metrics: Metrics::default(),
+                log,
                 queue: Mutex::new(queue),
                 wake: Condvar::new(),
                 alive: AtomicUsize::new(0),
@@ -85,6 +89,11 @@ impl Pool {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Answers that the prediction log could not take; none without a log.
+    pub(super) fn log_losses(&self) -> Option<u64> {
+        self.shared.log.as_ref().map(PredictionLog::lost)
     }
 
     /// Requests that wait for a worker.
@@ -151,7 +160,11 @@ impl Shared {
     }
 
     fn predict(&self, store: Option<&mut FeatureStore>, format: Format, body: &[u8]) -> Answer {
-        Answer::predict(&self.model, store, &self.metrics, format, body)
+        let answer = Answer::predict(&self.model, store, &self.metrics, format, body);
+        match self.log.as_ref().filter(|_| answer.status == StatusCode::OK).map(|log| log.append(&answer.body)) {
+            Some(Err(why)) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, &why),
+            Some(Ok(())) | None => answer,
+        }
     }
 
     fn timed(&self, work: impl FnOnce() -> Answer) -> Answer {

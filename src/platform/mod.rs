@@ -470,6 +470,12 @@ pub trait Ledger: Send + Sync {
     /// It is gone, checked, and its folder with it.
     fn mount_gone(&self, path: &Path);
 
+    /// A copy of the volume is about to be made here, for a replica that may write to it.
+    fn copy_planned(&self, path: &Path);
+
+    /// It is gone, checked, with what the replica wrote.
+    fn copy_gone(&self, path: &Path);
+
     /// An empty folder is about to be made here.
     fn folder_planned(&self, path: &Path);
 

@@ -387,7 +387,12 @@ impl Stage<'_> {
 
     fn start_local(&self, platform: &LocalPlatform, replica_cpus: &[usize]) -> Result<Local, StartError> {
         let with_views = self.plan.faults.iter().any(|f| f.kind.needs_volume_view());
-        let writes = self.plan.faults.iter().any(|f| matches!(f.kind, FaultKind::DiskFull { .. }));
+        let asked = self.plan.faults.iter().any(|f| matches!(f.kind, FaultKind::DiskFull { .. }));
+        let mount = match (platform.writable, asked) {
+            (true, _) => mount_view_of_copy,
+            (false, true) => mount_view_asked_for_writes,
+            (false, false) => mount_view,
+        };
         self.observer.stage(&format!("starting {} replicas", platform.replicas));
         Local::start(LocalOptions {
             plan: platform,
@@ -397,7 +402,7 @@ impl Stage<'_> {
             clock: Clock::starting_in(Duration::ZERO),
             seed: self.plan.seed,
             ledger: self.begun.journal.clone(),
-            volume_views: with_views.then_some(if writes { mount_view_asked_for_writes } else { mount_view }),
+            volume_views: with_views.then_some(mount),
             replica_cpus: replica_cpus.to_vec(),
             stop: &|| self.options.stop.stopped(),
         })
@@ -660,6 +665,11 @@ fn mount_view(volume: &Path, on: &Path) -> Result<MountedVolume, String> {
 /// For runs with a fault that answers writes.
 fn mount_view_asked_for_writes(volume: &Path, on: &Path) -> Result<MountedVolume, String> {
     mounted(volume, on, Writes::RefusedByView)
+}
+
+/// For replicas that may write, each to its own copy.
+fn mount_view_of_copy(copy: &Path, on: &Path) -> Result<MountedVolume, String> {
+    mounted(copy, on, Writes::ToCopy)
 }
 
 fn mounted(volume: &Path, on: &Path, writes: Writes) -> Result<MountedVolume, String> {

@@ -203,6 +203,9 @@ pub(super) struct Local {
     pub(super) env: Option<BTreeMap<String, String>>,
     /// The folder that IO faults act on, relative to the scenario file. The original is never opened for writing.
     pub(super) volume: Option<String>,
+    /// Replicas may write to the volume: each gets a copy of its own, made before the run and gone after it, 4 GiB for all of them
+    /// at most. A replica that is started anew finds what it wrote. Default false: writes fail with EROFS.
+    pub(super) writable: Option<bool>,
     /// When a replica counts as ready.
     pub(super) ready: Option<Ready>,
     /// First restart delay, at least 10ms; doubled per crash up to 5m. Default 1s.
@@ -520,8 +523,8 @@ pub(super) struct Fault {
     pub(super) errno: Option<Errno>,
     /// io-latency, io-error, disk-full, file-corrupt: files inside the volume, with `*` and `?`. Default: all of them.
     pub(super) path: Option<String>,
-    /// io-latency, io-error: file calls that are hit. Default open and read.
-    #[schemars(length(min = 1, max = 5))]
+    /// io-latency, io-error: file calls that are hit. Default open and read. `write` takes `writable`.
+    #[schemars(length(min = 1, max = 6))]
     pub(super) methods: Option<Vec<MethodWord>>,
     /// network-loss: percentage of packets that are lost, each way. io-latency, io-error: percentage of the calls that
     /// are hit; default 100.
@@ -873,7 +876,7 @@ pub(super) enum DirectionWord {
     Both,
 }
 
-/// A file call.
+/// A file call. `write` is writing, creating files and making folders; it takes `writable` in `[platform.local]`.
 #[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum MethodWord {
@@ -882,6 +885,7 @@ pub(super) enum MethodWord {
     Getattr,
     Readdir,
     Lookup,
+    Write,
 }
 
 /// An error that a file call answers with.

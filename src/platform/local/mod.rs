@@ -32,6 +32,7 @@ use super::logs::Logs;
 use super::poll::{Pollers, measure_link};
 use super::ports::Ports;
 use super::process::{self, ProcessId, Signal};
+use super::volume;
 use super::{
     Deed, Endpoint, Instance, Kill, Ledger, LinkControl, PlatformEvent, ReplicaView, Replicas, Running, StartError,
     VolumeControl,
@@ -104,6 +105,7 @@ struct Parts {
     links: Vec<Link>,
     logs: Logs,
     mounts: Vec<Mount>,
+    copies: Vec<PathBuf>,
     temp: Option<PathBuf>,
 }
 
@@ -155,6 +157,12 @@ impl Local {
                 Err(e) => left.push(format!("the mount {}: {e}", path.display())),
             }
         }
+        for path in parts.copies {
+            match volume::remove_copy(&path) {
+                Ok(_) => self.ledger.copy_gone(&path),
+                Err(e) => left.push(e),
+            }
+        }
         if let Some(temp) = parts.temp {
             match fs::remove_dir(&temp) {
                 Ok(()) => self.ledger.folder_gone(&temp),
@@ -173,7 +181,12 @@ impl Local {
         let service = Link::start("service", seed, cpus)?;
         let links = plan.dependencies.iter().map(|d| Link::start(&d.name, seed, cpus));
         let links: Vec<Link> = links.collect::<Result<_, _>>()?;
-        let views = options.volume_views.and(plan.volume.as_ref()).map(|_| private_dir(options.run_id));
+        let volume_of = |replica| {
+            plan.volume.as_ref()?;
+            let private = private_dir(options.run_id);
+            let copy = plan.writable.then(|| volume::copy_of(&private, replica));
+            options.volume_views.map(|_| view_of(&private, replica)).or(copy)
+        };
         let endpoint = Endpoint {
             address: service.address(),
             link_us: None,
@@ -182,7 +195,7 @@ impl Local {
         };
         let mark = format!("{}.{}.{}", options.run_id, ProcessId::current().pid, endpoint.address.port());
         let units =
-            Units { options, logs: &logs, service: &service, links: &links, views: views.as_deref(), mark: &mark };
+            Units { options, logs: &logs, service: &service, links: &links, volume_of: &volume_of, mark: &mark };
         let units = units.make()?;
         let (d, r) = (plan.dependencies.len(), plan.replicas as usize);
         let core = Arc::new(Core::new(units, options.clock, options.ledger.clone())?);
@@ -197,7 +210,8 @@ impl Local {
         let names = plan.dependencies.iter().map(|d| Some(d.name.clone()));
         let controls = names.zip(links.iter().map(Link::control)).chain([(None, service.control())]).collect();
         let all_links = links.into_iter().chain([service]).collect();
-        let parts = Parts { supervisor, pollers, links: all_links, logs, mounts: Vec::new(), temp: None };
+        let parts =
+            Parts { supervisor, pollers, links: all_links, logs, mounts: Vec::new(), copies: Vec::new(), temp: None };
         Ok(Local {
             core,
             dependencies: 0..d,
@@ -222,7 +236,7 @@ impl Local {
             self.core.start(unit);
             self.until_done(unit, dependency.ready.timeout, options.stop)?;
         }
-        self.mount_views(options)?;
+        self.make_volumes(options)?;
         self.replicas.clone().for_each(|unit| self.core.start(unit));
         self.until_ready(self.replicas.clone(), &plan.ready, options.stop)?;
         if let Some(first) = self.replicas.clone().next() {
@@ -232,13 +246,18 @@ impl Local {
         Ok(())
     }
 
-    fn mount_views(&mut self, options: &LocalOptions<'_>) -> Result<(), String> {
+    /// What each replica finds as its volume: a copy where it may write, and a view in front where a fault may come.
+    fn make_volumes(&mut self, options: &LocalOptions<'_>) -> Result<(), String> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(mount), Some(volume), Some(parts)) = (options.volume_views, &options.plan.volume, parts.as_mut())
-        else {
+        let (Some(volume), Some(parts)) = (&options.plan.volume, parts.as_mut()) else { return Ok(()) };
+        let writable = options.plan.writable;
+        if !writable && options.volume_views.is_none() {
             return Ok(());
-        };
+        }
         let temp = private_dir(options.run_id);
+        if writable {
+            fits(volume, options.plan.replicas, &temp)?;
+        }
         self.ledger.folder_planned(&temp);
         if let Err(e) = DirBuilder::new().mode(0o700).create(&temp) {
             self.ledger.folder_gone(&temp);
@@ -246,10 +265,17 @@ impl Local {
         }
         parts.temp = Some(temp.clone());
         for replica in 0..options.plan.replicas {
+            let copy = writable.then(|| volume::copy_of(&temp, replica));
+            if let Some(copy) = &copy {
+                self.ledger.copy_planned(copy);
+                parts.copies.push(copy.clone());
+                volume::copy(volume, copy).map_err(|e| format!("copy of the volume {}: {e}", volume.display()))?;
+            }
+            let Some(mount) = options.volume_views else { continue };
             let path = view_of(&temp, replica);
             fs::create_dir(&path).map_err(|e| format!("folder {}: {e}", path.display()))?;
             self.ledger.mount_planned(&path);
-            match mount(volume, &path) {
+            match mount(copy.as_ref().unwrap_or(volume), &path) {
                 Ok(MountedVolume { control, unmount }) => {
                     parts.mounts.push(Mount { path, unmount });
                     self.volumes.push(control);
@@ -498,8 +524,8 @@ struct Units<'a> {
     logs: &'a Logs,
     service: &'a Link,
     links: &'a [Link],
-    /// The folder of the views, when replicas run on views.
-    views: Option<&'a Path>,
+    /// Which folder a replica finds as its volume; none: the original.
+    volume_of: &'a dyn Fn(u16) -> Option<PathBuf>,
     mark: &'a str,
 }
 
@@ -523,8 +549,8 @@ impl Units<'_> {
         }
         for replica in 0..plan.replicas {
             let address = ports.find()?;
-            let view = self.views.map(|dir| view_of(dir, replica));
-            let volume = view.as_ref().or(plan.volume.as_ref()).map(|path| path.to_string_lossy());
+            let own = (self.volume_of)(replica);
+            let volume = own.as_ref().or(plan.volume.as_ref()).map(|path| path.to_string_lossy());
             let words = Words { address, replica: Some(replica), volume: volume.as_deref(), dependencies: &linked };
             let unit = self.unit(&format!("replica {replica}"), &plan.command, &plan.env, &words)?;
             let (ready, rotation) = (Some(plan.ready.clone()), Some(self.service.rotation()));
@@ -560,6 +586,27 @@ impl Units<'_> {
             rotation: None,
             log: self.logs.open(&name.replace(' ', "-"))?,
         })
+    }
+}
+
+/// Copies stand where temporary files do, and must not fill that up.
+fn fits(volume: &Path, replicas: u16, temp: &Path) -> Result<(), String> {
+    let problem = |why: String| format!("copies of the volume {} for {replicas} replicas: {why}", volume.display());
+    let bytes = volume::size_of(volume).map_err(problem)?.saturating_mul(u64::from(replicas));
+    if bytes > volume::MAX_COPIED {
+        let limit = volume::MAX_COPIED;
+        return Err(problem(format!(
+            "{bytes} bytes; {limit} are the most: name a smaller folder, or leave `writable` out"
+        )));
+    }
+    let Some(place) = temp.parent() else { return Ok(()) };
+    let room = rustix::fs::statvfs(place).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    match room {
+        Ok(room) if bytes > room / 2 => Err(problem(format!(
+            "{bytes} bytes, and {} has {room} left, of which half may be used: set TMPDIR to a larger place",
+            place.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

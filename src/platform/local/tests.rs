@@ -50,6 +50,12 @@ impl Ledger for Noted {
     fn mount_gone(&self, path: &Path) {
         self.0.lock().unwrap().push(format!("-mount {}", path.display()));
     }
+    fn copy_planned(&self, path: &Path) {
+        self.0.lock().unwrap().push(format!("+copy {}", path.display()));
+    }
+    fn copy_gone(&self, path: &Path) {
+        self.0.lock().unwrap().push(format!("-copy {}", path.display()));
+    }
     fn folder_planned(&self, path: &Path) {
         self.0.lock().unwrap().push(format!("+folder {}", path.display()));
     }
@@ -78,6 +84,7 @@ fn plan(replicas: u16) -> LocalPlatform {
         command: words(&["python3", "-c", SERVER, "{address}", "{replica}"]),
         env: BTreeMap::new(),
         volume: None,
+        writable: false,
         ready: ready(100),
         restart_delay: Duration::from_millis(200),
         dependencies: Vec::new(),
@@ -408,6 +415,27 @@ impl VolumeControl for NoVolume {
     fn active(&self) -> usize {
         0
     }
+}
+
+#[test]
+fn a_replica_that_may_write_has_a_copy_that_goes_with_it() {
+    let volume = tempfile::tempdir().unwrap();
+    fs::write(volume.path().join("model.bin"), "weights").unwrap();
+    let mut plan = plan(2);
+    plan.volume = Some(volume.path().to_owned());
+    plan.writable = true;
+    plan.command.push("{volume}".into());
+    let rig = start(&plan);
+    let copy = PathBuf::from(rig.ask().rsplit(' ').next().unwrap());
+    assert_eq!(fs::read_to_string(copy.join("model.bin")).unwrap(), "weights");
+    fs::write(copy.join("model.bin"), "changed").unwrap();
+    fs::write(copy.join("new"), "").unwrap();
+    let private = copy.parent().unwrap().to_owned();
+    assert_eq!(fs::read_dir(&private).unwrap().count(), 2, "one for each");
+    assert_eq!(rig.local.stop(), Vec::<String>::new());
+    assert!(!private.exists());
+    assert_eq!(fs::read_dir(volume.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(volume.path().join("model.bin")).unwrap(), "weights");
 }
 
 #[test]

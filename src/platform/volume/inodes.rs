@@ -72,6 +72,28 @@ impl Inodes {
         Ok((entry.path.clone(), entry.identity))
     }
 
+    /// What was at `old`, and below it, is at `new` now; and the other way round for an exchange.
+    pub(super) fn renamed(&mut self, old: &[u8], new: &[u8], exchange: bool) {
+        let moved = |path: &[u8], from: &[u8], to: &[u8]| -> Option<RelPath> {
+            let rest = path.strip_prefix(from)?;
+            (rest.is_empty() || rest[0] == b'/').then(|| Arc::from([to, rest].concat()))
+        };
+        let numbers: Vec<u64> = self.by_number.keys().copied().collect();
+        let mut arrived = Vec::new();
+        for number in numbers {
+            let Some(entry) = self.by_number.get_mut(&number) else { continue };
+            let target = moved(&entry.path, old, new).or_else(|| moved(&entry.path, new, old).filter(|_| exchange));
+            let Some(target) = target else { continue };
+            let left = std::mem::replace(&mut entry.path, target.clone());
+            if self.by_path.get(&left) == Some(&number) {
+                self.by_path.remove(&left);
+            }
+            arrived.push((target, number));
+        }
+        // After all of them have left: an exchange brings each where another one was.
+        self.by_path.extend(arrived);
+    }
+
     /// The kernel gave back this many lookups.
     pub(super) fn forget(&mut self, number: u64, lookups: u64) {
         let Some(entry) = self.by_number.get_mut(&number) else { return };
@@ -90,6 +112,22 @@ impl Inodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_move_with_a_rename_and_with_the_folder_around() {
+        let path = |text: &str| -> RelPath { Arc::from(text.as_bytes()) };
+        let mut inodes = Inodes::new(Identity(0, 0));
+        let folder = inodes.remember(&path("a"), Identity(1, 1)).unwrap();
+        let inside = inodes.remember(&path("a/x"), Identity(1, 2)).unwrap();
+        let other = inodes.remember(&path("ab"), Identity(1, 3)).unwrap();
+        inodes.renamed(b"a", b"b", false);
+        let at = |inodes: &Inodes, number| inodes.get(number).unwrap().0;
+        assert_eq!([folder, inside, other].map(|n| at(&inodes, n)), ["b", "b/x", "ab"].map(path));
+        assert_eq!(inodes.remember(&path("b/x"), Identity(1, 2)).unwrap(), inside);
+        inodes.renamed(b"b", b"ab", true);
+        assert_eq!([folder, inside, other].map(|n| at(&inodes, n)), ["ab", "ab/x", "b"].map(path));
+        assert_eq!(inodes.remember(&path("b"), Identity(1, 3)).unwrap(), other);
+    }
 
     #[test]
     fn numbers_follow_the_file_and_go_when_forgotten() {

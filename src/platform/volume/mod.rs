@@ -1,10 +1,11 @@
-//! A read-only view of a replica's volume through FUSE, so that its file calls can be slowed or failed.
+//! A view of a replica's volume through FUSE, so that its file calls can be slowed or failed.
 //!
 //! Owns the mount from making to unmounting, and the [`VolumeControl`] of it. Leaves alone which faults there are
 //! and when (`fault/`), and where views are mounted (the platform, which tells its `Ledger` first).
 //!
-//! The original is never opened for writing: every write-like call is refused, and source files are opened read-only. The
-//! mount is read-only as well, so that the kernel refuses writes (EROFS), but for a run in which a fault answers them:
+//! The original is never opened for writing: every write-like call is refused, and source files are opened read-only; where
+//! replicas may write, each has a copy of the volume (`copy.rs`), and what they write goes there (`write.rs`). The
+//! mount of an original is read-only as well, so that the kernel refuses writes (EROFS), but for a run in which a fault answers them:
 //! there they come to us, and are answered with EROFS whenever no fault answers otherwise. Nothing is cached: names and attributes have a lifetime of zero and reads
 //! are direct, so that a fault bites files which were opened, and read, before it began. Memory maps are the exception,
 //! the kernel needs pages for them: those are dropped when a fault on reads begins, so that the next touch of a page is
@@ -12,11 +13,13 @@
 //! leads past the faults; a process killed while a call of its is held ends only when the call is let go, as with
 //! a slow disk.
 
+mod copy;
 mod faults;
 mod inodes;
 mod mounts;
 mod pattern;
 mod view;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use fuser::{BackgroundSession, MountOption, SessionACL};
 
+pub use copy::{MAX_COPIED, copy, copy_of, remove_copy, size_of};
 pub use mounts::{available, dead_views, unmount_path};
 
 use super::VolumeControl;
@@ -39,13 +43,15 @@ const THREADS: usize = 4;
 /// How long `unmount` waits for those threads; with files still open they go on until the last one is closed.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Who refuses what a replica would write. Nothing is ever written.
+/// What becomes of what a replica would write. Nothing is ever written to an original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
     /// The kernel: the mount is read-only.
     RefusedByKernel,
     /// The view, so that a fault can answer them.
     RefusedByView,
+    /// Nobody: the source is a copy that the replica may write to.
+    ToCopy,
 }
 
 /// A mounted view. Dropping it unmounts.
@@ -99,7 +105,7 @@ impl VolumeView {
         }
         let what = format!("cannot mount a view of {} at {}", source.display(), path.display());
         let problem = |e: std::io::Error| format!("{what}: {e}");
-        let shared = Arc::new(Shared::new(&source, caching).map_err(problem)?);
+        let shared = Arc::new(Shared::new(&source, caching, writes == Writes::ToCopy).map_err(problem)?);
         let session = fuser::spawn_mount(View::new(shared.clone()), &path, &options(writes)).map_err(problem)?;
         shared.start(session.notifier());
         let view = VolumeView { path, shared, session: Some(session) };

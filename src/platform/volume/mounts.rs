@@ -109,6 +109,14 @@ pub(super) fn mounted_at(path: &Path) -> Result<Option<Mount>, String> {
     Ok(find(&table, path))
 }
 
+/// A mount at this path or below it.
+pub(super) fn mounted_within(path: &Path) -> Result<Option<PathBuf>, String> {
+    let table = fs::read("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
+    let path = absolute(path)?;
+    let mut at = table.split(|b| *b == b'\n').filter_map(read_line).map(|(at, _)| at);
+    Ok(at.find(|at| at.starts_with(&path)))
+}
+
 /// The last line wins: it is the mount on top.
 fn find(table: &[u8], path: &Path) -> Option<Mount> {
     let mut lines = table.split(|b| *b == b'\n').filter_map(read_line);

@@ -41,7 +41,16 @@ impl Stage {
         Stage::with(Caching::Never)
     }
 
+    /// A view of a copy.
+    fn writable() -> Option<Stage> {
+        Stage::made(Caching::Never, Writes::ToCopy)
+    }
+
     fn with(caching: Caching) -> Option<Stage> {
+        Stage::made(caching, Writes::RefusedByView)
+    }
+
+    fn made(caching: Caching, writes: Writes) -> Option<Stage> {
         if let Err(e) = available() {
             eprintln!("SKIPPED, nothing was checked: {e}");
             return None;
@@ -49,7 +58,7 @@ impl Stage {
         let (source, point) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(source.path().join("slow.bin"), noise(64 * 1024, 1)).unwrap();
         fs::write(source.path().join("other.txt"), b"other").unwrap();
-        let view = VolumeView::mount_with(source.path(), point.path(), caching, Writes::RefusedByView).unwrap();
+        let view = VolumeView::mount_with(source.path(), point.path(), caching, writes).unwrap();
         let control = view.control();
         Some(Stage { view: Some(view), control, source, point })
     }
@@ -463,4 +472,57 @@ fn child_that_mounts() {
     println!("mounted");
     // The killer has half a minute; should it die first, the view goes with us.
     crate::clock::sleep(Duration::from_secs(30));
+}
+
+#[test]
+fn what_is_written_through_a_view_of_a_copy_is_there() {
+    let Some(stage) = Stage::writable() else { return };
+    let log = stage.at("log/a.txt");
+    fs::create_dir(stage.at("log")).unwrap();
+    fs::write(&log, "one\n").unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    file.write_all(b"two\n").unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(fs::read_to_string(stage.source.path().join("log/a.txt")).unwrap(), "one\ntwo\n");
+    assert_eq!(fs::metadata(&log).unwrap().len(), 8);
+
+    fs::rename(stage.at("log"), stage.at("logs")).unwrap();
+    file.write_all(b"three\n").unwrap();
+    assert_eq!(fs::read_to_string(stage.at("logs/a.txt")).unwrap(), "one\ntwo\nthree\n");
+    File::options().write(true).open(stage.at("logs/a.txt")).unwrap().set_len(4).unwrap();
+    assert_eq!(fs::read_to_string(stage.at("logs/a.txt")).unwrap(), "one\n");
+    fs::set_permissions(stage.at("logs/a.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(fs::metadata(stage.source.path().join("logs/a.txt")).unwrap().mode() & 0o777, 0o600);
+
+    // Over a name that is taken, as programs that write safely do.
+    fs::write(stage.at("new"), "whole").unwrap();
+    fs::rename(stage.at("new"), stage.at("other.txt")).unwrap();
+    assert_eq!(fs::read_to_string(stage.at("other.txt")).unwrap(), "whole");
+    fs::remove_file(stage.at("logs/a.txt")).unwrap();
+    assert!(file.write_all(b"into a file without a name").is_ok());
+    fs::remove_dir(stage.at("logs")).unwrap();
+    assert_eq!(fs::read_dir(stage.source.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_full_disk_fails_what_needs_room_and_nothing_else() {
+    const ENOSPC: i32 = 28;
+    let Some(stage) = Stage::writable() else { return };
+    let log = stage.at("a.log");
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let full = stage.add("**", IoMethod::Write, VolumeEffect::Errno(ENOSPC));
+    let code = |done: std::io::Result<()>| done.err().and_then(|e| e.raw_os_error());
+    assert_eq!(code(file.write_all(b"lost\n")), Some(ENOSPC));
+    assert_eq!(code(File::create(stage.at("new")).map(drop)), Some(ENOSPC));
+    assert_eq!(code(fs::create_dir(stage.at("folder"))), Some(ENOSPC));
+    assert_eq!(code(file.set_len(1 << 20)), Some(ENOSPC), "a longer file needs room");
+    assert_eq!(stage.control.evidence(full).hit, 4);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "before\n");
+    fs::OpenOptions::new().append(true).open(&log).unwrap();
+    fs::rename(&log, stage.at("b.log")).unwrap();
+    fs::remove_file(stage.at("other.txt")).unwrap();
+    assert!(stage.control.remove(full));
+    file.write_all(b"after\n").unwrap();
+    assert_eq!(fs::read_to_string(stage.source.path().join("b.log")).unwrap(), "before\nafter\n");
 }

@@ -30,6 +30,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, Stat};
 use super::faults::Faults;
 use super::inodes::{Identity, Inodes, RelPath};
 use super::lock;
+use super::write::{Change, Owner};
 use crate::plan::IoMethod;
 use crate::platform::{VolumeControl, VolumeEvidence, VolumeFault};
 
@@ -60,8 +61,10 @@ pub(super) enum Caching {
 
 /// The state of one view.
 pub(super) struct Shared {
-    root: OwnedFd,
-    inodes: Mutex<Inodes>,
+    pub(super) root: OwnedFd,
+    pub(super) inodes: Mutex<Inodes>,
+    /// The source is a copy that may be written to.
+    writable: bool,
     open: Mutex<OpenFiles>,
     faults: Faults,
     notifier: Mutex<Option<Notifier>>,
@@ -74,7 +77,7 @@ struct OpenFiles {
     by_handle: HashMap<u64, Arc<OpenFile>>,
 }
 
-struct OpenFile {
+pub(super) struct OpenFile {
     number: u64,
     path: RelPath,
     file: File,
@@ -82,14 +85,21 @@ struct OpenFile {
     turn: Mutex<()>,
 }
 
+impl OpenFile {
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
 impl Shared {
-    pub(super) fn new(source: &Path, caching: Caching) -> io::Result<Shared> {
+    pub(super) fn new(source: &Path, caching: Caching, writable: bool) -> io::Result<Shared> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(source, flags, Mode::empty())?;
         let identity = Identity::of(&rustix::fs::statat(&root, ".", AtFlags::empty())?);
         Ok(Shared {
             root,
             inodes: Mutex::new(Inodes::new(identity)),
+            writable,
             open: Mutex::default(),
             faults: Faults::new(),
             notifier: Mutex::new(None),
@@ -113,11 +123,11 @@ impl Shared {
         *lock(&self.notifier) = None;
     }
 
-    fn stat(&self, path: &[u8]) -> Result<Stat, Errno> {
+    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, Errno> {
         rustix::fs::statat(&self.root, at(path), AtFlags::SYMLINK_NOFOLLOW).map_err(errno)
     }
 
-    fn lookup(&self, path: &RelPath) -> Result<FileAttr, Errno> {
+    pub(super) fn lookup(&self, path: &RelPath) -> Result<FileAttr, Errno> {
         let stat = self.stat(path)?;
         let number = lock(&self.inodes).remember(path, Identity::of(&stat))?;
         Ok(attributes(number, &stat))
@@ -141,22 +151,27 @@ impl Shared {
         rustix::fs::fstat(&open.file).ok()
     }
 
-    /// Opens for reading, and nothing else. Never waits (`NONBLOCK`), should a pipe have taken the file's place.
+    /// Opens for reading, and for nothing else unless `kind` says so, which only happens on a copy. Never waits (`NONBLOCK`), should a pipe have taken the file's place.
     fn open(&self, number: u64, kind: OFlags) -> Result<u64, Errno> {
         let (path, identity) = lock(&self.inodes).get(number)?;
-        let flags = kind | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = kind | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.root, at(&path), flags, Mode::empty()).map_err(errno)?;
         if Identity::of(&rustix::fs::fstat(&fd).map_err(errno)?) != identity {
             // The kernel looks the name up again and retries.
             return Err(Errno::ESTALE);
         }
+        self.keep(number, path, fd.into())
+    }
+
+    /// The handle of a file that is open from now on.
+    pub(super) fn keep(&self, number: u64, path: RelPath, file: File) -> Result<u64, Errno> {
         let mut open = lock(&self.open);
         if open.by_handle.len() >= MAX_OPEN {
             return Err(Errno::ENFILE);
         }
         open.last += 1;
         let handle = open.last;
-        open.by_handle.insert(handle, Arc::new(OpenFile { number, path, file: fd.into(), turn: Mutex::default() }));
+        open.by_handle.insert(handle, Arc::new(OpenFile { number, path, file, turn: Mutex::default() }));
         Ok(handle)
     }
 
@@ -290,6 +305,18 @@ impl View {
         self.refuse_write(&join(&folder, name.as_bytes()), reply);
     }
 
+    fn remove_name(&self, folder: INodeNo, name: &OsStr, kind: AtFlags, reply: ReplyEmpty) {
+        if !self.0.writable {
+            return reply.error(Errno::EROFS);
+        }
+        // Needs no room, it makes some.
+        finish(reply, |_| self.0.remove_name(folder.0, name.as_bytes(), kind), |reply, ()| reply.ok());
+    }
+
+    fn caching(&self) -> FopenFlags {
+        if self.0.direct.load(Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
+    }
+
     /// The path of an open number, or the refusal that was sent.
     fn path_of<R: Refuse>(&self, number: INodeNo, reply: R) -> Option<(RelPath, R)> {
         let found = lock(&self.0.inodes).get(number.0);
@@ -318,7 +345,7 @@ macro_rules! refuse {
     )*};
 }
 
-refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs);
+refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite);
 
 /// Works and answers. A panic becomes EIO: it must cost one call, not the thread that answers all of them.
 fn finish<R: Refuse, T>(mut reply: R, work: impl FnOnce(&mut R) -> Result<T, Errno>, answer: impl FnOnce(R, T)) {
@@ -394,12 +421,19 @@ impl Filesystem for View {
 
     fn open(&self, _req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let Some((path, reply)) = self.path_of(number, reply) else { return };
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+        let reads = flags.acc_mode() == OpenAccMode::O_RDONLY;
+        if !reads && !self.0.writable {
             return self.refuse_write(&path, reply);
         }
-        let direct = self.0.direct.load(Relaxed);
-        let caching = if direct { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() };
-        let work = move |shared: &Shared, _: &mut ReplyOpen| shared.open(number.0, OFlags::empty());
+        // A full disk opens files as ever: it is the writes that fail.
+        let kind = match flags.acc_mode() {
+            OpenAccMode::O_RDONLY => OFlags::RDONLY,
+            OpenAccMode::O_WRONLY => OFlags::WRONLY,
+            OpenAccMode::O_RDWR => OFlags::RDWR,
+        };
+        let kind = kind | (OFlags::from_bits_retain(flags.0 as u32) & OFlags::APPEND);
+        let caching = self.caching();
+        let work = move |shared: &Shared, _: &mut ReplyOpen| shared.open(number.0, kind);
         let answer = move |reply: ReplyOpen, handle| reply.opened(FileHandle(handle), caching);
         self.serve(IoMethod::Open, &path, reply, work, answer);
     }
@@ -461,19 +495,20 @@ impl Filesystem for View {
         });
     }
 
-    // From here on: everything that would change something. All of it is refused. On a read-only mount the kernel does
-    // that itself; where a fault is to answer writes the mount is not, and what needs room comes to `refuse_write`.
+    // From here on: everything that would change something. On a view of an original all of it is refused: on a read-only mount
+    // the kernel does that itself; where a fault is to answer writes the mount is not, and what needs room comes to
+    // `refuse_write`. On a view of a copy `write.rs` does it.
 
     fn setattr(
         &self,
         _req: &Request,
-        _number: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
-        _size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
         _fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
@@ -482,31 +517,59 @@ impl Filesystem for View {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        reply.error(Errno::EROFS);
+        if !self.0.writable {
+            return reply.error(Errno::EROFS);
+        }
+        let Some((path, reply)) = self.path_of(number, reply) else { return };
+        let change = Change { mode, uid, gid, size, atime, mtime };
+        let method = if change.grows(self.0.length(number.0)) { IoMethod::Write } else { IoMethod::Getattr };
+        let work = move |shared: &Shared, _: &mut ReplyAttr| shared.change(number.0, &change);
+        self.serve(method, &path, reply, work, |reply, attr| reply.attr(&LIFETIME, &attr));
     }
 
     fn mknod(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
         self.refuse_new(folder, name, reply);
     }
 
-    fn mkdir(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        self.refuse_new(folder, name, reply);
+    fn mkdir(&self, req: &Request, folder: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        if !self.0.writable {
+            return self.refuse_new(folder, name, reply);
+        }
+        let Some((path, reply)) = self.path_of(folder, reply) else { return };
+        let (name, mode, owner) = (name.as_bytes().to_vec(), mode & !umask, owner_of(req));
+        let path = join(&path, &name);
+        let work = move |shared: &Shared, _: &mut ReplyEntry| shared.make_folder(folder.0, &name, mode, owner);
+        self.serve(IoMethod::Write, &path, reply, work, |reply, attr| reply.entry(&LIFETIME, &attr, Generation(0)));
     }
 
-    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn unlink(&self, _: &Request, folder: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.remove_name(folder, name, AtFlags::empty(), reply);
     }
 
-    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn rmdir(&self, _: &Request, folder: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.remove_name(folder, name, AtFlags::REMOVEDIR, reply);
     }
 
     fn symlink(&self, _: &Request, folder: INodeNo, name: &OsStr, _: &Path, reply: ReplyEntry) {
         self.refuse_new(folder, name, reply);
     }
 
-    fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn rename(
+        &self,
+        _: &Request,
+        folder: INodeNo,
+        name: &OsStr,
+        to: INodeNo,
+        new: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !self.0.writable {
+            return reply.error(Errno::EROFS);
+        }
+        // Needs no room: a full disk still lets a file be renamed.
+        let moved = |_: &mut ReplyEmpty| self.0.rename((folder.0, name.as_bytes()), (to.0, new.as_bytes()), flags);
+        finish(reply, moved, |reply, ()| reply.ok());
     }
 
     fn link(&self, _: &Request, _: INodeNo, folder: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -517,19 +580,57 @@ impl Filesystem for View {
         &self,
         _: &Request,
         _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: &[u8],
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
         _: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        reply.error(Errno::EROFS);
+        let Some(open) = self.0.opened(handle).filter(|_| self.0.writable) else { return reply.error(Errno::EROFS) };
+        // Kept, because the call may be held.
+        let (file, data) = (open.clone(), data.to_vec());
+        let work = move |shared: &Shared, _: &mut ReplyWrite| shared.write(&file, offset, &data);
+        self.serve(IoMethod::Write, &open.path, reply, work, |reply, n| reply.written(n));
     }
 
-    fn create(&self, _: &Request, folder: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        self.refuse_new(folder, name, reply);
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Every write has reached the source by now.
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let Some(open) = self.0.opened(handle) else { return reply.error(Errno::EBADF) };
+        let synced = |_: &mut ReplyEmpty| {
+            let file = open.file();
+            if datasync { rustix::fs::fdatasync(file) } else { rustix::fs::fsync(file) }.map_err(errno)
+        };
+        finish(reply, synced, |reply, ()| reply.ok());
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        folder: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        if !self.0.writable {
+            return self.refuse_new(folder, name, reply);
+        }
+        let Some((path, reply)) = self.path_of(folder, reply) else { return };
+        let (name, mode, owner) = (name.as_bytes().to_vec(), mode & !umask, owner_of(req));
+        let path = join(&path, &name);
+        let caching = self.caching();
+        let work = move |shared: &Shared, _: &mut ReplyCreate| shared.create(folder.0, &name, mode, flags, owner);
+        let answer = move |reply: ReplyCreate, (attr, handle)| {
+            reply.created(&LIFETIME, &attr, Generation(0), FileHandle(handle), caching);
+        };
+        self.serve(IoMethod::Write, &path, reply, work, answer);
     }
 
     fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
@@ -562,20 +663,24 @@ impl Filesystem for View {
 }
 
 /// A path as the `*at` calls want it.
-fn at(path: &[u8]) -> &[u8] {
+pub(super) fn at(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
 }
 
-fn join(folder: &[u8], name: &[u8]) -> RelPath {
+pub(super) fn join(folder: &[u8], name: &[u8]) -> RelPath {
     if folder.is_empty() { Arc::from(name) } else { Arc::from([folder, name].join(&b'/')) }
 }
 
+fn owner_of(request: &Request) -> Owner {
+    Owner { uid: request.uid(), gid: request.gid() }
+}
+
 /// EMFILE is about our own process and would mislead the replica.
-fn errno(e: rustix::io::Errno) -> Errno {
+pub(super) fn errno(e: rustix::io::Errno) -> Errno {
     if e == rustix::io::Errno::MFILE { Errno::ENFILE } else { Errno::from_i32(e.raw_os_error()) }
 }
 
-fn attributes(number: u64, stat: &Stat) -> FileAttr {
+pub(super) fn attributes(number: u64, stat: &Stat) -> FileAttr {
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
     FileAttr {
         ino: INodeNo(number),

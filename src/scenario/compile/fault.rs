@@ -10,7 +10,7 @@ use crate::plan::{
     LocalPlatform, Mode, Phase, ProofRule, Repeat, Request, Via,
 };
 use crate::scenario::file::{self, FaultWord};
-use crate::scenario::tree::{Path, shortened};
+use crate::scenario::tree::{Path, Value, shortened};
 use crate::scenario::{limits, words};
 use crate::units::{Offset, Ratio, parse_duration, show_duration};
 
@@ -367,8 +367,8 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) 
         }
         FaultWord::DiskFull => {
             let text = "the volume is a read-only view: a replica's writes to it fail before and after `disk-full` as \
-                        well, only with EROFS";
-            if !cx.warnings.iter().any(|w| w == text) {
+                        well, only with EROFS; `writable = true` in [platform.local] gives each replica a copy";
+            if !writable(cx) && !cx.warnings.iter().any(|w| w == text) {
                 cx.warn(text);
             }
             FaultKind::DiskFull { scope: IoScope { methods: vec![IoMethod::Write], ..scope(cx, at, f)? } }
@@ -472,6 +472,13 @@ fn scope(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<IoScope> {
         .map_or_else(|| vec![IoMethod::Open, IoMethod::Read], |m| m.iter().map(|word| method(*word)).collect());
     methods.sort_unstable();
     methods.dedup();
+    if methods.contains(&IoMethod::Write) && !writable(cx) {
+        cx.wrong(
+            &at.key("methods"),
+            "`write` would hit nothing: replicas may not write to the volume",
+            "add writable = true to [platform.local], or leave `write` out",
+        );
+    }
     let share = percentage(cx, &at.key("percent"), f.percent.unwrap_or(100.0))?;
     Some(IoScope { path: f.path.clone(), methods, share })
 }
@@ -481,6 +488,12 @@ fn percentage(cx: &mut Context, at: &Path, percent: f64) -> Option<Ratio> {
     cx.good(at, share.map_err(|m| (m, "write a percentage up to 100".to_owned())))
 }
 
+/// Whether replicas have copies of the volume that they may write to.
+fn writable(cx: &Context) -> bool {
+    let at = Path::root().key("platform").key("local").key("writable");
+    matches!(cx.root.at(&at).map(|node| &node.value), Some(Value::Bool(true)))
+}
+
 fn method(word: file::MethodWord) -> IoMethod {
     match word {
         file::MethodWord::Open => IoMethod::Open,
@@ -488,6 +501,7 @@ fn method(word: file::MethodWord) -> IoMethod {
         file::MethodWord::Getattr => IoMethod::Getattr,
         file::MethodWord::Readdir => IoMethod::Readdir,
         file::MethodWord::Lookup => IoMethod::Lookup,
+        file::MethodWord::Write => IoMethod::Write,
     }
 }
 

@@ -110,12 +110,21 @@ fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
     known.check_command(cx, &at.key("command"), &local.command);
     check_env(cx, &at.key("env"), &env, &known);
     let restart_delay = restart_delay(cx, &at, local.restart_delay);
+    let writable = local.writable.unwrap_or(false);
+    if writable && local.volume.is_none() {
+        cx.wrong(
+            &at.key("writable"),
+            "there is no volume that could be written to",
+            "add volume = \"models/…\", or leave `writable` out",
+        );
+    }
     let dependencies = local.dependency.unwrap_or_default();
     Some(Known::Local(LocalPlatform {
         replicas: local.replicas.unwrap_or(1),
         command: local.command,
         env,
         volume: local.volume.and_then(|v| volume(cx, &at.key("volume"), &v)),
+        writable,
         ready: ready(cx, &at.key("ready"), local.ready, ready_path(target)),
         restart_delay,
         dependencies: dependencies
