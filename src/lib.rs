@@ -14,6 +14,7 @@
 //! | [`plan`] | what a scenario means, valid by construction |
 //! | [`scenario`] | the language: file → plan, or every problem at once |
 //! | [`schedule`] | shapes × arrival processes → arrivals; pure |
+//! | [`alteration`] | which arrivals a payload fault alters, and its gate |
 //! | [`target`] | protocols: what a body is, what an answer means |
 //! | [`client`] | the wire; a failed request is an outcome, never an error |
 //! | [`engine`] | dispatch, workers, pacing |
@@ -41,7 +42,7 @@
 //! - Imports go downward only; `tests/architecture.rs` checks it.
 //! - Only `clock.rs` reads time or sleeps; only `cli` prints; only `fault` and `platform` change the outside world.
 //! - Arrivals come from the seed alone. Nothing that happens in a run moves one.
-//! - planned = ok + Σ errors + shed, in every slot, phase and span.
+//! - planned = ok + Σ errors + shed, in every slot, phase and span; altered requests that are counted apart are in none of these.
 //! - An undo is on disk before its fault is applied.
 #![warn(missing_docs)]
 
@@ -55,6 +56,7 @@ pub mod units;
 pub mod plan;
 pub mod scenario;
 
+pub mod alteration;
 pub mod bootstrap;
 pub mod budget;
 pub mod capacity;

@@ -125,6 +125,7 @@ pub fn judge_all(facts: &Facts) -> Vec<Judged> {
         let judged = match (&objective.metric, objective.median_of, objective.fault) {
             (Metric::Probe(name), ..) => vec![judge_probe(facts, name)],
             (_, Some(repeat), _) => vec![judge_median(facts, objective, repeat)],
+            (Metric::AsExpected, None, Some(fault)) => vec![judge_altered(facts, objective, fault)],
             (metric, None, Some(fault)) if metric.is_of_fault() => vec![judge_fault(facts, objective, fault)],
             _ => objective.spans.iter().map(|span| judge_span(facts, objective, span)).collect(),
         };
@@ -246,6 +247,9 @@ fn read(objective: &Objective, span: &SpanStats) -> Result<Reading, &'static str
         Reading { value: Some(part as f64 / n as f64), n, against }
     };
     if span.planned == 0 {
+        if span.altered_apart > 0 {
+            return Err("every request here was altered, and those are judged apart");
+        }
         return Err("no request was due here");
     }
     let planned = span.planned;
@@ -289,7 +293,11 @@ fn read(objective: &Objective, span: &SpanStats) -> Result<Reading, &'static str
             0 => return Err("no good answer had a label and a prediction"),
             n => share(span.quality.correct, n),
         },
-        Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage | Metric::LostRequests => {
+        Metric::RecoveryTime
+        | Metric::DetectionTime
+        | Metric::LongestOutage
+        | Metric::LostRequests
+        | Metric::AsExpected => {
             return Err("it belongs to a fault, not to a span");
         }
         Metric::Probe(_) => return Err("it belongs to a probe, not to a span"),
@@ -582,6 +590,41 @@ fn judge_median(facts: &Facts, objective: &Objective, repeat: usize) -> Judged {
     }
 }
 
+/// Did the altered requests end as they should? Those that say nothing about the service are left out; see
+/// [`Altered::judged`](crate::summary::Altered::judged). Whether the generator was late does not matter here.
+fn judge_altered(facts: &Facts, objective: &Objective, fault: usize) -> Judged {
+    let needed = sample_needed(&objective.metric, objective.op, objective.bound);
+    let mut judged = Judged {
+        objective: None,
+        metric: objective.metric.clone(),
+        span: None,
+        fault: Some(fault),
+        value: None,
+        n: 0,
+        needed,
+        verdict: Verdict::Inconclusive,
+        interval: None,
+        close: false,
+        reason: String::new(),
+    };
+    let seen = facts.summary.altered.get(&fault).filter(|a| a.judged() > 0);
+    let payload = facts.plan.faults.get(fault).and_then(|f| f.payload());
+    let (Some(seen), Some(payload)) = (seen, payload) else {
+        judged.reason = unproven(facts, fault).unwrap_or_else(|| "no altered request came to an end".to_owned());
+        return judged;
+    };
+    let (n, good) = (seen.judged(), seen.as_expected(payload.expect));
+    let reading = Reading { value: Some(good as f64 / n as f64), n, against: n - good };
+    let (verdict, said) = decide(objective, &seen.altered, &reading, needed);
+    let [rejected, answered, failed] = [seen.rejected(), seen.answered(), seen.failed()];
+    (judged.value, judged.n, judged.verdict) = (reading.value, n, verdict);
+    judged.reason = format!("{said}: {rejected} rejected, {answered} answered, {failed} failed");
+    if let Some(doubt) = unproven(facts, fault).filter(|_| verdict == Verdict::Met) {
+        (judged.verdict, judged.reason) = (Verdict::Inconclusive, doubt);
+    }
+    judged
+}
+
 fn measured(objective: &Objective, value: f64, why: &str) -> (Option<f64>, Verdict, String) {
     let verdict = if keeps(&objective.metric, objective.op, Some(value), objective.bound) {
         Verdict::Met
@@ -659,10 +702,11 @@ mod tests {
     use crate::hist::bucket_of;
     use crate::outcome::ErrorClass;
     use crate::plan::{
-        FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Phase, ProbeKind, Shape, Via, tests_support,
+        Alter, Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Mode, Payload, Phase, ProbeKind, Shape, Via,
+        tests_support,
     };
-    use crate::summary::{SecondStats, Slot};
-    use crate::units::{Quantile, Rate};
+    use crate::summary::{Altered, SecondStats, Slot};
+    use crate::units::{Quantile, Rate, Ratio};
 
     fn phase(index: u64) -> Phase {
         Phase {
@@ -697,6 +741,72 @@ mod tests {
             objectives,
             ..tests_support::plan((0..3).map(phase).collect())
         }
+    }
+
+    /// What is judged of so many altered requests, of which these failed and so many were answered.
+    fn altered(
+        planned: u64,
+        errors: &[(ErrorClass, u64)],
+        ok: u64,
+        expect: Expect,
+        share: f64,
+        proven: bool,
+    ) -> Judged {
+        let objective = objective(Metric::AsExpected, Op::Min, share);
+        let mut plan = plan(vec![objective]);
+        let payload = Payload {
+            alter: Alter::Malformed,
+            share: Ratio::new(0.1).unwrap(),
+            expect,
+            expect_share: Ratio::new(share).unwrap(),
+            include: false,
+        };
+        plan.faults[0].kind = FaultKind::Payload(Box::new(payload));
+        let mut stats = SpanStats { planned, ok, ..SpanStats::default() };
+        errors.iter().for_each(|(class, n)| stats.errors[*class as usize] = *n);
+        let seen = Altered { altered: stats, ..Altered::default() };
+        let summary = RunSummary { altered: [(0, seen)].into(), ..RunSummary::default() };
+        let faults = [FaultFacts { proven, evidence: "none was sent".into(), ..FaultFacts::default() }];
+        judge_all(&Facts { plan: &plan, summary: &summary, faults: &faults, probes: &[] }).remove(0)
+    }
+
+    #[test]
+    fn altered_requests_end_as_they_should_or_break_a_promise() {
+        use ErrorClass::{Client, IdleClosed, Status4xx, Status5xx, Timeout, Unfinished};
+        use Expect::{Answered, Either, Rejected};
+        let cases: [(u64, &[(ErrorClass, u64)], u64, Expect, f64, Verdict, u64); 11] = [
+            (100, &[(Status4xx, 100)], 0, Rejected, 1.0, Verdict::Met, 100),
+            (100, &[(Status4xx, 99)], 1, Rejected, 1.0, Verdict::Violated, 100),
+            (100, &[(Status4xx, 99), (Timeout, 1)], 0, Rejected, 1.0, Verdict::Violated, 100),
+            (100, &[(Status5xx, 100)], 0, Rejected, 1.0, Verdict::Violated, 100),
+            (100, &[(Status4xx, 60)], 40, Either, 1.0, Verdict::Met, 100),
+            (100, &[(Status4xx, 60), (Status5xx, 1)], 39, Either, 1.0, Verdict::Violated, 100),
+            (100, &[], 100, Answered, 1.0, Verdict::Met, 100),
+            // What is no fault of the service says nothing about it.
+            (
+                100,
+                &[(Status4xx, 90), (Client, 3), (IdleClosed, 3), (Unfinished, 4)],
+                0,
+                Rejected,
+                1.0,
+                Verdict::Met,
+                90,
+            ),
+            // A share of 99 % needs 300 to be kept, and is broken by ten of a hundred.
+            (100, &[(Status4xx, 99), (Status5xx, 1)], 0, Rejected, 0.99, Verdict::Inconclusive, 100),
+            (100, &[(Status4xx, 90), (Status5xx, 10)], 0, Rejected, 0.99, Verdict::Violated, 100),
+            (300, &[(Status4xx, 298), (Status5xx, 2)], 0, Rejected, 0.99, Verdict::Met, 300),
+        ];
+        for (planned, errors, ok, expect, share, verdict, n) in cases {
+            let judged = altered(planned, errors, ok, expect, share, true);
+            assert_eq!((judged.verdict, judged.n), (verdict, n), "{errors:?}: {judged:?}");
+        }
+        let words = altered(100, &[(Status4xx, 97), (Status5xx, 2)], 1, Rejected, 1.0, true).reason;
+        assert_eq!(words, "97 %, at least 100 % asked: 97 rejected, 1 answered, 2 failed");
+        let unproven = altered(100, &[(Status4xx, 100)], 0, Rejected, 1.0, false);
+        assert_eq!(unproven.verdict, Verdict::Inconclusive);
+        assert!(unproven.reason.contains("not proven: none was sent"), "{unproven:?}");
+        assert_eq!(altered(0, &[], 0, Rejected, 1.0, true).verdict, Verdict::Inconclusive, "nothing ended");
     }
 
     fn objective(metric: Metric, op: Op, bound: f64) -> Objective {

@@ -21,6 +21,8 @@ use std::time::Duration;
 use crate::units::{Offset, PhaseId, Quantile, Rate, Ratio, Seed};
 
 pub use playbook::{Playbook, Sign, Step, StepBy};
+mod payload;
+pub use payload::{Alter, Expect, Garbage, Payload};
 
 /// One experiment, checked.
 #[derive(Clone, Debug)]
@@ -176,6 +178,11 @@ impl Plan {
             Some(Platform::Kubernetes(_)) => "kubernetes",
             Some(Platform::Docker(_)) => "docker",
         }
+    }
+
+    /// The payload faults with their index into `faults`, in the order of the file.
+    pub fn payloads(&self) -> impl Iterator<Item = (usize, &Payload)> {
+        self.faults.iter().enumerate().filter_map(|(i, f)| f.payload().map(|p| (i, p)))
     }
 
     /// The phase that an instant belongs to; the last one for instants after the end.
@@ -524,6 +531,29 @@ pub struct Dataset {
     pub numeric: Vec<bool>,
 }
 
+impl Dataset {
+    /// Every cell of this column is a whole number, written as one.
+    pub fn whole(&self, column: usize) -> bool {
+        self.numeric[column] && self.rows.iter().all(|r| r[column].trim().parse::<i64>().is_ok())
+    }
+
+    /// Standard deviation of a numeric column over its rows (n − 1 in the denominator); 0 for others, for one row, and where it
+    /// cannot be told.
+    pub fn deviation(&self, column: usize) -> f64 {
+        // By Welford's recurrence (1962): the squares of large numbers that differ little would cancel out.
+        let (mut n, mut mean, mut squares) = (0.0, 0.0, 0.0);
+        for x in self.rows.iter().filter(|_| self.numeric[column]).filter_map(|r| r[column].trim().parse::<f64>().ok())
+        {
+            n += 1.0;
+            let from_mean = x - mean;
+            mean += from_mean / n;
+            squares += from_mean * (x - mean);
+        }
+        let variance: f64 = if n > 1.0 { squares / (n - 1.0) } else { 0.0 };
+        if variance.is_finite() { variance.sqrt() } else { 0.0 }
+    }
+}
+
 /// How arrivals scatter around the planned rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Process {
@@ -631,6 +661,19 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
+    /// When it ends by the plan, with the load at the latest; none for one-shot faults.
+    pub fn ends(&self, load_end: Offset) -> Option<Offset> {
+        self.lasts.map(|lasts| match lasts {
+            Lasts::For(time) => (self.at + time).min(load_end),
+            Lasts::UntilEnd => load_end,
+        })
+    }
+
+    /// What it does to requests, where that is what it does.
+    pub fn payload(&self) -> Option<&Payload> {
+        if let FaultKind::Payload(payload) = &self.kind { Some(payload) } else { None }
+    }
+
     /// The author's word on what makes it proven, where there is one.
     pub fn proof(&self) -> Option<&ProofRule> {
         match (&self.kind, &self.via) {
@@ -654,6 +697,8 @@ pub enum Via {
     ChaosMesh(ChaosMesh),
     /// A Toxiproxy server.
     Toxiproxy(Toxiproxy),
+    /// The load, by what it sends.
+    Load,
 }
 
 /// What a fault by Chaos Mesh has beside its kind.
@@ -876,6 +921,7 @@ impl Via {
             Via::Platform => platform,
             Via::ChaosMesh(_) => "chaos-mesh",
             Via::Toxiproxy(_) => "toxiproxy",
+            Via::Load => "load",
         }
     }
 }
@@ -987,6 +1033,8 @@ pub enum FaultKind {
         /// Which.
         toxic: Toxic,
     },
+    /// A share of the requests is sent with another body.
+    Payload(Box<Payload>),
 }
 
 /// Two steps of the author's: program and arguments each, or a [`Request`] each.
@@ -1074,6 +1122,7 @@ impl FaultKind {
             FaultKind::Http(_) => "http",
             FaultKind::Toxiproxy { .. } => "toxiproxy",
             FaultKind::ChaosMesh(_) => "chaos-mesh",
+            FaultKind::Payload(payload) => payload.alter.word(),
         }
     }
 
@@ -1136,6 +1185,8 @@ pub enum FaultTarget {
     Dependency(String),
     /// Whatever the command does.
     Outside,
+    /// Requests of the load itself.
+    Requests,
 }
 
 /// How many replicas, as in Chaos Mesh.
@@ -1279,6 +1330,8 @@ pub enum Metric {
     LongestOutage,
     /// Per fault: good answers missing against the baseline.
     LostRequests,
+    /// Per payload fault: share of its altered requests that ended as they should. Every such fault is judged by it.
+    AsExpected,
     /// A probe that must hold whenever it is asked.
     Probe(String),
 }
@@ -1303,6 +1356,7 @@ impl Metric {
             Metric::DetectionTime => "detection_time".into(),
             Metric::LongestOutage => "longest_outage".into(),
             Metric::LostRequests => "lost_requests".into(),
+            Metric::AsExpected => "as_expected".into(),
             Metric::Probe(name) => format!("probe:{name}"),
         }
     }
@@ -1314,7 +1368,8 @@ impl Metric {
 
     /// Belongs to a fault, not to a span.
     pub fn is_of_fault(&self) -> bool {
-        matches!(self, Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage | Metric::LostRequests)
+        use Metric::{AsExpected, DetectionTime, LongestOutage, LostRequests, RecoveryTime};
+        matches!(self, RecoveryTime | DetectionTime | LongestOutage | LostRequests | AsExpected)
     }
 
     /// `s` for times, `ratio` for shares, `/s` for rates, `count` for numbers of things, `` for probes.
@@ -1383,7 +1438,7 @@ impl FaultPlan {
             FaultTarget::Replicas(_) if self.kind.one_by_one() => replicas.min(1),
             FaultTarget::Replicas(mode) => mode.count(replicas),
             FaultTarget::Replica(_) => 1,
-            FaultTarget::Dependency(_) | FaultTarget::Outside => 0,
+            FaultTarget::Dependency(_) | FaultTarget::Outside | FaultTarget::Requests => 0,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::hist::{Hist, bucket_of, bucket_top, rank_of};
 use crate::outcome::ErrorClass;
-use crate::plan::SpanRef;
+use crate::plan::{Expect, SpanRef};
 use crate::units::{Offset, PhaseId, Quantile};
 
 /// Everything measured over one stretch of time, by *due*.
@@ -26,8 +26,10 @@ pub struct SpanStats {
     pub ok: u64,
     /// Never sent: the in-flight limit was reached.
     pub shed: u64,
-    /// Changed by a payload fault.
+    /// Arrivals due that a payload fault altered, wherever they are counted.
     pub altered: u64,
+    /// Of those, counted apart: they are in no other number here, `planned` included.
+    pub altered_apart: u64,
     /// Requests that were not good, by [`ErrorClass`] as index.
     pub errors: [u64; ErrorClass::ALL.len()],
     /// done − due of good answers.
@@ -64,6 +66,11 @@ impl SpanStats {
     /// How long, in seconds.
     pub fn duration_s(&self) -> f64 {
         self.end.since(self.start).as_secs_f64()
+    }
+
+    /// Everything that was due, altered or not.
+    pub fn due(&self) -> u64 {
+        self.planned + self.altered_apart
     }
 
     /// Σ errors.
@@ -215,6 +222,59 @@ pub fn pooled_quantile(parts: &[&[(u16, u32)]], planned: u64, share: f64) -> Opt
         .map(|(b, _)| bucket_top(b))
 }
 
+/// The requests that one payload fault altered, and those due in its time that nobody did.
+#[derive(Clone, Debug, Default)]
+pub struct Altered {
+    /// What was altered.
+    pub altered: SpanStats,
+    /// Its unaltered twins: what was due while it was in force.
+    pub twins: SpanStats,
+    /// Distinct bodies that were made for it.
+    pub bodies: usize,
+}
+
+impl Altered {
+    /// Of those that were altered, the ones that came to the service.
+    pub fn reached(&self) -> u64 {
+        use ErrorClass::{Client, ConnectTimeout, Dns, Refused, Tls, Unfinished};
+        let nowhere = [Refused, ConnectTimeout, Dns, Tls, Client, Unfinished];
+        let lost: u64 = nowhere.iter().map(|c| self.altered.errors[*c as usize]).sum();
+        self.altered.planned - self.altered.shed - lost
+    }
+
+    /// Those that say something about the service: not shed, not failed on our own side, not on a connection that was gone, not cut
+    /// off by the end of the run.
+    pub fn judged(&self) -> u64 {
+        let ours = [ErrorClass::Client, ErrorClass::IdleClosed, ErrorClass::Unfinished];
+        let ours: u64 = ours.iter().map(|c| self.altered.errors[*c as usize]).sum();
+        self.altered.planned - self.altered.shed - ours
+    }
+
+    /// Answered with a 4xx.
+    pub fn rejected(&self) -> u64 {
+        self.altered.errors[ErrorClass::Status4xx as usize]
+    }
+
+    /// Answered well, by the protocol.
+    pub fn answered(&self) -> u64 {
+        self.altered.ok
+    }
+
+    /// Of those judged, neither rejected nor answered: a 5xx, a hang, a reset, an answer that is none.
+    pub fn failed(&self) -> u64 {
+        self.judged() - self.rejected() - self.answered()
+    }
+
+    /// Those that ended as they should.
+    pub fn as_expected(&self, expect: Expect) -> u64 {
+        match expect {
+            Expect::Rejected => self.rejected(),
+            Expect::Answered => self.answered(),
+            Expect::Either => self.rejected() + self.answered(),
+        }
+    }
+}
+
 /// Everything that a run measured.
 #[derive(Clone, Debug, Default)]
 pub struct RunSummary {
@@ -224,6 +284,8 @@ pub struct RunSummary {
     pub spans: BTreeMap<SpanRef, SpanStats>,
     /// The whole run, in order.
     pub slots: Vec<Slot>,
+    /// What became of the requests that a payload fault altered, by its index into `Plan::faults`.
+    pub altered: BTreeMap<usize, Altered>,
 }
 
 impl RunSummary {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from low to high: each may import those above it in this list and nothing else of ours. The second word is why it
 /// stands where it does.
-const ORDER: [(&str, &str); 27] = [
+const ORDER: [(&str, &str); 28] = [
     ("units", "quantities: know nothing"),
     ("rng", "chance: a seed is a quantity"),
     ("clock", "time: an offset is a quantity"),
@@ -18,6 +18,7 @@ const ORDER: [(&str, &str); 27] = [
     ("plan", "what is to happen: quantities, valid by construction"),
     ("scenario", "text → plan; nobody above it sees text"),
     ("schedule", "plan → arrivals; pure"),
+    ("alteration", "which arrivals are altered, and when; knows no bodies"),
     ("target", "plan → bodies; answer → meaning"),
     ("client", "the wire, for what `target` encodes"),
     ("summary", "what was measured; pure"),

@@ -355,9 +355,76 @@ fn every_kind_of_fault_becomes_what_it_says() {
             "Outside",
             None,
         ),
+        // Columns of the dataset: amount, hour and city, the last of which is text.
+        (
+            "kind = 'payload-drift'\nfor = '3s'\nshift = -1.5\nshare = 0.25",
+            "Payload(Payload { alter: Drift { features: [0, 1], shift: -1.5 }, share: Ratio(0.25), expect: Answered, \
+             expect_share: Ratio(1.0), include: true })",
+            "Requests",
+            lasts(3),
+        ),
+        (
+            "kind = 'payload-drop'\nfor = '3s'\nfeatures = ['city', 'amount']\nexpect_share = 0.99\ninclude = true",
+            "Payload(Payload { alter: Drop { features: [0, 2] }, share: Ratio(1.0), expect: Rejected, \
+             expect_share: Ratio(0.99), include: true })",
+            "Requests",
+            lasts(3),
+        ),
+        (
+            "kind = 'payload-corrupt'\nfor = '3s'",
+            "Payload(Payload { alter: Corrupt { features: [0, 1], garbage: Text }, share: Ratio(1.0), expect: Rejected, \
+             expect_share: Ratio(1.0), include: false })",
+            "Requests",
+            lasts(3),
+        ),
+        (
+            "kind = 'payload-corrupt'\nuntil = 'end'\nas = 'noise'",
+            "Payload(Payload { alter: Corrupt { features: [0, 1, 2], garbage: Noise }, share: Ratio(1.0), expect: Answered, \
+             expect_share: Ratio(1.0), include: false })",
+            "Requests",
+            Some(Lasts::UntilEnd),
+        ),
+        (
+            "kind = 'payload-malformed'\nfor = '3s'\nexpect = 'answered'",
+            "Payload(Payload { alter: Malformed, share: Ratio(1.0), expect: Answered, expect_share: Ratio(1.0), include: false })",
+            "Requests",
+            lasts(3),
+        ),
+        (
+            "kind = 'payload-oversize'\nfor = '3s'\nbatch = 500",
+            "Payload(Payload { alter: Oversize { batch: 500 }, share: Ratio(1.0), expect: Either, expect_share: Ratio(1.0), \
+             include: false })",
+            "Requests",
+            lasts(3),
+        ),
+        (
+            "kind = 'payload-cache-bust'\nfor = '3s'\nfeatures = ['city']\ndistinct = 7",
+            "Payload(Payload { alter: CacheBust { features: [2], distinct: 7 }, share: Ratio(1.0), expect: Answered, \
+             expect_share: Ratio(1.0), include: false })",
+            "Requests",
+            lasts(3),
+        ),
     ] {
         assert_eq!(fault(keys), (kind.to_owned(), target.to_owned(), wanted), "{keys}");
     }
+}
+
+/// What a payload fault expects is an objective of the plan, at the line of the fault, for each repetition.
+#[test]
+fn payload_faults_judge_themselves_and_need_no_platform() {
+    let bad = "[[phase]]\nname = \"a\"\nduration = \"20s\"\nrate = 100\n[[fault]]\nname = \"bad\"\nkind = \"payload-malformed\"\n\
+               at = \"2s\"\nfor = \"1s\"\nevery = \"5s\"\ntimes = 3\nexpect_share = 0.95\n";
+    let plan = plan(&with_url(bad));
+    let judged: Vec<_> = plan.objectives.iter().map(|o| (o.metric.word(), o.op, o.bound, o.fault, o.line)).collect();
+    assert_eq!(judged, (0..3).map(|n| ("as_expected".to_owned(), Op::Min, 0.95, Some(n), 12)).collect::<Vec<_>>());
+    assert_eq!(plan.faults.iter().map(|f| f.via.word("local")).collect::<Vec<_>>(), ["load"; 3]);
+    assert!(
+        load(&with_url(&bad.replace("0.95", "0.95\nshare = 0.0001")), &[])
+            .unwrap()
+            .warnings
+            .iter()
+            .any(|w| { w.contains("fault bad-1: about 0.0100 requests fall to its share") })
+    );
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use clap::Args;
 
+use crate::alteration;
 use crate::cli::{ScenarioArgs, check, load, out};
 use crate::fault;
 use crate::fault::timeline::{What, timeline};
 use crate::plan::{
-    Direction, DockerPlatform, FaultKind, FaultPlan, FaultTarget, Hook, KubernetesPlatform, Lasts, Load, Mode, Plan,
-    Platform, Shape, Via,
+    Alter, Bodies, Direction, DockerPlatform, FaultKind, FaultPlan, FaultTarget, Hook, KubernetesPlatform, Lasts, Load,
+    Mode, Payload, Plan, Platform, Shape, Via,
 };
 use crate::platform::{docker, kubernetes};
 use crate::schedule;
@@ -251,8 +252,39 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::Command(hook) => format!("command {}", hook.run_text.join(" ")),
         FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
         FaultKind::Toxiproxy { toxic } => toxic.to_string(),
+        FaultKind::Payload(payload) => as_altered(payload),
         other => other.word().to_owned(),
     }
+}
+
+/// What a payload fault makes of a body.
+fn as_altered(payload: &Payload) -> String {
+    match &payload.alter {
+        Alter::Drift { shift, .. } => format!("payload-drift {shift} sd"),
+        Alter::Corrupt { garbage, .. } => format!("payload-corrupt {}", garbage.word()),
+        Alter::Oversize { batch } => format!("payload-oversize {batch} rows"),
+        Alter::Drop { .. } | Alter::Malformed | Alter::CacheBust { .. } => payload.alter.word().to_owned(),
+    }
+}
+
+/// Which requests a payload fault hits, and what is expected of them.
+fn altered(plan: &Plan, fault: &FaultPlan) -> String {
+    let Some(payload) = fault.payload() else { return String::new() };
+    let place = plan.payloads().position(|(i, _)| plan.faults[i].name == fault.name);
+    let count = place.map_or(0, |nth| alteration::planned(plan)[nth].len());
+    let features: Vec<&str> = match &plan.traffic.bodies {
+        Bodies::Dataset(table) => {
+            payload.alter.features().iter().filter_map(|f| table.columns.get(*f)).map(String::as_str).collect()
+        }
+        Bodies::Lines(_) | Bodies::One(_) => Vec::new(),
+    };
+    let of = if features.is_empty() { String::new() } else { format!("{} in ", features.join(", ")) };
+    let all = payload.expect_share.get() >= 1.0;
+    let whom = if all { "all".to_owned() } else { format!("{} %", percent(payload.expect_share)) };
+    let expect = payload.expect.word();
+    let apart = if payload.include { "in the metrics" } else { "counted apart" };
+    let share = percent(payload.share);
+    format!("{of}{count} requests ({share} % of those due, drawn from the seed), {whom} to be {expect}, {apart}")
 }
 
 /// 0.07 as `7`, without what floating point adds to it.
@@ -287,6 +319,7 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
         FaultTarget::Outside if matches!(fault.kind, FaultKind::ChaosMesh(_)) => "what its selector says".to_owned(),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::Http(_)) => "what the request does".to_owned(),
         FaultTarget::Outside => "what the command does".to_owned(),
+        FaultTarget::Requests => altered(plan, fault),
     };
     format!("{whom}, {lasts}")
 }
@@ -351,6 +384,7 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         FaultKind::Command(hook) => undo_of_hook(hook, |step| step.join(" ")),
         FaultKind::Http(hook) => undo_of_hook(hook, |step| format!("{} {}", step.method, step.url)),
         FaultKind::Toxiproxy { .. } => "the toxic is taken off".to_owned(),
+        FaultKind::Payload(_) => "none: nothing but what is sent is changed".to_owned(),
     }
 }
 

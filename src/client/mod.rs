@@ -54,7 +54,7 @@ pub enum Requests {
 }
 
 impl Requests {
-    /// One for every body of the target.
+    /// One for every body of the target, twins included.
     pub fn new(target: &Target, url: &Url, bodies: &RequestBodies) -> Requests {
         if target.http2 {
             return Requests::Http2(Arc::new(http2::Requests::new(target, url, bodies)));
@@ -79,7 +79,7 @@ impl Requests {
 fn http1_requests(target: &Target, url: &Url, bodies: &RequestBodies) -> Rows {
     let head = head(target, url, &target.method, bodies.content_type);
     let mut all = Rows::default();
-    for row in 0..bodies.len() {
+    for row in 0..bodies.all() {
         let body = bodies.get(row);
         let request = all.begin();
         request.extend_from_slice(head.as_bytes());

@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
+use crate::alteration::Alterations;
 use crate::client::resolve::Resolved;
 use crate::client::tls::Tls;
 use crate::client::{Endpoint, Requests};
@@ -64,10 +65,12 @@ use crate::units::Offset;
 pub struct Job {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// Whole requests.
+    /// Whole requests, altered ones behind the others.
     pub requests: Requests,
     /// Their bodies' labels and shapes.
     pub bodies: RequestBodies,
+    /// Which of them payload faults alter.
+    pub alterations: Arc<Alterations>,
     /// Judges answers.
     pub checker: Checker,
     /// Where they go.
@@ -142,6 +145,9 @@ impl Shared {
         let cuts = Arc::new(Cuts::default());
         // Slots begin where faults are planned: when a fault is seen to be on, requests due since then are told apart.
         plan.faults.iter().for_each(|f| cuts.add(f.at));
+        // What the load itself does ends by the schedule, too.
+        let ends = plan.payloads().filter_map(|(i, _)| plan.faults[i].ends(plan.end()));
+        ends.for_each(|at| cuts.add(at));
         Shared {
             cuts,
             load_end: AtomicU64::new(plan.end().0),
@@ -195,6 +201,7 @@ impl Shared {
 
 /// A load that runs.
 pub struct Engine {
+    job: Arc<Job>,
     shared: Arc<Shared>,
     collector: Collector,
     threads: Vec<std::thread::JoinHandle<WorkerReport>>,
@@ -205,6 +212,8 @@ pub struct Engine {
 pub struct WorkerReport {
     /// By error class.
     pub errors: Vec<ErrorTrace>,
+    /// Of what each payload fault altered, likewise.
+    pub altered: Vec<Vec<ErrorTrace>>,
     /// CPU time of the worker's thread.
     pub cpu: Duration,
 }
@@ -215,6 +224,10 @@ pub struct LoadResult {
     pub collected: Collected,
     /// By error class, over all workers.
     pub errors: Vec<ErrorTrace>,
+    /// Of what each payload fault altered, likewise.
+    pub altered: Vec<Vec<ErrorTrace>>,
+    /// Distinct bodies of each payload fault.
+    pub bodies: Vec<usize>,
     /// CPU time of all workers.
     pub cpu: Duration,
 }
@@ -222,11 +235,13 @@ pub struct LoadResult {
 impl Job {
     /// For this plan, sent to `url`. `tls` is for `https`.
     pub fn new(plan: Arc<Plan>, url: &Url, resolved: Arc<Resolved>, tls: Option<Tls>, spin: Duration) -> Job {
-        let bodies = RequestBodies::encode(&plan);
+        let alterations = Arc::new(Alterations::of(&plan));
+        let bodies = RequestBodies::with_twins(&plan, &alterations);
         let (target, traffic) = (&plan.target, &plan.traffic);
         Job {
             requests: Requests::new(target, url, &bodies),
             bodies,
+            alterations,
             checker: Checker::new(target),
             resolved,
             endpoint: Endpoint {
@@ -268,7 +283,7 @@ impl Engine {
             std::thread::Builder::new().name(format!("load-{index}")).spawn(run).expect("a thread can be started")
         };
         let threads = (0..workers).map(start).collect();
-        Engine { shared, collector, threads }
+        Engine { job, shared, collector, threads }
     }
 
     /// Every worker has ended.
@@ -287,14 +302,18 @@ impl Engine {
     /// When records could not be kept (disk full).
     pub fn finish(self) -> std::io::Result<LoadResult> {
         let mut errors: Vec<ErrorTrace> = Vec::new();
+        let places = self.job.alterations.list().len();
+        let mut altered: Vec<Vec<ErrorTrace>> = vec![Vec::new(); places];
         let mut cpu = Duration::ZERO;
         for thread in self.threads {
             let panicked = |_| std::io::Error::other("a load worker panicked: a mistake of resbench itself");
             let report = thread.join().map_err(panicked)?;
             cpu += report.cpu;
             merge_traces(&mut errors, report.errors);
+            altered.iter_mut().zip(report.altered).for_each(|(sum, one)| merge_traces(sum, one));
         }
-        Ok(LoadResult { collected: self.collector.finish()?, errors, cpu })
+        let bodies = (0..places).map(|nth| self.job.bodies.twins(nth)).collect();
+        Ok(LoadResult { collected: self.collector.finish()?, errors, altered, bodies, cpu })
     }
 }
 

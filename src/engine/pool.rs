@@ -28,6 +28,8 @@ pub(super) struct Flight {
     pub(super) due: u64,
     pub(super) sent: u64,
     pub(super) closed_loop: bool,
+    /// Altered, and counted apart from everything else.
+    pub(super) apart: bool,
 }
 
 /// The tokens of an answer, read while it comes in. Kept for the next answer in its slot.

@@ -68,6 +68,16 @@ struct Worker<'a> {
     users: Option<(usize, u64)>,
 }
 
+/// An arrival that came due.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    slot: SlotKey,
+    /// Its body.
+    row: usize,
+    /// Altered, and counted apart from everything else.
+    apart: bool,
+}
+
 /// When a request on a connection has waited too long.
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
@@ -108,7 +118,8 @@ pub(super) fn run(job: &Job, shared: &Shared, clock: Clock, seat: Seat, out: Sen
     };
     worker.turn_until_done();
     let report = worker.shard.finish();
-    WorkerReport { errors: report.errors.into(), cpu: clock::thread_cpu() }
+    let altered = report.altered.into_iter().map(Vec::from).collect();
+    WorkerReport { errors: report.errors.into(), altered, cpu: clock::thread_cpu() }
 }
 
 impl Worker<'_> {
@@ -176,14 +187,15 @@ impl Worker<'_> {
         for _ in 0..BURST {
             match dispatch.step(Offset(now), self.shared.in_flight.load(Ordering::Relaxed)) {
                 Step::Send(a) => {
-                    let slot = self.plan_one(a.due.0);
-                    let row = (a.index % self.job.requests.len() as u64) as usize;
-                    self.begin(slot, a.due.0, self.clock.now().0, row, false);
+                    let planned = self.plan_one(a.index, a.due.0);
+                    self.begin(planned, a.due.0, self.clock.now().0, false);
                 }
                 Step::Shed(a) => {
-                    let slot = self.plan_one(a.due.0);
-                    self.shard.shed(slot, a.due.0, now);
-                    add(&self.counters.shed);
+                    let planned = self.plan_one(a.index, a.due.0);
+                    self.shard.shed(planned.slot, a.due.0, now);
+                    if !planned.apart {
+                        add(&self.counters.shed);
+                    }
                 }
                 Step::Wait(at) => return Due::At(at.0),
                 Step::Done => return Due::Never,
@@ -192,9 +204,27 @@ impl Worker<'_> {
         Due::More
     }
 
-    fn plan_one(&mut self, due: u64) -> SlotKey {
-        add(&self.counters.planned);
-        self.shard.planned(due)
+    /// Counts an arrival that came due, and says which body it gets: the one whose turn it is, or an altered one.
+    #[inline]
+    fn plan_one(&mut self, index: u64, due: u64) -> Planned {
+        let row = (index % self.job.bodies.len() as u64) as usize;
+        match self.job.alterations.altered_by(index, due) {
+            None => {
+                add(&self.counters.planned);
+                Planned { slot: self.shard.planned(due), row, apart: false }
+            }
+            Some(nth) => self.plan_altered(nth, index, due, row),
+        }
+    }
+
+    #[cold]
+    fn plan_altered(&mut self, nth: usize, index: u64, due: u64, row: usize) -> Planned {
+        let apart = !self.job.alterations.list()[nth].include;
+        if !apart {
+            add(&self.counters.planned);
+        }
+        let slot = self.shard.planned_in(due, nth as u16 + 1);
+        Planned { slot, row: self.job.bodies.twin(nth, index, row), apart }
     }
 
     /// Lets users of a closed-loop phase send; says when to look again.
@@ -243,17 +273,18 @@ impl Worker<'_> {
 
     /// A user of a closed-loop phase sends: its request is due now, when it is sent.
     fn begin_for_user(&mut self, phase_end: u64) {
-        let row = (self.closed_sent as usize * self.seat.workers + self.seat.index) % self.job.requests.len();
+        let index = self.closed_sent * self.seat.workers as u64 + self.seat.index as u64;
         self.closed_sent += 1;
         self.users_busy += 1;
         let now = self.clock.now().0;
         let due = now.min(phase_end - 1);
-        let slot = self.plan_one(due);
-        self.begin(slot, due, now, row, true);
+        let planned = self.plan_one(index, due);
+        self.begin(planned, due, now, true);
     }
 
     /// Puts a request on a connection with room, or on a new one.
-    fn begin(&mut self, slot: SlotKey, due: u64, sent: u64, row: usize, closed_loop: bool) {
+    fn begin(&mut self, planned: Planned, due: u64, sent: u64, closed_loop: bool) {
+        let Planned { slot, row, apart } = planned;
         let in_flight = self.shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         if in_flight > self.shared.in_flight_max.load(Ordering::Relaxed) {
             self.shared.in_flight_max.fetch_max(in_flight, Ordering::Relaxed);
@@ -261,7 +292,7 @@ impl Worker<'_> {
         self.flights += 1;
         self.shard.sent(slot, due, sent, in_flight);
         self.next_id += 1;
-        let flight = Flight { id: self.next_id, row, slot, due, sent, closed_loop };
+        let flight = Flight { id: self.next_id, row, slot, due, sent, closed_loop, apart };
         let line = match self.pool.take(sent, self.job) {
             Some(line) => Ok(line),
             None => self.pool.open(sent, self.job, self.shared),
@@ -488,7 +519,9 @@ impl Worker<'_> {
         self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.flights -= 1;
         self.users_busy -= usize::from(flight.closed_loop);
-        add(if good { &self.counters.ok } else { &self.counters.failed });
+        if !flight.apart {
+            add(if good { &self.counters.ok } else { &self.counters.failed });
+        }
     }
 
     /// Counts everything that did not end.
@@ -500,9 +533,10 @@ impl Worker<'_> {
         }
         let now = self.clock.now().0;
         for arrival in dispatch.leftover(self.shared.load_end()) {
-            add(&self.counters.planned);
-            add(&self.counters.failed);
-            let slot = self.shard.planned(arrival.due.0);
+            let Planned { slot, apart, .. } = self.plan_one(arrival.index, arrival.due.0);
+            if !apart {
+                add(&self.counters.failed);
+            }
             self.shard.unsent(slot, arrival.due.0, now);
             let outcome = Err((ErrorClass::Unfinished, "still unsent when the run ended"));
             self.shard.done(slot, &Sample { due: arrival.due.0, sent: now, done: now, outcome });

@@ -12,6 +12,7 @@ use super::journal::{Header, Journal};
 use super::runner::{FaultContext, FaultObserver, FaultRecord, FaultsOutcome, prepare, run_faults};
 use super::stop::StopSignal;
 use super::{InjectorContext, injector_for};
+use crate::alteration::Alterations;
 use crate::clock::Clock;
 use crate::plan::*;
 use crate::platform::process::{self, ProcessId, Signal};
@@ -316,6 +317,7 @@ impl Bench {
             dir: self.dir.path().to_owned(),
             run: "r1".into(),
             plan: Arc::new(self.plan.clone()),
+            alterations: Arc::new(Alterations::of(&self.plan)),
         };
         self.play_with(|fault| injector_for(fault, &cx), probe).records
     }

@@ -49,6 +49,11 @@ pub trait Injector: Send {
         false
     }
 
+    /// When it ended, where that is known better than by when `revert` was called: by the schedule of the load.
+    fn ended(&self) -> Option<Offset> {
+        None
+    }
+
     /// What went wrong while it was on and is nobody's to put back, for the record: it was taken off by somebody else …
     fn troubles(&self) -> Vec<String> {
         Vec::new()
@@ -83,6 +88,8 @@ pub enum TargetRef {
     Selected(String),
     /// Whatever a command does.
     Outside,
+    /// Requests of the load itself.
+    Requests,
 }
 
 impl TargetRef {
@@ -104,6 +111,7 @@ impl std::fmt::Display for TargetRef {
             TargetRef::Proxy(name) => write!(f, "proxy {name}"),
             TargetRef::Selected(kind) => write!(f, "what the {kind} selects"),
             TargetRef::Outside => f.write_str("command"),
+            TargetRef::Requests => f.write_str("requests"),
         }
     }
 }

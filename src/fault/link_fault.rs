@@ -36,7 +36,7 @@ pub(super) struct PutOn {
 pub(super) fn dependency(target: &FaultTarget) -> Option<String> {
     match target {
         FaultTarget::Dependency(name) => Some(name.clone()),
-        FaultTarget::Replicas(_) | FaultTarget::Replica(_) | FaultTarget::Outside => None,
+        FaultTarget::Replicas(_) | FaultTarget::Replica(_) | FaultTarget::Outside | FaultTarget::Requests => None,
     }
 }
 

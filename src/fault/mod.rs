@@ -22,6 +22,7 @@ mod network_loss;
 mod network_partition;
 mod network_reset;
 pub mod nft;
+mod payload;
 mod pod_failure;
 mod pod_kill;
 mod pod_pause;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use crate::alteration::Alterations;
 use crate::clock::Clock;
 use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Via};
 use crate::platform::kubernetes::Kubernetes;
@@ -74,6 +76,8 @@ pub struct InjectorContext {
     pub plan: Arc<Plan>,
     /// The run's id: what faults make on this machine carries it in its name.
     pub run: String,
+    /// What the load alters, and when.
+    pub alterations: Arc<Alterations>,
 }
 
 impl InjectorContext {
@@ -156,6 +160,7 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
         FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
         FaultKind::Toxiproxy { .. } => return Err("it names no Toxiproxy server".to_owned()),
+        FaultKind::Payload(payload) => Box::new(payload::PayloadFault::new(fault, payload, cx)?),
     })
 }
 
@@ -186,6 +191,7 @@ pub fn manifests(plan: &Plan) -> Result<Vec<serde_json::Value>, String> {
         dir: plan.source.dir.clone(),
         run: "plan".to_owned(),
         plan: Arc::new(plan.clone()),
+        alterations: Arc::default(),
     };
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
     let by_mesh = |f: &&FaultPlan| matches!(f.via, Via::ChaosMesh(_)) || matches!(f.kind, FaultKind::ChaosMesh(_));

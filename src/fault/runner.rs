@@ -341,7 +341,7 @@ impl Stage<'_> {
             clock::sleep(REVERT_AGAIN);
             reverted = caught(|| p.injector.revert()).and_then(|r| r);
         }
-        let at = self.cx.clock.now();
+        let at = caught(|| p.injector.ended()).ok().flatten().unwrap_or_else(|| self.cx.clock.now());
         self.claims().over(p.index);
         match reverted {
             Ok(()) if p.plan.lasts.is_some() && p.record.applied_at.is_some() => {

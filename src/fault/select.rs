@@ -48,6 +48,7 @@ impl Claims {
         self.0.retain(|claim| !claim.has_ended(replicas));
         let choice = match &plan.target {
             FaultTarget::Outside => Choice { targets: vec![outside(plan)], wanted: 1 },
+            FaultTarget::Requests => Choice { targets: vec![TargetRef::Requests], wanted: 1 },
             FaultTarget::Dependency(name) => self.dependency(name, plan)?,
             FaultTarget::Replica(index) => self.draw(1, plan, seed, replicas, |r| r.index == *index)?,
             FaultTarget::Replicas(mode) => self.draw(mode.count(replicas.len()), plan, seed, replicas, |_| true)?,
@@ -160,7 +161,8 @@ impl Claim {
 pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bool {
     targets.iter().all(|target| match target {
         TargetRef::Replica { .. } => replicas.iter().any(|r| r.ready && target_of(r) == *target),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => true,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) => true,
+        TargetRef::Outside | TargetRef::Requests => true,
     })
 }
 
@@ -171,7 +173,7 @@ fn outside(plan: &FaultPlan) -> TargetRef {
     }
     match &plan.via {
         Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
-        Via::Platform | Via::ChaosMesh(_) => TargetRef::Outside,
+        Via::Platform | Via::ChaosMesh(_) | Via::Load => TargetRef::Outside,
     }
 }
 
@@ -183,7 +185,8 @@ fn target_of(replica: &ReplicaView) -> TargetRef {
 pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
     match target {
         TargetRef::Replica { index, .. } => Some(*index),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => None,
+        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) => None,
+        TargetRef::Outside | TargetRef::Requests => None,
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::outcome::ErrorClass;
-use crate::plan::{Plan, SpanRef};
+use crate::plan::{Payload, Plan, SpanRef};
 use crate::record::collector::Collected;
 use crate::record::part::{Part, Times, merge_buckets};
 use crate::record::shard::VERSIONS_MAX;
-use crate::summary::{SecondStats, Slot, SpanStats};
+use crate::summary::{Altered, SecondStats, Slot, SpanStats};
 use crate::units::{Offset, PhaseId};
 
 /// One second of one phase.
@@ -71,6 +71,9 @@ pub fn assemble(plan: &Plan, collected: &mut Collected, load_end: Offset) -> io:
     let mut slots: BTreeMap<(Offset, Offset), Slot> = BTreeMap::new();
     let mut windows = empty_windows(plan, load_end);
     collected.for_each(|part| {
+        if !counts(plan, &mut all.phases[part.phase.0 as usize], &part) {
+            return;
+        }
         add_to_span(&mut all.phases[part.phase.0 as usize], &part);
         let measured = plan.phases[part.phase.0 as usize].measured;
         add_to_slot(slots.entry((part.start, part.end)).or_default(), &part, measured);
@@ -89,6 +92,7 @@ pub fn assemble(plan: &Plan, collected: &mut Collected, load_end: Offset) -> io:
 /// # Errors
 /// When the spill file cannot be read.
 pub fn spans(
+    plan: &Plan,
     collected: &mut Collected,
     wanted: &[(SpanRef, Offset, Offset)],
 ) -> io::Result<BTreeMap<SpanRef, SpanStats>> {
@@ -98,10 +102,46 @@ pub fn spans(
     let mut spans: BTreeMap<SpanRef, SpanStats> = wanted.iter().map(empty).collect();
     collected.for_each(|part| {
         for span in spans.values_mut().filter(|s| s.start <= part.start && part.start < s.end) {
-            add_to_span(span, &part);
+            if counts(plan, span, &part) {
+                add_to_span(span, &part);
+            }
         }
     })?;
     Ok(spans)
+}
+
+/// What became of altered requests, per payload fault in the order of the plan. `windows` says when each was in force.
+///
+/// # Errors
+/// When the spill file cannot be read.
+pub fn altered(collected: &mut Collected, windows: &[(Offset, Offset)]) -> io::Result<Vec<Altered>> {
+    let span = |start, end| SpanStats { start, end, ..SpanStats::default() };
+    let empty = |(from, until): &(Offset, Offset)| Altered {
+        altered: span(*from, *until),
+        twins: span(*from, *until),
+        ..Altered::default()
+    };
+    let mut all: Vec<Altered> = windows.iter().map(empty).collect();
+    collected.for_each(|part| match part.altered_by.checked_sub(1) {
+        Some(nth) => all.get_mut(nth as usize).into_iter().for_each(|a| add_to_span(&mut a.altered, &part)),
+        None => {
+            for a in all.iter_mut().filter(|a| a.twins.start <= part.start && part.start < a.twins.end) {
+                add_to_span(&mut a.twins, &part);
+            }
+        }
+    })?;
+    Ok(all)
+}
+
+/// Notes what was altered in a span. Does the part count in its other numbers?
+fn counts(plan: &Plan, span: &mut SpanStats, part: &Part) -> bool {
+    let Some(nth) = part.altered_by.checked_sub(1) else { return true };
+    let (_, payload): (usize, &Payload) = plan.payloads().nth(nth as usize).expect("slots are made from the same plan");
+    span.altered += part.planned;
+    if !payload.include {
+        span.altered_apart += part.planned;
+    }
+    payload.include
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -294,6 +334,71 @@ mod tests {
 
     fn quantile(stats: &SpanStats, name: &str) -> Option<u64> {
         stats.latency(name.parse().unwrap()).unwrap()
+    }
+
+    /// One phase of a second in which two payload faults alter every third request each: the first counts apart, the second does not.
+    #[test]
+    fn what_is_altered_is_counted_once_and_where_it_belongs() {
+        use crate::plan::{Alter, Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Via};
+        let mut plan = one_phase(1000);
+        let fault = |name: &str, include: bool| FaultPlan {
+            name: name.into(),
+            kind: FaultKind::Payload(Box::new(Payload {
+                alter: Alter::Malformed,
+                share: crate::units::Ratio::new(0.3).unwrap(),
+                expect: Expect::Rejected,
+                expect_share: crate::units::Ratio::new(1.0).unwrap(),
+                include,
+            })),
+            target: FaultTarget::Requests,
+            at: Offset::ZERO,
+            lasts: Some(Lasts::UntilEnd),
+            overlap: false,
+            via: Via::Load,
+        };
+        plan.faults = vec![fault("apart", false), fault("beside", true)];
+        let dir = tempfile::tempdir().unwrap();
+        let collector = Collector::start(dir.path().join("slots.tmp"));
+        let mut shard = Shard::new(&plan, Arc::new(Cuts::default()), MS, collector.sender());
+        for i in 0..90u64 {
+            let (due, stream) = (i * 10 * MS, (i % 3) as u16);
+            let key = shard.planned_in(due, stream);
+            if i >= 84 {
+                shard.shed(key, due, due);
+                continue;
+            }
+            shard.sent(key, due, due, 1);
+            let outcome = if stream == 0 { Ok(Facts::default()) } else { Err((ErrorClass::Status4xx, "400")) };
+            shard.done(key, &Sample { due, sent: due, done: due + (1 + u64::from(stream)) * MS, outcome });
+        }
+        let report = shard.finish();
+        let rejected = |traces: &[crate::record::ErrorTrace]| traces[ErrorClass::Status4xx as usize].count;
+        assert_eq!(
+            (rejected(&report.errors), rejected(&report.altered[0])),
+            (28, 28),
+            "what is apart is no error of the run"
+        );
+        let mut all = collector.finish().unwrap();
+        let assembled = assemble(&plan, &mut all, plan.end()).unwrap();
+        let phase = &assembled.phases[0];
+        assert_eq!((phase.planned, phase.altered, phase.altered_apart, phase.due()), (60, 60, 30, 90));
+        assert_eq!((phase.ok, phase.failed(), phase.shed, phase.sent), (28, 28, 4, 56));
+        assert_eq!(assembled.windows.iter().map(|w| w.planned).sum::<u64>(), 60);
+        assert_eq!(
+            assembled.slots.iter().map(|s| (s.planned, s.ok)).fold((0, 0), |a, s| (a.0 + s.0, a.1 + s.1)),
+            (60, 28)
+        );
+        let span = (SpanRef::During(0), Offset::ZERO, Offset(500 * MS));
+        let half = spans(&plan, &mut all, &[span]).unwrap().remove(&SpanRef::During(0)).unwrap();
+        assert_eq!((half.planned, half.altered, half.altered_apart), (33, 33, 17));
+        let window = (Offset::ZERO, plan.end());
+        let seen = altered(&mut all, &[window, window]).unwrap();
+        for a in &seen {
+            assert_eq!((a.altered.planned, a.altered.shed, a.judged(), a.reached()), (30, 2, 28, 28));
+            assert_eq!((a.rejected(), a.answered(), a.failed()), (28, 0, 0));
+            assert_eq!((a.twins.planned, a.twins.ok, a.twins.shed), (30, 28, 2), "those that nobody altered");
+        }
+        assert_eq!(seen.iter().map(|a| a.altered.latency_failed.max()).collect::<Vec<_>>(), [2 * MS, 3 * MS]);
     }
 
     #[test]

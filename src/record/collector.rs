@@ -78,12 +78,14 @@ fn collect(receiver: &Receiver<Part>, spill: &Path, recent: &Mutex<Recent>) -> i
     let mut store = Collected::default();
     let mut failure = None;
     for part in receiver {
-        let mut recent = recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        recent.push_back((part.latency_ok.buckets.clone(), part.planned));
-        if recent.len() > LIVE_SLOTS {
-            recent.pop_front();
+        // What was altered says something of the fault, not of how the service does.
+        if part.altered_by == 0 {
+            let mut recent = recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            recent.push_back((part.latency_ok.buckets.clone(), part.planned));
+            if recent.len() > LIVE_SLOTS {
+                recent.pop_front();
+            }
         }
-        drop(recent);
         // A full disk must not end the load: keep draining, report afterwards.
         if failure.is_none() {
             failure = store.push(&part, spill).err();

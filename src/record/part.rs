@@ -110,6 +110,8 @@ pub struct Part {
     pub shed: u64,
     /// Sent later than the lag limit, or not sent by then.
     pub late: u64,
+    /// Place of the payload fault that altered these requests, from 1; 0: nobody did.
+    pub altered_by: u64,
     /// Of those, not good, by class.
     pub errors: [u64; ErrorClass::ALL.len()],
     /// done − due of good ones.
@@ -166,6 +168,7 @@ impl Part {
             self.sent,
             self.shed,
             self.late,
+            self.altered_by,
         ] {
             put(out, n);
         }
@@ -227,6 +230,7 @@ impl Part {
             sent: r.next(),
             shed: r.next(),
             late: r.next(),
+            altered_by: r.next(),
             ..Part::default()
         };
         for _ in 0..r.next() {
@@ -323,7 +327,7 @@ mod tests {
             versions in prop::collection::btree_map("[a-zä]{0,6}", 0u64..9, 0..4),
         ) {
             let part = Part {
-                start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors,
+                start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors, altered_by: planned % 3,
                 latency_ok: Times { sum_ns: 12, max_ns: 99, overflow: 2, ..Times::default() }.pack(&latencies, &mut Vec::new()),
                 lag: Times::default().pack(&[5, 1, 5], &mut Vec::new()), done_ok: 7, versions,
                 ttft: Times::default().pack(&[9, 2], &mut Vec::new()), itl: Times::default().pack(&[0, 0, 3], &mut Vec::new()), output_tokens: 300, done_tokens: 200,

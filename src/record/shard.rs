@@ -84,8 +84,10 @@ pub struct ErrorTrace {
 /// What a worker hands over when it ends.
 #[derive(Debug, Default)]
 pub struct ShardReport {
-    /// By class.
+    /// By class, what is counted apart left out.
     pub errors: [ErrorTrace; ErrorClass::ALL.len()],
+    /// Of what each payload fault altered, likewise.
+    pub altered: Vec<[ErrorTrace; ErrorClass::ALL.len()]>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,7 @@ struct OpenSlot {
     end: u64,
     pending: u64,
     in_use: bool,
+    stream: u16,
     part: Part,
     latency_ok: Vec<u16>,
     latency_failed: Vec<u16>,
@@ -129,7 +132,10 @@ pub struct Shard {
     seen_cuts: usize,
     slots: Vec<OpenSlot>,
     free: Vec<u32>,
-    current: Option<SlotKey>,
+    /// The newest slot of each stream: what nobody altered, and what each payload fault did.
+    current: Vec<Option<SlotKey>>,
+    /// By stream: counted apart from everything else.
+    apart: Vec<bool>,
     versions: Vec<String>,
     late_limit: u64,
     /// Room to count in, see [`Times::pack`](super::part::Times::pack).
@@ -141,18 +147,23 @@ pub struct Shard {
 impl Shard {
     /// An empty one. `late_limit` is the lag, in ns, above which an arrival counts as late.
     pub fn new(plan: &Plan, cuts: Arc<Cuts>, late_limit: u64, out: Sender<Part>) -> Shard {
+        let apart: Vec<bool> = std::iter::once(false).chain(plan.payloads().map(|(_, p)| !p.include)).collect();
         Shard {
             edges: Edges::new(plan),
             cuts,
             seen_cuts: 0,
             slots: Vec::new(),
             free: Vec::new(),
-            current: None,
+            current: vec![None; apart.len()],
             versions: Vec::new(),
             late_limit,
             counts: Vec::new(),
             out,
-            report: ShardReport::default(),
+            report: ShardReport {
+                altered: apart[1..].iter().map(|_| Default::default()).collect(),
+                ..ShardReport::default()
+            },
+            apart,
         }
     }
 
@@ -164,7 +175,7 @@ impl Shard {
         }
         self.seen_cuts = generation;
         self.edges.cuts = self.cuts.list();
-        if let Some(SlotKey(key)) = self.current {
+        for SlotKey(key) in self.current.iter().flatten().copied() {
             let slot = &mut self.slots[key as usize];
             if let Some(cut) = self.edges.cuts.iter().find(|c| (slot.start + 1..slot.end).contains(c)) {
                 slot.end = *cut;
@@ -174,7 +185,12 @@ impl Shard {
 
     /// An arrival came due. It must end in exactly one of `shed` and `done`.
     pub fn planned(&mut self, due: u64) -> SlotKey {
-        let key = self.slot_at(due).expect("arrivals are due inside a phase");
+        self.planned_in(due, 0)
+    }
+
+    /// Likewise, in a stream of its own: 0, or the place of the payload fault that alters it, from 1.
+    pub fn planned_in(&mut self, due: u64, stream: u16) -> SlotKey {
+        let key = self.slot_at(due, stream).expect("arrivals are due inside a phase");
         let slot = &mut self.slots[key.0 as usize];
         slot.part.planned += 1;
         slot.pending += 1;
@@ -222,7 +238,8 @@ impl Shard {
 
     /// It ended.
     pub fn done(&mut self, key: SlotKey, sample: &Sample<'_>) {
-        let now_slot = self.slot_at_now(sample.done);
+        let stream = self.slots[key.0 as usize].stream;
+        let now_slot = self.slot_at_now(sample.done, stream);
         let latency = sample.done.saturating_sub(sample.due);
         match &sample.outcome {
             Ok(facts) => {
@@ -258,7 +275,7 @@ impl Shard {
                 if let Some(SlotKey(k)) = now_slot {
                     self.slots[k as usize].part.done_failed += 1;
                 }
-                self.trace(*class, sample.due, seen);
+                self.trace(stream, *class, sample.due, seen);
             }
         }
         self.ended(key);
@@ -275,15 +292,19 @@ impl Shard {
         self.report
     }
 
-    fn trace(&mut self, class: ErrorClass, due: u64, seen: &str) {
-        let trace = &mut self.report.errors[class as usize];
-        if trace.count == 0 {
-            trace.first = Offset(due);
-            trace.sample = seen.chars().take(300).collect();
+    fn trace(&mut self, stream: u16, class: ErrorClass, due: u64, seen: &str) {
+        let stream = usize::from(stream);
+        let own = stream.checked_sub(1).map(|nth| &mut self.report.altered[nth][class as usize]);
+        let common = (!self.apart[stream]).then_some(&mut self.report.errors[class as usize]);
+        for trace in own.into_iter().chain(common) {
+            if trace.count == 0 {
+                trace.first = Offset(due);
+                trace.sample = seen.chars().take(300).collect();
+            }
+            trace.count += 1;
+            trace.first = trace.first.min(Offset(due));
+            trace.last = trace.last.max(Offset(due));
         }
-        trace.count += 1;
-        trace.first = trace.first.min(Offset(due));
-        trace.last = trace.last.max(Offset(due));
     }
 
     fn version(&mut self, name: &str) -> usize {
@@ -299,26 +320,26 @@ impl Shard {
     }
 
     /// The slot in which something that ends now is counted as *done*; none in the drain after the last phase.
-    fn slot_at_now(&mut self, now: u64) -> Option<SlotKey> {
-        self.slot_at(now)
+    fn slot_at_now(&mut self, now: u64, stream: u16) -> Option<SlotKey> {
+        self.slot_at(now, stream)
     }
 
-    fn slot_at(&mut self, at: u64) -> Option<SlotKey> {
-        if let Some(key) = self.current
-            && self.covers(key, at)
+    fn slot_at(&mut self, at: u64, stream: u16) -> Option<SlotKey> {
+        if let Some(key) = self.current[usize::from(stream)]
+            && self.covers(key, at, stream)
         {
             return Some(key);
         }
-        let open = (0..self.slots.len() as u32).map(SlotKey).find(|k| self.covers(*k, at));
-        open.or_else(|| self.open(at))
+        let open = (0..self.slots.len() as u32).map(SlotKey).find(|k| self.covers(*k, at, stream));
+        open.or_else(|| self.open(at, stream))
     }
 
-    fn covers(&self, key: SlotKey, at: u64) -> bool {
+    fn covers(&self, key: SlotKey, at: u64, stream: u16) -> bool {
         let slot = &self.slots[key.0 as usize];
-        slot.in_use && slot.start <= at && at < slot.end
+        slot.in_use && slot.stream == stream && slot.start <= at && at < slot.end
     }
 
-    fn open(&mut self, at: u64) -> Option<SlotKey> {
+    fn open(&mut self, at: u64, stream: u16) -> Option<SlotKey> {
         let (start, end, phase) = self.edges.around(at)?;
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(OpenSlot::default());
@@ -326,10 +347,12 @@ impl Shard {
         });
         let slot = &mut self.slots[key as usize];
         (slot.start, slot.end, slot.in_use, slot.pending) = (start, end, true, 0);
-        slot.part = Part { phase, ..Part::default() };
+        slot.stream = stream;
+        slot.part = Part { phase, altered_by: u64::from(stream), ..Part::default() };
         let key = SlotKey(key);
-        let newest = self.current.is_none_or(|SlotKey(c)| self.slots[c as usize].start < start);
-        if newest && let Some(passed) = self.current.replace(key) {
+        let current = &mut self.current[usize::from(stream)];
+        let newest = current.is_none_or(|SlotKey(c)| self.slots[c as usize].start < start);
+        if newest && let Some(passed) = current.replace(key) {
             self.flush_if_over(passed);
         }
         Some(key)
@@ -343,7 +366,8 @@ impl Shard {
     }
 
     fn flush_if_over(&mut self, key: SlotKey) {
-        if self.current != Some(key) && self.slots[key.0 as usize].pending == 0 {
+        let slot = &self.slots[key.0 as usize];
+        if slot.pending == 0 && self.current[usize::from(slot.stream)] != Some(key) {
             self.flush(key);
         }
     }

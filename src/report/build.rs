@@ -10,7 +10,9 @@ use crate::hist::{Hist, bucket_top, rank_of};
 use crate::impact::Impact;
 use crate::objective::{Judged, Verdict};
 use crate::outcome::ErrorClass;
-use crate::plan::{FaultTarget, Lasts, Load, Metric, Op, Plan, Playbook, ProbeKind, Process, Sign, SpanRef, Step};
+use crate::plan::{
+    FaultTarget, Lasts, Load, Metric, Op, Payload, Plan, Playbook, ProbeKind, Process, Sign, SpanRef, Step,
+};
 use crate::platform::{PlatformEvent, PlatformEventKind};
 use crate::probe::ProbeLog;
 use crate::probe::alert::AlertOutcome;
@@ -19,7 +21,7 @@ use crate::record::assemble::Window;
 use crate::report::model::*;
 use crate::report::playbook::{PlaybookReport, StepReport};
 use crate::report::{findings, playbook};
-use crate::summary::{RunSummary, SpanStats};
+use crate::summary::{Altered, RunSummary, SpanStats};
 use crate::units::{Offset, Quantile};
 
 /// Everything that a report is made of.
@@ -50,6 +52,8 @@ pub struct Facts<'a> {
     pub replicas: usize,
     /// Examples of errors, by class.
     pub errors: &'a [ErrorTrace],
+    /// Likewise of what payload faults altered, in the order of the plan.
+    pub altered_errors: &'a [Vec<ErrorTrace>],
     /// The limit of the compliance chart, ns, and where it came from.
     pub within: (u64, &'static str),
 }
@@ -103,12 +107,14 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
+/// By class; classes that did not occur are left out.
+fn errors_of(stats: &SpanStats) -> BTreeMap<String, u64> {
+    let all = ErrorClass::ALL.iter().map(|c| (c.word().to_owned(), stats.errors[*c as usize]));
+    all.filter(|(_, n)| *n > 0).collect()
+}
+
 fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
-    let errors = ErrorClass::ALL
-        .iter()
-        .map(|c| (c.word().to_owned(), stats.errors[*c as usize]))
-        .filter(|(_, n)| *n > 0)
-        .collect();
+    let errors = errors_of(stats);
     let duration = stats.duration_s();
     SpanReport {
         name: name.to_owned(),
@@ -121,8 +127,9 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         ok: stats.ok,
         shed: stats.shed,
         altered: stats.altered,
+        altered_apart: stats.altered_apart,
         errors,
-        offered_rps: if duration > 0.0 { stats.planned as f64 / duration } else { 0.0 },
+        offered_rps: if duration > 0.0 { stats.due() as f64 / duration } else { 0.0 },
         throughput_rps: stats.throughput().unwrap_or(0.0),
         error_rate: stats.error_rate(),
         latency_us: planned_percentiles(stats),
@@ -136,11 +143,7 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         output_tokens: None,
         output_tokens_per_s: None,
         metrics: metrics(stats),
-        quality: QualityReport {
-            accuracy: stats.quality.accuracy(),
-            fallback_rate: stats.quality.fallback_rate(),
-            versions: stats.quality.versions.clone(),
-        },
+        quality: quality_of(stats),
         kept_up: stats.kept_up(),
     }
 }
@@ -317,6 +320,60 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
         },
         budget: Vec::new(),
         errors,
+        altered: altered(facts, index),
+    }
+}
+
+fn altered(facts: &Facts<'_>, index: usize) -> Option<AlteredReport> {
+    let nth = facts.plan.payloads().position(|(fault, _)| fault == index)?;
+    let (payload, seen) = (facts.plan.faults[index].payload()?, facts.summary.altered.get(&index)?);
+    Some(altered_report(payload, seen, facts.altered_errors.get(nth).map_or(&[], Vec::as_slice)))
+}
+
+/// The part of `run.json`.
+fn altered_report(payload: &Payload, seen: &Altered, samples: &[ErrorTrace]) -> AlteredReport {
+    AlteredReport {
+        share: payload.share.get(),
+        include: payload.include,
+        expect: payload.expect.word().to_owned(),
+        expect_share: payload.expect_share.get(),
+        planned: seen.altered.planned,
+        sent: seen.altered.sent,
+        shed: seen.altered.shed,
+        judged: seen.judged(),
+        as_expected: seen.as_expected(payload.expect),
+        rejected: seen.rejected(),
+        answered: seen.answered(),
+        failed: seen.failed(),
+        errors: errors_of(&seen.altered),
+        bodies: seen.bodies as u64,
+        ended_us: percentiles(&ended(&seen.altered)),
+        quality: quality_of(&seen.altered),
+        twins: TwinsReport {
+            planned: seen.twins.planned,
+            ok: seen.twins.ok,
+            shed: seen.twins.shed,
+            errors: errors_of(&seen.twins),
+            ended_us: percentiles(&ended(&seen.twins)),
+            quality: quality_of(&seen.twins),
+        },
+        samples: error_samples(samples),
+    }
+}
+
+/// done − due of everything that came to an end, however it did: a rejection is an end as an answer is.
+fn ended(stats: &SpanStats) -> Hist {
+    let mut all = Hist::new();
+    all.merge(&stats.latency_ok);
+    all.merge(&stats.latency_failed);
+    all
+}
+
+fn quality_of(stats: &SpanStats) -> QualityReport {
+    QualityReport {
+        accuracy: stats.quality.accuracy(),
+        fallback_rate: stats.quality.fallback_rate(),
+        versions: stats.quality.versions.clone(),
     }
 }
 

@@ -7,6 +7,7 @@
 use askama::Template;
 use serde_json::json;
 
+use super::altered;
 use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
@@ -435,6 +436,7 @@ fn tables(report: &Report) -> Vec<Table> {
     keep(faults(report));
     keep(repeated(report));
     keep(prices(report));
+    keep(altered_requests(report));
     keep(proofs(report));
     keep(phases(report));
     keep(streams(report));
@@ -544,6 +546,24 @@ fn prices(report: &Report) -> Table {
         }
     }
     Table::new("budget", "Error budget", caption, &head).fill(&rows, |cells| Row { class: "", cells: cells.clone() })
+}
+
+fn altered_requests(report: &Report) -> Table {
+    let mut table = Table::new("altered", "Altered requests", altered::CAPTION, &altered::HEAD).fill(
+        &altered::rows(report),
+        |row| {
+            let class = match (row.altered, row.good) {
+                (false, _) => "quiet",
+                (true, true) => "met",
+                (true, false) => "violated",
+            };
+            Row { class, cells: row.cells.to_vec() }
+        },
+    );
+    let said = report.faults.iter().filter_map(|f| f.altered.as_ref().map(|a| (f, a)));
+    table.lead =
+        said.map(|(f, a)| format!("{} {}.", clean(&f.name), altered::in_words(a))).collect::<Vec<_>>().join(" ");
+    table
 }
 
 fn proofs(report: &Report) -> Table {

@@ -32,6 +32,7 @@ pub fn markdown(report: &Report) -> String {
     faults(&mut out, report);
     findings(&mut out, report);
     playbook(&mut out, report);
+    altered_requests(&mut out, report);
     folded(&mut out, "Phases", |out| phases(out, report));
     if report.phases.iter().any(|s| s.ttft_us.is_some()) {
         folded(&mut out, "Token streams", |out| streams(out, report));
@@ -179,6 +180,30 @@ fn findings(out: &mut String, report: &Report) {
     }
     if report.findings.len() > SHOWN {
         let _ = writeln!(out, "- … and {} more, in run.json.", report.findings.len() - SHOWN);
+    }
+    out.push('\n');
+}
+
+/// Only where a payload fault altered some.
+fn altered_requests(out: &mut String, report: &Report) {
+    let rows = super::altered::rows(report);
+    if rows.is_empty() {
+        return;
+    }
+    let head = super::altered::HEAD.map(|h| h.trim_start_matches('#'));
+    let _ = writeln!(out, "| | {} |\n|---|---|{}", head.join(" | "), "---:|".repeat(head.len() - 1));
+    for row in rows.iter().take(ROWS) {
+        let sign = match (row.altered, row.good) {
+            (false, _) => "",
+            (true, true) => sign(VerdictWord::Met),
+            (true, false) => sign(VerdictWord::Violated),
+        };
+        let cells: Vec<String> = row.cells.iter().map(|c| cell(c)).collect();
+        let _ = writeln!(out, "| {sign} | {} |", cells.join(" | "));
+    }
+    more(out, rows.len());
+    for a in report.faults.iter().filter_map(|f| f.altered.as_ref()) {
+        let _ = writeln!(out, "- {}", cell_of(&super::altered::in_words(a), 300));
     }
     out.push('\n');
 }

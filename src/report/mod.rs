@@ -7,6 +7,7 @@
 //!
 //! Every renderer is a pure function; the same report gives the same bytes. [`render`] lists the files of a run.
 
+mod altered;
 mod budget;
 pub mod build;
 mod charts;

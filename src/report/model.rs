@@ -172,11 +172,14 @@ pub struct SpanReport {
     pub ok: u64,
     /// Never sent.
     pub shed: u64,
-    /// Changed by a payload fault.
+    /// Arrivals due that a payload fault altered, wherever they are counted.
     pub altered: u64,
+    /// Of those, the ones that are in no other number here, `planned` included: they stand in `faults[].altered`.
+    #[serde(default)]
+    pub altered_apart: u64,
     /// Requests that were not good, by class; classes that did not occur are left out.
     pub errors: BTreeMap<String, u64>,
-    /// planned / duration.
+    /// Everything that was due, altered or not: (planned + altered_apart) / duration.
     pub offered_rps: f64,
     /// Good answers done per second.
     pub throughput_rps: f64,
@@ -295,6 +298,67 @@ pub struct FaultReport {
     pub budget: Vec<FaultBudget>,
     /// What went wrong with it, if anything.
     pub errors: Vec<String>,
+    /// What became of the requests that it altered; absent for other kinds than payload faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altered: Option<AlteredReport>,
+}
+
+/// What became of the requests that a payload fault altered. `planned = answered + Σ errors + shed`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlteredReport {
+    /// Share of the arrivals due in its time that were to be altered.
+    pub share: f64,
+    /// They count in the numbers of phases and spans, too.
+    pub include: bool,
+    /// The good end of one: `rejected`, `answered` or `either`.
+    pub expect: String,
+    /// Share of those judged that must end like that.
+    pub expect_share: f64,
+    /// Arrivals that were altered.
+    pub planned: u64,
+    /// Of those, put on the wire.
+    pub sent: u64,
+    /// Of those, never sent: the in-flight limit was reached.
+    pub shed: u64,
+    /// Of those planned, the ones that say something about the service: not shed, no `client`, `idle_closed` or `unfinished`.
+    pub judged: u64,
+    /// Of those judged, the ones that ended as expected.
+    pub as_expected: u64,
+    /// Answered with a 4xx.
+    pub rejected: u64,
+    /// Answered well, by the protocol.
+    pub answered: u64,
+    /// Of those judged, neither rejected nor answered.
+    pub failed: u64,
+    /// Those that were not answered well, by class: rejections are `status_4xx`.
+    pub errors: BTreeMap<String, u64>,
+    /// Distinct bodies that were made for it.
+    pub bodies: u64,
+    /// done − due of everything that came to an end, however it did.
+    pub ended_us: Percentiles,
+    /// What good answers said; accuracy against the label of the row that was altered.
+    pub quality: QualityReport,
+    /// Requests due while it was in force that nobody altered.
+    pub twins: TwinsReport,
+    /// One example for each error class that occurred.
+    pub samples: Vec<ErrorSample>,
+}
+
+/// Requests due while a payload fault was in force that nobody altered. `planned = ok + Σ errors + shed`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TwinsReport {
+    /// Arrivals due.
+    pub planned: u64,
+    /// Good answers.
+    pub ok: u64,
+    /// Never sent.
+    pub shed: u64,
+    /// Requests that were not good, by class.
+    pub errors: BTreeMap<String, u64>,
+    /// done − due of everything that came to an end, however it did.
+    pub ended_us: Percentiles,
+    /// What good answers said.
+    pub quality: QualityReport,
 }
 
 /// The least and the most of something; null where that is infinite.

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::altered;
 use super::findings::{SHOWN, Severity};
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
@@ -29,6 +30,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     faults(&mut out, report, width, paint);
     findings(&mut out, report, width, paint);
     playbook(&mut out, report, width, paint);
+    altered_requests(&mut out, report, width, paint);
     foot(&mut out, report, width);
     out
 }
@@ -181,6 +183,7 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
         for cost in budget::costs(report, f) {
             wrapped(out, &format!("budget: {cost}"), width, "    ");
         }
+        f.altered.iter().for_each(|a| wrapped(out, &altered::in_words(a), width, "    "));
         f.errors.iter().take(3).for_each(|e| wrapped(out, &format!("trouble: {}", short(e, 300)), width, "    "));
     }
     more(out, report.faults.len());
@@ -188,6 +191,22 @@ fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {
         wrapped(out, &repeats::sentence(group), width, "  ");
     }
     budget::remarks(report).iter().for_each(|w| wrapped(out, w, width, "  "));
+}
+
+/// Only where a payload fault altered some.
+fn altered_requests(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    let rows = altered::rows(report);
+    if rows.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&altered::HEAD.map(|h| h.trim_start_matches('#')), "lrrrrrrrr");
+    for row in rows.iter().take(ROWS) {
+        let verdict = if row.good { VerdictWord::Met } else { VerdictWord::Violated };
+        table.row(row.cells.clone(), String::new(), Some(verdict));
+    }
+    out.push('\n');
+    table.write(out, width, paint);
+    more(out, rows.len());
 }
 
 fn when(f: &FaultReport) -> String {

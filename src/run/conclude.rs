@@ -18,7 +18,7 @@ use crate::report::model::{
     Ending, Environment, GeneratorReport, LagReport, LinkTime, Report, ScenarioInfo, VerdictWord,
 };
 use crate::report::{hlog, store};
-use crate::run::{Finished, Measured, RunError, RunOptions, surroundings};
+use crate::run::{Finished, Measured, RunError, RunOptions, altered, surroundings};
 use crate::summary::{RunSummary, SpanStats};
 use crate::units::{Offset, show_measured};
 
@@ -45,7 +45,8 @@ pub(super) fn conclude(
     };
     let numbers = numbers(plan, &mut measured).map_err(kept)?;
     let impacts = impacts(plan, &numbers.assembled, &measured);
-    let summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
+    let mut summary = with_spans(plan, numbers, &impacts, &mut measured).map_err(kept)?;
+    summary.run.altered = altered::conclude(plan, &mut measured).map_err(kept)?;
     tell_recoveries(&summary.run, &impacts, &mut measured);
     let times = fault_times(plan, &measured.faults);
     let detections = detections(&measured);
@@ -108,6 +109,7 @@ pub(super) fn conclude(
         events: &measured.events,
         replicas: measured.replicas,
         errors: measured.load.as_ref().map_or(&no_errors, |l| &l.errors),
+        altered_errors: measured.load.as_ref().map_or(&[][..], |l| l.altered.as_slice()),
         within: within(plan, &summary.run, &times),
     });
     build::costs::add_budgets(&mut report, plan, &summary.run.slots, &times, &impacts);
@@ -230,11 +232,11 @@ fn with_spans(plan: &Plan, numbers: Numbers, impacts: &[Impact], measured: &mut 
         }
     }
     let spans = match &mut measured.load {
-        Some(load) => spans(&mut load.collected, &wanted)?,
+        Some(load) => spans(plan, &mut load.collected, &wanted)?,
         None => Default::default(),
     };
     let Assembled { phases, windows, slots } = numbers.assembled;
-    Ok(Summed { run: RunSummary { phases, spans, slots }, windows })
+    Ok(Summed { run: RunSummary { phases, spans, slots, ..RunSummary::default() }, windows })
 }
 
 /// Where the slots of a fault begin. Workers cut them at its planned time; a fault that was applied within its 5 ms begins there,
@@ -462,6 +464,10 @@ fn check_sums(report: &Report) {
     for span in report.phases.iter().chain(&report.spans) {
         let ended = span.ok + span.errors.values().sum::<u64>() + span.shed;
         assert_eq!(span.planned, ended, "planned = ok + errors + shed in {}", span.name);
+    }
+    for (f, a) in report.faults.iter().filter_map(|f| f.altered.as_ref().map(|a| (f, a))) {
+        let ended = a.answered + a.errors.values().sum::<u64>() + a.shed;
+        assert_eq!(a.planned, ended, "planned = answered + errors + shed of what {} altered", f.name);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Wires parts together and decides nothing about the domain. Every road out of [`run`] ends the load, puts back every
 //! fault, stops the platform, and leaves a report that says how it ended.
 
+mod altered;
 mod conclude;
 mod guard;
 pub mod own_limit;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::alteration::Alterations;
 use crate::client::resolve::{LookUps, Resolved};
 use crate::client::tls;
 use crate::clock::{self, Clock};
@@ -440,7 +442,9 @@ impl Stage<'_> {
         let look_ups = resolved.clone();
         let spin = self.options.load.spin;
         let job = Arc::new(Job::new(Arc::new(self.plan.clone()), &url, resolved, session, spin));
-        let (clock, faults) = match self.within_limits(platform).and_then(|()| self.prepare_faults(platform)) {
+        let alterations = job.alterations.clone();
+        let prepared = self.within_limits(platform).and_then(|()| self.prepare_faults(platform, &alterations));
+        let (clock, faults) = match prepared {
             Ok(prepared) => prepared,
             Err(why) => return measured.not_started(why),
         };
@@ -496,11 +500,15 @@ impl Stage<'_> {
 
     /// The faults, prepared, and the clock that they are on. A cluster takes its time over what it is asked: where zero
     /// came too near meanwhile, all is prepared once more for a later one.
-    fn prepare_faults(&self, platform: Option<&Arc<dyn Running>>) -> Result<(Clock, PreparedFaults), String> {
+    fn prepare_faults(
+        &self,
+        platform: Option<&Arc<dyn Running>>,
+        alterations: &Arc<Alterations>,
+    ) -> Result<(Clock, PreparedFaults), String> {
         let mut lead = LEAD + prepare_time(self.plan);
         for _ in 0..2 {
             let clock = Clock::starting_in(lead);
-            let faults = self.prepare_on(clock, platform)?;
+            let faults = self.prepare_on(clock, platform, alterations)?;
             if clock.until(Offset::ZERO) >= LEAD / 4 {
                 return Ok((clock, faults));
             }
@@ -508,10 +516,15 @@ impl Stage<'_> {
             lead = LEAD + took * 2;
         }
         let clock = Clock::starting_in(lead);
-        Ok((clock, self.prepare_on(clock, platform)?))
+        Ok((clock, self.prepare_on(clock, platform, alterations)?))
     }
 
-    fn prepare_on(&self, clock: Clock, platform: Option<&Arc<dyn Running>>) -> Result<PreparedFaults, String> {
+    fn prepare_on(
+        &self,
+        clock: Clock,
+        platform: Option<&Arc<dyn Running>>,
+        alterations: &Arc<Alterations>,
+    ) -> Result<PreparedFaults, String> {
         let cx = InjectorContext {
             seed: self.plan.seed,
             clock,
@@ -521,6 +534,7 @@ impl Stage<'_> {
             dir: self.plan.source.dir.clone(),
             run: self.id.to_owned(),
             plan: Arc::new(self.plan.clone()),
+            alterations: alterations.clone(),
         };
         fault::prepare(self.plan, &cx)
     }

@@ -561,6 +561,58 @@ pub(super) struct Fault {
     pub(super) file: Option<String>,
     /// chaos-mesh: the kind of object, where `spec` does not tell it.
     pub(super) chaos: Option<ChaosWord>,
+    /// payload kinds: the features that are altered. Default: every numeric one that differs from row to row for payload-drift; every
+    /// numeric one for payload-corrupt with text or huge, else all; every number with a fraction for payload-cache-bust.
+    #[schemars(length(min = 1, max = 1000))]
+    pub(super) features: Option<Vec<String>>,
+    /// payload-drift: by how many standard deviations of the feature over the dataset; may be negative. Whole numbers stay whole.
+    pub(super) shift: Option<f64>,
+    /// payload kinds: share of the requests due in its time that are altered, each drawn by itself from the seed. Default 1.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(super) share: Option<f64>,
+    /// payload-corrupt: what the values become. Default text.
+    #[serde(rename = "as")]
+    pub(super) garbage: Option<GarbageWord>,
+    /// payload-oversize: rows in one body.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub(super) batch: Option<u32>,
+    /// payload-cache-bust: bodies that are made beforehand, at most. Default 100000; as many as requests are planned, where that is less.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) distinct: Option<u32>,
+    /// payload kinds: the good end of an altered request. Default: rejected for payload-malformed, payload-drop, and payload-corrupt
+    /// with text or null; either for payload-oversize; answered for the others.
+    pub(super) expect: Option<ExpectWord>,
+    /// payload kinds: share of the altered requests that must end like that. Default 1.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(super) expect_share: Option<f64>,
+    /// payload kinds: altered requests count in the metrics of phases and spans, too. Default true for payload-drift, else false.
+    pub(super) include: Option<bool>,
+}
+
+/// What a corrupted value becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum GarbageWord {
+    /// Words where numbers belong: another type.
+    Text,
+    /// null.
+    Null,
+    /// Numbers far beyond anything that the feature has ever been.
+    Huge,
+    /// Values of the right type, drawn from far around the feature's own.
+    Noise,
+}
+
+/// The good end of an altered request.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ExpectWord {
+    /// A 4xx. A 5xx, a hang, a reset or a 200 is none.
+    Rejected,
+    /// A good answer, by the protocol.
+    Answered,
+    /// One of the two.
+    Either,
 }
 
 /// A table whose keys are somebody else's.
@@ -663,6 +715,18 @@ pub(super) enum FaultWord {
     Toxiproxy,
     /// An experiment of Chaos Mesh, in its own words.
     ChaosMesh,
+    /// Numeric features of requests are shifted by standard deviations.
+    PayloadDrift,
+    /// Features are missing from the body.
+    PayloadDrop,
+    /// Values of features are garbage, or of another type.
+    PayloadCorrupt,
+    /// The body is no JSON: cut short, or with a byte that does not belong there.
+    PayloadMalformed,
+    /// Many rows in one body: an out-of-memory try.
+    PayloadOversize,
+    /// Values that were never sent before, so that no cache of predictions helps.
+    PayloadCacheBust,
 }
 
 /// Who does a fault.
@@ -695,7 +759,7 @@ pub(super) enum KillWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 19] = [
+    pub(super) const ALL: [FaultWord; 25] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -715,6 +779,12 @@ impl FaultWord {
         FaultWord::Http,
         FaultWord::Toxiproxy,
         FaultWord::ChaosMesh,
+        FaultWord::PayloadDrift,
+        FaultWord::PayloadDrop,
+        FaultWord::PayloadCorrupt,
+        FaultWord::PayloadMalformed,
+        FaultWord::PayloadOversize,
+        FaultWord::PayloadCacheBust,
     ];
 
     /// The word as written.
@@ -739,6 +809,12 @@ impl FaultWord {
             FaultWord::Http => "http",
             FaultWord::Toxiproxy => "toxiproxy",
             FaultWord::ChaosMesh => "chaos-mesh",
+            FaultWord::PayloadDrift => "payload-drift",
+            FaultWord::PayloadDrop => "payload-drop",
+            FaultWord::PayloadCorrupt => "payload-corrupt",
+            FaultWord::PayloadMalformed => "payload-malformed",
+            FaultWord::PayloadOversize => "payload-oversize",
+            FaultWord::PayloadCacheBust => "payload-cache-bust",
         }
     }
 
@@ -746,6 +822,17 @@ impl FaultWord {
     pub(super) fn is_io(self) -> bool {
         use FaultWord::{DiskFull, FileCorrupt, IoError, IoLatency};
         matches!(self, IoLatency | IoError | DiskFull | FileCorrupt)
+    }
+
+    /// The load itself does it, by what it sends.
+    pub(super) fn is_payload(self) -> bool {
+        use FaultWord::{
+            PayloadCacheBust, PayloadCorrupt, PayloadDrift, PayloadDrop, PayloadMalformed, PayloadOversize,
+        };
+        matches!(
+            self,
+            PayloadDrift | PayloadDrop | PayloadCorrupt | PayloadMalformed | PayloadOversize | PayloadCacheBust
+        )
     }
 
     /// Acts on connections.
@@ -765,6 +852,9 @@ impl FaultWord {
             FaultWord::IoError => &["errno"],
             FaultWord::Command | FaultWord::Http => &["run", "undo", "proof"],
             FaultWord::Toxiproxy => &["toxiproxy", "proxy", "toxic"],
+            FaultWord::PayloadDrift => &["shift"],
+            FaultWord::PayloadDrop => &["features"],
+            FaultWord::PayloadOversize => &["batch"],
             _ => &[],
         }
     }
@@ -794,6 +884,16 @@ impl FaultWord {
             FaultWord::Command | FaultWord::Http => &["for", "until", "timeout"],
             FaultWord::Toxiproxy => &["for", "until", "toxicity", "proof"],
             FaultWord::ChaosMesh => &["for", "until", "spec", "file", "chaos", "proof"],
+            FaultWord::PayloadDrop | FaultWord::PayloadMalformed | FaultWord::PayloadOversize => {
+                &["for", "until", "share", "expect", "expect_share", "include"]
+            }
+            FaultWord::PayloadDrift => &["for", "until", "share", "expect", "expect_share", "include", "features"],
+            FaultWord::PayloadCorrupt => {
+                &["for", "until", "share", "expect", "expect_share", "include", "features", "as"]
+            }
+            FaultWord::PayloadCacheBust => {
+                &["for", "until", "share", "expect", "expect_share", "include", "features", "distinct"]
+            }
         }
     }
 }

@@ -21,6 +21,10 @@ pub(super) const ARRIVALS: f64 = 500e6;
 pub(super) const LATENCY: Duration = Duration::from_secs(3600);
 /// Bytes of one answer.
 pub(super) const ANSWER_BYTES: u64 = 64 << 20;
+/// Bytes of one altered body.
+pub(super) const BODY_BYTES: u64 = 64 << 20;
+/// Bytes of all altered bodies of a run: they are made before it, and held in memory.
+pub(super) const TWIN_BYTES: u64 = 256 << 20;
 /// Faults after `times` is written out.
 pub(super) const FAULTS: usize = 500;
 /// Problems shown: whoever has more than this has one problem that causes the rest.

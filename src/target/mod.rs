@@ -8,9 +8,11 @@ mod http;
 mod mlflow;
 mod openai;
 pub mod sse;
+mod twins;
 
 use std::borrow::Cow;
 
+use crate::alteration::Alterations;
 use crate::plan::{AnswerPaths, Bodies, Dataset, Place, Plan, Protocol, Target};
 
 pub use extract::{Scalar, scalar_at};
@@ -63,6 +65,10 @@ pub struct RequestBodies {
     labels: Option<Vec<Label>>,
     /// Which of them ask for a stream; empty for protocols without streams.
     streams: Vec<bool>,
+    /// For each twin, which stand behind the bodies themselves: the body that it is the twin of.
+    originals: Vec<u32>,
+    /// The twins of each payload fault.
+    blocks: Vec<twins::Block>,
     /// The `content-type` of every body.
     pub content_type: &'static str,
 }
@@ -94,7 +100,14 @@ impl Label {
 }
 
 impl RequestBodies {
-    /// Encodes everything that the plan sends.
+    /// Encodes everything that the plan sends, and behind it the altered twins that its payload faults send.
+    pub fn with_twins(plan: &Plan, alterations: &Alterations) -> RequestBodies {
+        let mut all = RequestBodies::encode(plan);
+        twins::append(plan, alterations, &mut all);
+        all
+    }
+
+    /// Encodes everything that the plan sends while no payload fault is in force.
     pub fn encode(plan: &Plan) -> RequestBodies {
         let mut all = RequestBodies { content_type: "application/json", ..RequestBodies::default() };
         match &plan.traffic.bodies {
@@ -104,14 +117,7 @@ impl RequestBodies {
                 let mut row_bytes = Vec::new();
                 for row in &table.rows {
                     row_bytes.clear();
-                    match plan.target.protocol {
-                        Protocol::Mlflow => mlflow::encode(table, row, &mut row_bytes),
-                        Protocol::Http => http::encode(table, row, &mut row_bytes),
-                        Protocol::Openai => {
-                            let chat = plan.target.chat.as_ref().expect("rows of this protocol come with a model");
-                            openai::encode(chat, table, row, &mut row_bytes);
-                        }
-                    }
+                    encode_rows(&plan.target, table, &[row], &mut row_bytes);
                     all.push(&row_bytes);
                 }
                 all.labels = table.labels.as_ref().map(|l| l.iter().map(|t| Label::of(t)).collect());
@@ -128,14 +134,39 @@ impl RequestBodies {
         self.rows.end();
     }
 
-    /// How many; at least one.
+    /// How many are sent in turn, twins left out; at least one.
     pub fn len(&self) -> usize {
+        self.rows.len() - self.originals.len()
+    }
+
+    /// How many there are, twins included: what [`RequestBodies::get`] takes.
+    pub fn all(&self) -> usize {
         self.rows.len()
     }
 
     /// Never: a plan has at least one body.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The body that the payload fault of this place ([`Alterations::list`]) sends for the arrival of this number, in place of `row`.
+    pub fn twin(&self, nth: usize, index: u64, row: usize) -> usize {
+        self.blocks[nth].body(index, row)
+    }
+
+    /// Distinct bodies that this payload fault has.
+    pub fn twins(&self, nth: usize) -> usize {
+        self.blocks[nth].count()
+    }
+
+    /// The body that this one is the twin of, or itself.
+    fn original(&self, row: usize) -> usize {
+        row.checked_sub(self.len()).map_or(row, |twin| self.originals[twin] as usize)
+    }
+
+    /// Rows in the body of this number: as many predictions make a good answer.
+    fn batch(&self, row: usize) -> usize {
+        if row < self.len() { 1 } else { self.blocks.iter().find_map(|b| b.batch_of(row)).unwrap_or(1) }
     }
 
     /// The body of this number.
@@ -145,11 +176,23 @@ impl RequestBodies {
 
     /// The body of this number asks for a stream of tokens.
     pub fn streams(&self, row: usize) -> bool {
-        self.streams.get(row) == Some(&true)
+        self.streams.get(self.original(row)) == Some(&true)
     }
 
     fn label(&self, row: usize) -> Option<&Label> {
-        self.labels.as_ref()?.get(row)
+        self.labels.as_ref()?.get(self.original(row))
+    }
+}
+
+/// Appends a body with these rows, at least one of them.
+fn encode_rows(target: &Target, table: &Dataset, rows: &[&[String]], out: &mut Vec<u8>) {
+    match target.protocol {
+        Protocol::Mlflow => mlflow::encode(table, rows, out),
+        Protocol::Http => http::encode(table, rows, out),
+        Protocol::Openai => {
+            let chat = target.chat.as_ref().expect("rows of this protocol come with a model");
+            openai::encode(chat, table, rows[0], out);
+        }
     }
 }
 
@@ -253,7 +296,7 @@ impl Checker {
             return Err(Wrong::Status(answer.status));
         }
         match self.protocol {
-            Protocol::Mlflow => mlflow::check(answer.body).map_err(Wrong::Content)?,
+            Protocol::Mlflow => mlflow::check(answer.body, bodies.batch(row)).map_err(Wrong::Content)?,
             Protocol::Http => {}
             Protocol::Openai => {
                 let mut stream = TokenStream::default();
@@ -424,13 +467,13 @@ mod tests {
             numeric: vec![true, false],
         };
         let mut out = Vec::new();
-        mlflow::encode(&table, &table.rows[0], &mut out);
+        mlflow::encode(&table, &[&table.rows[0]], &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             r#"{"dataframe_split":{"columns":["amount","country"],"data":[[12.5,"a\"b"]]}}"#
         );
         let mut out = Vec::new();
-        http::encode(&table, &table.rows[1], &mut out);
+        http::encode(&table, &[&table.rows[1]], &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), r#"{"amount":3,"country":null}"#);
     }
 }

@@ -92,6 +92,7 @@ pub fn start_inside(text: &str, workers: usize, resolved: Option<Arc<Resolved>>)
     let job = Job {
         requests: Requests::new(&plan.target, &url, &bodies),
         bodies,
+        alterations: Arc::default(),
         checker: Checker::new(&plan.target),
         resolved: resolved.unwrap_or_else(|| {
             Resolved::new(&url.host, url.port, traffic.address_family, traffic.dns_refresh).expect("it resolves")

@@ -53,10 +53,22 @@ impl Server {
         Server::start_over(|stream| Some(Box::new(stream)), handle)
     }
 
+    /// As `start`; the handler gets the body of the request, too.
+    pub fn start_reading(handle: impl Fn(&mut dyn Pipe, usize, &[u8]) -> Then + Send + Sync + 'static) -> Server {
+        Server::listen(|stream| Some(Box::new(stream)), handle)
+    }
+
     /// `wrap` makes what is spoken through out of the raw connection.
     pub fn start_over(
         wrap: impl Fn(TcpStream) -> Option<Box<dyn Pipe>> + Send + Sync + 'static,
         handle: impl Fn(&mut dyn Pipe, usize) -> Then + Send + Sync + 'static,
+    ) -> Server {
+        Server::listen(wrap, move |pipe, n, _| handle(pipe, n))
+    }
+
+    fn listen(
+        wrap: impl Fn(TcpStream) -> Option<Box<dyn Pipe>> + Send + Sync + 'static,
+        handle: impl Fn(&mut dyn Pipe, usize, &[u8]) -> Then + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         // The standard library's backlog of 128 would drop a burst of connections, and nobody asked for that.
@@ -76,8 +88,10 @@ impl Server {
                     let raw = stream.try_clone().expect("a second handle");
                     let Some(mut pipe) = wrap(stream) else { return };
                     let mut kept = Vec::new();
-                    while !over.load(Ordering::Acquire) && read_request(&mut *pipe, &mut kept) {
-                        match handle(&mut *pipe, seen.fetch_add(1, Ordering::Relaxed)) {
+                    while !over.load(Ordering::Acquire)
+                        && let Some(body) = read_request(&mut *pipe, &mut kept)
+                    {
+                        match handle(&mut *pipe, seen.fetch_add(1, Ordering::Relaxed), &body) {
                             Then::KeepOpen => {}
                             Then::Close => break,
                             Then::Reset => {
@@ -110,16 +124,17 @@ impl Server {
     }
 }
 
-/// Reads one whole request; false at the end of the connection.
-fn read_request(from: &mut dyn Pipe, kept: &mut Vec<u8>) -> bool {
+/// Reads one whole request and gives its body; none at the end of the connection.
+fn read_request(from: &mut dyn Pipe, kept: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut buffer = [0; 8192];
     loop {
         if let Some(len) = whole_request(kept) {
-            kept.drain(..len);
-            return true;
+            let request: Vec<u8> = kept.drain(..len).collect();
+            let head = request.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |at| at + 4);
+            return Some(request[head..].to_vec());
         }
         match from.read(&mut buffer) {
-            Ok(0) | Err(_) => return false,
+            Ok(0) | Err(_) => return None,
             Ok(n) => kept.extend_from_slice(&buffer[..n]),
         }
     }

@@ -28,7 +28,7 @@ pub struct Requests {
 impl Requests {
     /// For every body of the target, as [`Requests`](crate::client::Requests) has them for HTTP/1.1.
     pub fn new(target: &Target, url: &Url, bodies: &RequestBodies) -> Requests {
-        let rows = (0..bodies.len()).map(|row| bodies.get(row));
+        let rows = (0..bodies.all()).map(|row| bodies.get(row));
         Requests::with_bodies(target, url, &target.method, bodies.content_type, rows)
     }
 

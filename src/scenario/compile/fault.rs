@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::payload::{self, Sent};
 use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
 use super::{Context, chaos_mesh, toxiproxy};
@@ -31,13 +32,13 @@ pub(super) struct Draft {
 }
 
 /// All faults, repeated ones written out, in the order of the file.
-pub(super) fn compile(cx: &mut Context, phases: Option<&[Phase]>, platform: Option<&Known>) -> Vec<Draft> {
+pub(super) fn compile(cx: &mut Context, phases: Option<&[Phase]>, platform: Option<&Known>, sent: &Sent) -> Vec<Draft> {
     let at = Path::root().key("fault");
     let names = cx.names(&at);
     let mut all = Vec::new();
     for (index, raw_name) in names.into_iter().enumerate() {
         match cx.section::<file::Fault>(&at.index(index)) {
-            Some(fault) => all.extend(one(cx, &at.index(index), index, fault, phases, platform)),
+            Some(fault) => all.extend(one(cx, &at.index(index), index, fault, phases, platform, sent)),
             None => all.push(Draft { name: raw_name, index, plan: None }),
         }
     }
@@ -76,10 +77,16 @@ fn one(
     f: file::Fault,
     phases: Option<&[Phase]>,
     platform: Option<&Known>,
+    sent: &Sent,
 ) -> Vec<Draft> {
-    let via = platform.map_or(Some(Via::Platform), |p| via(cx, at, &f, p));
+    let via = match platform {
+        _ if f.kind.is_payload() => payload::via(cx, at, &f),
+        Some(platform) => via(cx, at, &f, platform),
+        None => Some(Via::Platform),
+    };
     let by_mesh = matches!(via, Some(Via::ChaosMesh(_)));
-    let kind = kind(cx, at, &f, platform).and_then(|k| if by_mesh { chaos_mesh::fits(cx, at, &f, k) } else { Some(k) });
+    let kind =
+        kind(cx, at, &f, platform, sent).and_then(|k| if by_mesh { chaos_mesh::fits(cx, at, &f, k) } else { Some(k) });
     let target = target(cx, at, &f, platform);
     let lasts = lasts(cx, at, &f, kind.as_ref());
     let starts = starts(cx, at, &f, phases);
@@ -321,7 +328,7 @@ fn check_volume(cx: &mut Context, at: &Path, kind: FaultWord, platform: Option<&
     }
 }
 
-fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultKind> {
+fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>, sent: &Sent) -> Option<FaultKind> {
     let direction = || match f.direction {
         Some(file::DirectionWord::To) => Direction::To,
         Some(file::DirectionWord::From) => Direction::From,
@@ -383,6 +390,12 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) 
             FaultKind::Toxiproxy { toxic: toxiproxy::toxic(cx, &at.key("toxic"), f.toxic.as_ref()?)? }
         }
         FaultWord::ChaosMesh => return chaos_mesh::compile(cx, at, f),
+        FaultWord::PayloadDrift
+        | FaultWord::PayloadDrop
+        | FaultWord::PayloadCorrupt
+        | FaultWord::PayloadMalformed
+        | FaultWord::PayloadOversize
+        | FaultWord::PayloadCacheBust => return payload::compile(cx, at, f, sent),
     })
 }
 
@@ -603,6 +616,9 @@ pub(super) fn proof(cx: &mut Context, at: &Path, proof: &file::Proof) -> Option<
 
 /// What it hits; none when that is unknown or wrong.
 fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultTarget> {
+    if f.kind.is_payload() {
+        return Some(FaultTarget::Requests);
+    }
     let outside = [FaultWord::Command, FaultWord::Http, FaultWord::ChaosMesh, FaultWord::Toxiproxy];
     if outside.contains(&f.kind) || toxiproxy::is_meant(f) {
         return Some(FaultTarget::Outside);

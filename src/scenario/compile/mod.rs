@@ -12,6 +12,7 @@ mod docker;
 mod fault;
 mod kubernetes;
 mod objective;
+mod payload;
 mod phase;
 mod platform;
 mod playbook;
@@ -148,7 +149,8 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     let traffic = cx.sound(&root.key("traffic"), traffic);
     let phases = phase::compile(cx, traffic.as_ref());
     let phases = cx.sound(&root.key("phase"), phases);
-    let faults = fault::compile(cx, phases.as_deref(), platform.as_ref());
+    let sent = payload::Sent { target: target.as_ref(), traffic: traffic.as_ref() };
+    let faults = fault::compile(cx, phases.as_deref(), platform.as_ref(), &sent);
     let probes = probe::compile(cx, &faults, phases.as_deref());
     let safety = safety::compile(cx, platform.as_ref(), &faults);
     let facts = objective::Facts {
@@ -160,13 +162,15 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     let objectives = objective::compile(cx, &facts);
     let playbooks = playbook::compile(cx, &facts);
     let budget = budget::compile(cx);
+    let expectations = objective::expectations(cx, &faults);
     let (variants, gate) = (decision::variants(cx), decision::gate(cx, &facts));
     let capacity = decision::capacity(cx, &facts);
     if !cx.report.is_empty() {
         return None;
     }
     let repeats = fault::repeats(cx, &faults);
-    Some(Plan {
+    let places: Vec<usize> = faults.iter().map(|f| f.index).collect();
+    let mut plan = Plan {
         name: cx.root.get("name")?.text()?.to_owned(),
         lesson,
         source,
@@ -177,7 +181,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         phases: phases?,
         faults: faults.into_iter().map(|f| f.plan).collect::<Option<_>>()?,
         probes: probes?,
-        objectives: objectives?,
+        objectives: objectives?.into_iter().chain(expectations).collect(),
         playbooks: playbooks?,
         repeats,
         budget: budget?,
@@ -185,9 +189,16 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         variants: variants?,
         gate: gate?,
         capacity: capacity?,
-        warnings: cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect(),
-        secrets: std::mem::take(&mut cx.report.secrets),
-    })
+        warnings: Vec::new(),
+        secrets: Vec::new(),
+    };
+    payload::check_bodies(cx, &plan, &places);
+    if !cx.report.is_empty() {
+        return None;
+    }
+    plan.warnings = cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect();
+    plan.secrets = std::mem::take(&mut cx.report.secrets);
+    Some(plan)
 }
 
 /// Reads an absolute URL; else what is wrong, and what to write.

@@ -34,6 +34,25 @@ pub(super) fn compile(cx: &mut Context, facts: &Facts) -> Option<Vec<Objective>>
     Some(all)
 }
 
+/// What the payload faults promise by themselves: that altered requests end as they should.
+pub(super) fn expectations(cx: &Context, faults: &[Draft]) -> Vec<Objective> {
+    let one = |(fault, draft): (usize, &Draft)| {
+        let payload = draft.plan.as_ref()?.payload()?;
+        let at = Path::root().key("fault").index(draft.index);
+        Some(Objective {
+            metric: Metric::AsExpected,
+            op: Op::Min,
+            bound: payload.expect_share.get(),
+            spans: Vec::new(),
+            fault: Some(fault),
+            median_of: None,
+            within: None,
+            line: cx.report.line(&cx.root.place(&at)),
+        })
+    };
+    faults.iter().enumerate().filter_map(one).collect()
+}
+
 /// One objective of the file; one for each time of a fault that repeats.
 fn objective(cx: &mut Context, at: &Path, facts: &Facts) -> Option<Vec<Objective>> {
     let o: file::Objective = cx.section(at)?;

@@ -90,6 +90,15 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
     use Place::{Docker, Kubernetes, Local, Nowhere};
     match (kind, place) {
         (FaultWord::Command | FaultWord::Http | FaultWord::ChaosMesh, _) => &[Platform],
+        (
+            FaultWord::PayloadDrift
+            | FaultWord::PayloadDrop
+            | FaultWord::PayloadCorrupt
+            | FaultWord::PayloadMalformed
+            | FaultWord::PayloadOversize
+            | FaultWord::PayloadCacheBust,
+            _,
+        ) => &[Platform],
         (FaultWord::Toxiproxy, _) => &[Toxiproxy],
         (FaultWord::NetworkDelay | FaultWord::NetworkPartition | FaultWord::NetworkBandwidth, Kubernetes) => {
             &[ChaosMesh, Toxiproxy]

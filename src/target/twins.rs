@@ -1,0 +1,486 @@
+//! Altered bodies, made before the run: each is the twin of a body that would have been sent.
+//!
+//! A payload fault changes the row (or the bytes), and the row is then encoded as every other one: so a fault means the same in each
+//! protocol. Twins stand behind the bodies themselves, so that a request is a number and nothing is made while load runs. Owns
+//! what an altered body is; leaves alone which arrivals get one (`alteration.rs`) and what becomes of them.
+
+use rand::Rng;
+
+use super::{RequestBodies, encode_rows};
+use crate::alteration::{self, Alterations};
+use crate::plan::{Alter, Bodies, Dataset, Garbage, Plan};
+use crate::rng::{self, Stream};
+
+/// Bytes that the bodies of one oversize fault may have together, beyond the first of them.
+const OVERSIZE_BYTES: usize = 16 << 20;
+/// Bodies of an oversize fault, at most.
+const OVERSIZE_BODIES: usize = 64;
+
+/// The twins of one payload fault.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    /// Number of the first of them among all bodies.
+    first: usize,
+    count: usize,
+    /// Rows in each.
+    batch: usize,
+    pick: Pick,
+}
+
+/// Which twin is sent.
+#[derive(Clone, Debug)]
+enum Pick {
+    /// That of the row whose turn it is.
+    OfRow,
+    /// The next, whichever row's turn it is.
+    Any,
+    /// The one made for this very arrival; ascending by the arrivals' numbers.
+    Own(Vec<u64>),
+}
+
+impl Block {
+    /// The number of the body that goes out in place of `row`.
+    pub(super) fn body(&self, index: u64, row: usize) -> usize {
+        let nth = match &self.pick {
+            Pick::OfRow => row,
+            Pick::Any => (index % self.count as u64) as usize,
+            // One that was not planned (its fault came late) takes a neighbour's.
+            Pick::Own(arrivals) => arrivals.binary_search(&index).unwrap_or_else(|next| next),
+        };
+        self.first + nth % self.count
+    }
+
+    /// How many rows the body of this number has; none when it is not of this block.
+    pub(super) fn batch_of(&self, body: usize) -> Option<usize> {
+        (self.first..self.first + self.count).contains(&body).then_some(self.batch)
+    }
+
+    /// How many bodies.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// Appends the twins of every payload fault, in the order of [`Alterations::list`].
+pub(super) fn append(plan: &Plan, alterations: &Alterations, all: &mut RequestBodies) {
+    if alterations.list().is_empty() {
+        return;
+    }
+    let planned = alteration::planned(plan);
+    // A value that one fault has sent is none that was never seen in the next.
+    let mut used = 0;
+    for (alteration, arrivals) in alterations.list().iter().zip(planned) {
+        let Some(payload) = plan.faults[alteration.fault].payload() else { continue };
+        // A fault that repeats has the same twins each time.
+        let same = plan.payloads().position(|(_, p)| p.alter == payload.alter).filter(|n| *n < all.blocks.len());
+        if let (Some(same), false) = (same, matches!(payload.alter, Alter::CacheBust { .. })) {
+            all.blocks.push(all.blocks[same].clone());
+            continue;
+        }
+        let first = all.rows.len();
+        let mut maker =
+            Maker { plan, all, chance: rng::stream(plan.seed, &format!("bodies:{}", payload.alter.word())) };
+        let (batch, pick) = match (&payload.alter, &plan.traffic.bodies) {
+            (Alter::Malformed, _) => {
+                maker.malformed();
+                (1, Pick::OfRow)
+            }
+            (Alter::Oversize { batch }, Bodies::Dataset(table)) => {
+                maker.oversize(table, *batch);
+                (*batch, Pick::Any)
+            }
+            (Alter::CacheBust { features, .. }, Bodies::Dataset(table)) => {
+                let count = alteration::distinct(plan, alteration.fault, arrivals.len());
+                maker.cache_bust(table, features, &arrivals, count, used);
+                used += count;
+                // Where fewer are made than go out, they go round.
+                (1, if arrivals.len() == count { Pick::Own(arrivals) } else { Pick::Any })
+            }
+            (alter, Bodies::Dataset(table)) => {
+                maker.by_row(table, alter);
+                (1, Pick::OfRow)
+            }
+            (_, Bodies::One(_) | Bodies::Lines(_)) => unreachable!("only rows of a dataset have features"),
+        };
+        let count = all.rows.len() - first;
+        all.blocks.push(Block { first, count, batch, pick });
+    }
+}
+
+struct Maker<'a> {
+    plan: &'a Plan,
+    all: &'a mut RequestBodies,
+    chance: Stream,
+}
+
+impl Maker<'_> {
+    fn push(&mut self, body: &[u8], original: usize) {
+        self.all.push(body);
+        self.all.originals.push(original as u32);
+    }
+
+    fn malformed(&mut self) {
+        for row in 0..self.all.len() {
+            let body = broken(self.all.get(row), &mut self.chance);
+            self.push(&body, row);
+        }
+    }
+
+    fn oversize(&mut self, table: &Dataset, batch: usize) {
+        let mut bytes = 0;
+        for first in 0..table.rows.len().min(OVERSIZE_BODIES) {
+            let rows: Vec<&[String]> = table.rows.iter().cycle().skip(first).take(batch).map(Vec::as_slice).collect();
+            let mut body = Vec::new();
+            encode_rows(&self.plan.target, table, &rows, &mut body);
+            bytes += body.len();
+            if first > 0 && bytes > OVERSIZE_BYTES {
+                return;
+            }
+            self.push(&body, first);
+        }
+    }
+
+    /// One for each row.
+    fn by_row(&mut self, table: &Dataset, alter: &Alter) {
+        let head = head(table, alter);
+        let columns: Vec<Column> = (0..table.columns.len()).map(|c| Column::of(table, c)).collect();
+        let mut body = Vec::new();
+        for (n, row) in table.rows.iter().enumerate() {
+            let row = altered(row, alter, &columns, &mut self.chance);
+            body.clear();
+            encode_rows(&self.plan.target, &head, &[&row], &mut body);
+            self.push(&body, n);
+        }
+    }
+
+    /// `count` bodies with values that are in no row; those of an arrival are made from the row whose turn it is.
+    fn cache_bust(&mut self, table: &Dataset, features: &[usize], arrivals: &[u64], count: usize, used: usize) {
+        let columns: Vec<Column> = (0..table.columns.len()).map(|c| Column::of(table, c)).collect();
+        let mut body = Vec::new();
+        for nth in 0..count {
+            let turn = arrivals.get(nth).copied().unwrap_or(nth as u64);
+            let original = (turn % table.rows.len() as u64) as usize;
+            let mut row = table.rows[original].clone();
+            for feature in features {
+                row[*feature] = columns[*feature].never_seen(&row[*feature], used + nth + 1);
+            }
+            body.clear();
+            encode_rows(&self.plan.target, table, &[&row], &mut body);
+            self.push(&body, original);
+        }
+    }
+}
+
+/// The table without its rows, as the altered rows need it.
+fn head(table: &Dataset, alter: &Alter) -> Dataset {
+    let kept = |c: &usize| !matches!(alter, Alter::Drop { features } if features.contains(c));
+    let text = |c: usize| matches!(alter, Alter::Corrupt { features, garbage: Garbage::Text } if features.contains(&c));
+    let columns: Vec<usize> = (0..table.columns.len()).filter(kept).collect();
+    Dataset {
+        columns: columns.iter().map(|c| table.columns[*c].clone()).collect(),
+        numeric: columns.iter().map(|c| table.numeric[*c] && !text(*c)).collect(),
+        ..Dataset::default()
+    }
+}
+
+fn altered(row: &[String], alter: &Alter, columns: &[Column], chance: &mut Stream) -> Vec<String> {
+    if let Alter::Drop { features } = alter {
+        return row.iter().enumerate().filter(|(c, _)| !features.contains(c)).map(|(_, cell)| cell.clone()).collect();
+    }
+    let mut row = row.to_vec();
+    for c in alter.features() {
+        row[*c] = match alter {
+            Alter::Drift { shift, .. } => columns[*c].shifted(&row[*c], *shift),
+            Alter::Corrupt { garbage: Garbage::Null, .. } => String::new(),
+            Alter::Corrupt { garbage: Garbage::Text, .. } => one_of(&WORDS, chance).to_owned(),
+            Alter::Corrupt { garbage: Garbage::Huge, .. } => one_of(&HUGE, chance).to_owned(),
+            Alter::Corrupt { garbage: Garbage::Noise, .. } => columns[*c].noise(chance),
+            Alter::Drop { .. } | Alter::Malformed | Alter::Oversize { .. } | Alter::CacheBust { .. } => continue,
+        };
+    }
+    row
+}
+
+/// Words that stand where numbers belong, as broken pipelines write them.
+const WORDS: [&str; 6] = ["NaN", "not a number", "1,5", "0x1F", "12abc", "Infinity"];
+/// Numbers that JSON allows and no feature has. None of them is infinite as a double.
+const HUGE: [&str; 4] = ["1e308", "-1e308", "9223372036854775807", "-1e20"];
+
+fn one_of<'a>(all: &[&'a str], chance: &mut Stream) -> &'a str {
+    all[rng::below(chance, all.len())]
+}
+
+/// What has to be known of a column to alter it.
+struct Column {
+    numeric: bool,
+    /// Every cell is a whole number, and stays one.
+    whole: bool,
+    /// The largest of them.
+    top: i64,
+    low: f64,
+    high: f64,
+    /// Standard deviation.
+    sd: f64,
+}
+
+impl Column {
+    fn of(table: &Dataset, column: usize) -> Column {
+        if !table.numeric[column] {
+            return Column { numeric: false, whole: false, top: 0, low: 0.0, high: 0.0, sd: 0.0 };
+        }
+        let (whole, sd) = (table.whole(column), table.deviation(column));
+        let numbers = || table.rows.iter().filter_map(|r| r[column].trim().parse::<f64>().ok());
+        let (low, high) = (numbers().fold(f64::INFINITY, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
+        let top = table.rows.iter().filter_map(|r| r[column].trim().parse().ok()).max().unwrap_or(0);
+        Column { numeric: true, whole, top, low, high, sd }
+    }
+
+    fn shifted(&self, cell: &str, shift: f64) -> String {
+        self.cell(number(cell) + shift * self.sd)
+    }
+
+    /// Anywhere in a range ten times as wide as the column's own on each side.
+    fn noise(&self, chance: &mut Stream) -> String {
+        if !self.numeric {
+            return (0..8).map(|_| char::from(b'a' + rng::below(chance, 26) as u8)).collect();
+        }
+        let width = if self.high > self.low { self.high - self.low } else { self.high.abs().max(1.0) };
+        self.cell(self.low - 10.0 * width + 21.0 * width * rng::unit(chance))
+    }
+
+    /// The `nth` value (from 1) that is in no row: beyond the largest for whole numbers, which are keys more often than not; for
+    /// others so near to the row's own that no prediction depends on it, and apart from every other one.
+    fn never_seen(&self, cell: &str, nth: usize) -> String {
+        match (self.numeric, self.whole) {
+            (false, _) => format!("{}~{nth}", cell.trim()),
+            (true, true) => self.top.max(0).saturating_add(nth as i64).to_string(),
+            (true, false) => {
+                let step = if self.sd > 0.0 { self.sd } else { number(cell).abs().max(1.0) };
+                self.cell(number(cell) + step * 1e-9 * nth as f64)
+            }
+        }
+    }
+
+    fn cell(&self, number: f64) -> String {
+        if self.whole { format!("{:.0}", number.round()) } else { number.to_string() }
+    }
+}
+
+fn number(cell: &str) -> f64 {
+    cell.trim().parse().unwrap_or(0.0)
+}
+
+/// Bytes that break JSON wherever they stand: control characters and what is no UTF-8, or what closes something too much.
+const STRAY: [u8; 5] = [0x00, 0xff, b'}', b'"', b','];
+
+/// The body cut short, or with a byte too many, so that it is no JSON.
+fn broken(body: &[u8], chance: &mut Stream) -> Vec<u8> {
+    for _ in 0..16 {
+        let mut broken = body.to_vec();
+        let at = rng::below(chance, body.len().max(1));
+        if chance.next_u64() & 1 == 0 {
+            broken.truncate(at.max(1));
+        } else {
+            broken.insert(at, STRAY[rng::below(chance, STRAY.len())]);
+        }
+        if serde_json::from_slice::<serde_json::Value>(&broken).is_err() {
+            return broken;
+        }
+    }
+    // What closes an object that was never opened is wrong after any document.
+    [body, b"}"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::{AnswerPaths, tests_support};
+    use crate::plan::{Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Payload, Phase, Protocol, Shape, Via};
+    use crate::target::{Answer, Checker, Headers};
+    use crate::units::{Offset, Rate, Ratio, Seed};
+
+    fn table() -> Dataset {
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let rows =
+            (0..20).map(|i| row([&format!("{}", 100 + i), &format!("{}.5", i), "7", ["a", "b"][i % 2]])).collect();
+        let labels = Some((0..20).map(|i| (i % 2).to_string()).collect());
+        let columns = ["id", "x", "flat", "word"].map(str::to_owned).to_vec();
+        Dataset { columns, rows, labels, numeric: vec![true, true, true, false] }
+    }
+
+    fn plan(protocol: Protocol, alters: Vec<Alter>) -> Plan {
+        let load = Load::Open(Shape::Constant(Rate::per_second(100.0).unwrap()));
+        let duration = std::time::Duration::from_secs(10);
+        let phase = Phase { name: "all".into(), start: Offset::ZERO, duration, load, measured: true };
+        let one = Ratio::new(1.0).unwrap();
+        let fault = |(n, alter): (usize, Alter)| FaultPlan {
+            name: format!("f{n}"),
+            kind: FaultKind::Payload(Box::new(Payload {
+                alter,
+                share: Ratio::new(0.5).unwrap(),
+                expect: Expect::Rejected,
+                expect_share: one,
+                include: false,
+            })),
+            target: FaultTarget::Requests,
+            at: Offset::from_secs_f64(2.0),
+            lasts: Some(Lasts::For(std::time::Duration::from_secs(4))),
+            overlap: false,
+            via: Via::Load,
+        };
+        let mut plan = tests_support::plan(vec![phase]);
+        plan.target = tests_support::target(protocol, AnswerPaths::default());
+        plan.traffic.bodies = Bodies::Dataset(Arc::new(table()));
+        plan.faults = alters.into_iter().enumerate().map(fault).collect();
+        plan
+    }
+
+    fn made(plan: &Plan) -> RequestBodies {
+        RequestBodies::with_twins(plan, &Alterations::of(plan))
+    }
+
+    /// The twin of a row as JSON.
+    fn twin(bodies: &RequestBodies, nth: usize, row: usize) -> Value {
+        let body = bodies.get(bodies.twin(nth, row as u64, row));
+        serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(body)))
+    }
+
+    #[test]
+    fn rows_are_altered_and_then_encoded_by_the_protocol() {
+        // Columns 0 to 2: whole numbers, others, always the same. 0..20 has a sample deviation of √35.
+        let drift = |features: &[usize], shift| Alter::Drift { features: features.to_vec(), shift };
+        let alters = vec![
+            drift(&[0, 1], 2.0),
+            Alter::Drop { features: vec![0, 3] },
+            Alter::Corrupt { features: vec![1, 3], garbage: Garbage::Null },
+            Alter::Corrupt { features: vec![0, 1], garbage: Garbage::Text },
+            Alter::Corrupt { features: vec![1], garbage: Garbage::Huge },
+            Alter::Corrupt { features: vec![0, 1, 3], garbage: Garbage::Noise },
+        ];
+        let sd = 35f64.sqrt();
+        let mlflow = made(&plan(Protocol::Mlflow, alters.clone()));
+        let http = made(&plan(Protocol::Http, alters));
+        assert_eq!(mlflow.len(), 20, "twins are none of the bodies that are sent in turn");
+        let row = |nth: usize| (twin(&mlflow, nth, 3)["dataframe_split"].clone(), twin(&http, nth, 3));
+        for (nth, columns) in [(0, json!(["id", "x", "flat", "word"])), (1, json!(["x", "flat"]))] {
+            assert_eq!(row(nth).0["columns"], columns);
+        }
+        let (split, flat) = row(0);
+        assert_eq!(split["data"][0][0], json!((103.0 + 2.0 * sd).round() as i64), "whole numbers stay whole");
+        assert!((split["data"][0][1].as_f64().unwrap() - (3.5 + 2.0 * sd)).abs() < 1e-9, "{split}");
+        assert_eq!((&split["data"][0][2], &split["data"][0][3]), (&json!(7), &json!("b")), "the rest is as it was");
+        assert_eq!(flat["id"], split["data"][0][0]);
+        assert_eq!((row(1).0["data"].clone(), row(1).1), (json!([[3.5, 7]]), json!({"x": 3.5, "flat": 7})));
+        assert_eq!(row(2).0["data"], json!([[103, null, 7, null]]));
+        for n in 0..20 {
+            let data = &twin(&mlflow, 3, n)["dataframe_split"]["data"][0];
+            assert!(WORDS.contains(&data[0].as_str().unwrap()) && WORDS.contains(&data[1].as_str().unwrap()), "{data}");
+            let huge = twin(&mlflow, 4, n)["dataframe_split"]["data"][0][1].as_f64().unwrap();
+            assert!(huge.is_finite() && huge.abs() >= 1e18, "{huge}");
+            let noise = &twin(&mlflow, 5, n)["dataframe_split"]["data"][0];
+            assert!(noise[0].is_i64() && noise[1].is_number() && noise[3].as_str().unwrap().len() == 8, "{noise}");
+        }
+        // The same seed makes the same garbage, another one other garbage.
+        let again = made(&plan(Protocol::Mlflow, vec![Alter::Corrupt { features: vec![1], garbage: Garbage::Noise }]));
+        let mut other = plan(Protocol::Mlflow, vec![Alter::Corrupt { features: vec![1], garbage: Garbage::Noise }]);
+        let bytes = |b: &RequestBodies| (0..20).map(|r| b.get(b.twin(0, 0, r)).to_vec()).collect::<Vec<_>>();
+        assert_eq!(bytes(&again), bytes(&made(&other)));
+        other.seed = Seed(other.seed.0 + 1);
+        assert_ne!(bytes(&again), bytes(&made(&other)));
+    }
+
+    #[test]
+    fn labels_are_those_of_the_original() {
+        let all = made(&plan(Protocol::Mlflow, vec![Alter::Drift { features: vec![1], shift: 3.0 }]));
+        let checker = Checker::new(&tests_support::target(Protocol::Mlflow, AnswerPaths::default()));
+        for row in 0..20 {
+            let answer = Answer { status: 200, headers: Headers::Fields(&[]), body: br#"{"predictions":[1]}"# };
+            let correct = |row| checker.check(&answer, &all, row).unwrap().correct;
+            assert_eq!(correct(all.twin(0, 5, row)), correct(row));
+            assert_eq!(correct(row), Some(row % 2 == 1));
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_no_json_and_differ() {
+        for protocol in [Protocol::Mlflow, Protocol::Http] {
+            let all = made(&plan(protocol, vec![Alter::Malformed]));
+            let bodies: Vec<&[u8]> = (0..20).map(|row| all.get(all.twin(0, row as u64, row))).collect();
+            for body in &bodies {
+                assert!(serde_json::from_slice::<Value>(body).is_err(), "{}", String::from_utf8_lossy(body));
+            }
+            let shorter = bodies.iter().enumerate().filter(|(row, b)| b.len() < all.get(*row).len()).count();
+            assert!((1..20).contains(&shorter), "some are cut short, some have a byte too many: {shorter}");
+        }
+        let mut chance = rng::stream(Seed(1), "test");
+        for body in ["{}", "1", "\"a\"", "[]", "12345", "null", "true"] {
+            for _ in 0..50 {
+                let bad = broken(body.as_bytes(), &mut chance);
+                assert!(serde_json::from_slice::<Value>(&bad).is_err(), "{body} → {}", String::from_utf8_lossy(&bad));
+            }
+        }
+    }
+
+    #[test]
+    fn an_oversize_body_has_its_rows_and_is_answered_by_as_many() {
+        let fifty = plan(Protocol::Mlflow, vec![Alter::Oversize { batch: 50 }]);
+        let all = made(&fifty);
+        let row = all.twin(0, 3, 11);
+        let body: Value = serde_json::from_slice(all.get(row)).unwrap();
+        let data = body["dataframe_split"]["data"].as_array().unwrap();
+        assert_eq!((data.len(), &data[0], &data[29]), (50, &data[20], &data[9]), "rows go round");
+        let checker = Checker::new(&fifty.target);
+        let says = |n: usize| format!("{{\"predictions\":[{}]}}", vec!["1"; n].join(","));
+        for (row, n, good) in [(row, 50, true), (row, 1, false), (0, 1, true), (0, 50, false)] {
+            let text = says(n);
+            let answer = Answer { status: 200, headers: Headers::Fields(&[]), body: text.as_bytes() };
+            assert_eq!(checker.check(&answer, &all, row).is_ok(), good, "{n} predictions for body {row}");
+        }
+        let http = made(&plan(Protocol::Http, vec![Alter::Oversize { batch: 3 }]));
+        assert_eq!(twin(&http, 0, 0).as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_busts_a_cache_was_never_sent_before() {
+        let bust = |features: &[usize]| Alter::CacheBust { features: features.to_vec(), distinct: 10_000 };
+        let mut plan = plan(Protocol::Mlflow, vec![bust(&[0, 1, 3]), bust(&[1])]);
+        let planned = alteration::planned(&plan);
+        // 4 s at 100/s: the first takes about half of them, the second half of what is left.
+        assert!(planned[0].len() > 150 && planned[1].len() > 60, "{planned:?}");
+        let all = made(&plan);
+        let mut seen: std::collections::BTreeSet<Vec<u8>> = (0..20).map(|row| all.get(row).to_vec()).collect();
+        assert_eq!(seen.len(), 20);
+        for (nth, arrivals) in planned.iter().enumerate() {
+            assert_eq!(all.twins(nth), arrivals.len(), "one for each request");
+            for index in arrivals {
+                let row = (*index % 20) as usize;
+                let at = all.twin(nth, *index, row);
+                assert!(seen.insert(all.get(at).to_vec()), "sent before: {}", String::from_utf8_lossy(all.get(at)));
+                assert_eq!(all.label(at), all.label(row), "made from the row whose turn it is");
+                let body: Value = serde_json::from_slice(all.get(at)).unwrap();
+                let cells = &body["dataframe_split"]["data"][0];
+                let x = cells[1].as_f64().unwrap() - (row as f64 + 0.5);
+                assert!(x > 0.0 && x < 1e-5, "too near to matter: {x}");
+                assert!(nth == 1 || cells[0].as_i64().unwrap() > 119, "beyond every key of the data: {cells}");
+            }
+        }
+        // With fewer bodies than requests they go round.
+        plan.faults.truncate(1);
+        let FaultKind::Payload(payload) = &mut plan.faults[0].kind else { panic!() };
+        payload.alter = Alter::CacheBust { features: vec![1], distinct: 30 };
+        assert_eq!(made(&plan).twins(0), 30);
+    }
+
+    #[test]
+    fn a_fault_that_repeats_has_its_twins_once() {
+        let drop = || Alter::Drop { features: vec![0] };
+        let all = made(&plan(Protocol::Mlflow, vec![drop(), Alter::Malformed, drop()]));
+        assert_eq!(all.all(), 60);
+        assert_eq!(all.twin(0, 9, 4), all.twin(2, 9, 4));
+        assert_ne!(all.twin(0, 9, 4), all.twin(1, 9, 4));
+    }
+}
