@@ -25,6 +25,7 @@ pub mod nft;
 mod pod_failure;
 mod pod_kill;
 mod pod_pause;
+pub mod registry;
 mod rolling_restart;
 pub mod runner;
 mod select;
@@ -155,6 +156,7 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
         FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
+        FaultKind::RegistryAlias(alias) => Box::new(registry::RegistryFault::new(alias, cx)?),
         FaultKind::Toxiproxy { .. } => return Err("it names no Toxiproxy server".to_owned()),
     })
 }

@@ -160,7 +160,11 @@ impl Claim {
 pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bool {
     targets.iter().all(|target| match target {
         TargetRef::Replica { .. } => replicas.iter().any(|r| r.ready && target_of(r) == *target),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => true,
+        TargetRef::Dependency(_)
+        | TargetRef::Proxy(_)
+        | TargetRef::Selected(_)
+        | TargetRef::Alias(_)
+        | TargetRef::Outside => true,
     })
 }
 
@@ -168,6 +172,9 @@ pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bo
 fn outside(plan: &FaultPlan) -> TargetRef {
     if let FaultKind::ChaosMesh(experiment) = &plan.kind {
         return TargetRef::Selected(experiment.chaos.word().to_owned());
+    }
+    if let FaultKind::RegistryAlias(alias) = &plan.kind {
+        return TargetRef::Alias(alias.registry_text.to_string());
     }
     match &plan.via {
         Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
@@ -183,7 +190,11 @@ fn target_of(replica: &ReplicaView) -> TargetRef {
 pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
     match target {
         TargetRef::Replica { index, .. } => Some(*index),
-        TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside => None,
+        TargetRef::Dependency(_)
+        | TargetRef::Proxy(_)
+        | TargetRef::Selected(_)
+        | TargetRef::Alias(_)
+        | TargetRef::Outside => None,
     }
 }
 

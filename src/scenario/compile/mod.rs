@@ -14,6 +14,7 @@ mod objective;
 mod phase;
 mod platform;
 mod probe;
+mod registry_alias;
 mod safety;
 mod target;
 mod toxiproxy;
