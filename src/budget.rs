@@ -358,8 +358,9 @@ mod tests {
     #[test]
     fn what_is_lost_at_the_best_of_times_is_not_the_faults() {
         // One in a hundred is bad always; during the fault five in ten are.
-        let slots =
-            slots(60, |t| if (20.0..30.0).contains(&t) { 5 } else { u64::from(((t * 10.0).round() as u64).is_multiple_of(10)) });
+        let slots = slots(60, |t| {
+            if (20.0..30.0).contains(&t) { 5 } else { u64::from(((t * 10.0).round() as u64).is_multiple_of(10)) }
+        });
         let (account, prices) = priced(&slots, &[kill(20.0)], &promise(0.9)).unwrap();
         assert!((account.baseline.value() - 0.01).abs() < 1e-3, "{account:?}");
         let price = prices[0].as_ref().unwrap();

@@ -774,7 +774,8 @@ mod tests {
     fn altered_requests_end_as_they_should_or_break_a_promise() {
         use ErrorClass::{Client, IdleClosed, Status4xx, Status5xx, Timeout, Unfinished};
         use Expect::{Answered, Either, Rejected};
-        let cases: [(u64, &[(ErrorClass, u64)], u64, Expect, f64, Verdict, u64); 11] = [
+        type Case<'a> = (u64, &'a [(ErrorClass, u64)], u64, Expect, f64, Verdict, u64);
+        let cases: [Case<'_>; 11] = [
             (100, &[(Status4xx, 100)], 0, Rejected, 1.0, Verdict::Met, 100),
             (100, &[(Status4xx, 99)], 1, Rejected, 1.0, Verdict::Violated, 100),
             (100, &[(Status4xx, 99), (Timeout, 1)], 0, Rejected, 1.0, Verdict::Violated, 100),

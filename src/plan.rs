@@ -1035,6 +1035,61 @@ pub enum FaultKind {
     },
     /// A share of the requests is sent with another body.
     Payload(Box<Payload>),
+    /// An alias of a model registry points elsewhere.
+    RegistryAlias(Box<RegistryAlias>),
+}
+
+/// An alias of a model registry, and where a fault points it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistryAlias {
+    /// Which, `${VAR}` expanded.
+    pub registry: Registry,
+    /// As written, `${VAR}` unexpanded, for reports and journals.
+    pub registry_text: Registry,
+    /// The version that it points at while the fault is on; none: the alias is not there.
+    pub to: Option<u64>,
+    /// The alias may be absent before: it is made, and deleted afterwards.
+    pub create: bool,
+    /// Limit on each request.
+    pub timeout: Duration,
+}
+
+/// An alias in a model registry that speaks MLflow's REST.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Registry {
+    /// The registry's URL up to `/api/2.0/mlflow`. In a scenario it may hold `{dependency.NAME}`: the dependency itself,
+    /// behind its link.
+    pub url: String,
+    /// Further headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A PEM file of extra certificate authorities, as a path that does not depend on the folder.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// The registered model.
+    pub model: String,
+    /// The alias.
+    pub alias: String,
+}
+
+impl Registry {
+    /// The dependency that the URL names.
+    pub fn dependency(&self) -> Option<&str> {
+        self.url.split_once("{dependency.")?.1.split_once('}').map(|(name, _)| name)
+    }
+
+    /// The same at this address of its dependency.
+    pub fn at(&self, address: std::net::SocketAddr) -> Registry {
+        let word = self.dependency().map(|name| format!("{{dependency.{name}}}"));
+        let url = word.map_or_else(|| self.url.clone(), |word| self.url.replacen(&word, &address.to_string(), 1));
+        Registry { url, ..self.clone() }
+    }
+}
+
+impl std::fmt::Display for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.model, self.alias)
+    }
 }
 
 /// Two steps of the author's: program and arguments each, or a [`Request`] each.
@@ -1123,6 +1178,7 @@ impl FaultKind {
             FaultKind::Toxiproxy { .. } => "toxiproxy",
             FaultKind::ChaosMesh(_) => "chaos-mesh",
             FaultKind::Payload(payload) => payload.alter.word(),
+            FaultKind::RegistryAlias(_) => "registry-alias",
         }
     }
 

@@ -404,6 +404,22 @@ fn every_kind_of_fault_becomes_what_it_says() {
             "Requests",
             lasts(3),
         ),
+        (
+            "kind = 'registry-alias'\nfor = '3s'\nurl = 'http://h:5000/'\nmodel = 'm'\nalias = '${V:-a}'\nto = 2\nheaders = { K = '${V:-b}' }",
+            "RegistryAlias(RegistryAlias { registry: Registry { url: \"http://h:5000\", headers: {\"K\": \"b\"}, ca: None, model: \"m\", \
+             alias: \"a\" }, registry_text: Registry { url: \"http://h:5000\", headers: {\"K\": \"${V:-b}\"}, ca: None, model: \"m\", \
+             alias: \"${V:-a}\" }, to: Some(2), create: false, timeout: 30s })",
+            "Outside",
+            lasts(3),
+        ),
+        (
+            "kind = 'registry-alias'\nfor = '3s'\nurl = 'http://{dependency.db}'\nmodel = 'm'\nalias = 'a'\nto = 'missing'\ntimeout = '2s'",
+            "RegistryAlias(RegistryAlias { registry: Registry { url: \"http://{dependency.db}\", headers: {}, ca: None, model: \"m\", alias: \"a\" }, \
+             registry_text: Registry { url: \"http://{dependency.db}\", headers: {}, ca: None, model: \"m\", alias: \"a\" }, \
+             to: None, create: false, timeout: 2s })",
+            "Outside",
+            lasts(3),
+        ),
     ] {
         assert_eq!(fault(keys), (kind.to_owned(), target.to_owned(), wanted), "{keys}");
     }

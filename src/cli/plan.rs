@@ -253,6 +253,10 @@ fn what(fault: &FaultPlan) -> String {
         FaultKind::Http(hook) => format!("http {} {}", hook.run_text.method, hook.run_text.url),
         FaultKind::Toxiproxy { toxic } => toxic.to_string(),
         FaultKind::Payload(payload) => as_altered(payload),
+        FaultKind::RegistryAlias(r) => match r.to {
+            Some(version) => format!("{} to version {version}", r.registry_text),
+            None => format!("{} to nothing", r.registry_text),
+        },
         other => other.word().to_owned(),
     }
 }
@@ -318,8 +322,11 @@ fn hits(plan: &Plan, fault: &FaultPlan) -> String {
         FaultTarget::Outside if matches!(fault.via, Via::Toxiproxy(_)) => through(&fault.via),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::ChaosMesh(_)) => "what its selector says".to_owned(),
         FaultTarget::Outside if matches!(fault.kind, FaultKind::Http(_)) => "what the request does".to_owned(),
-        FaultTarget::Outside => "what the command does".to_owned(),
         FaultTarget::Requests => altered(plan, fault),
+        FaultTarget::Outside => match &fault.kind {
+            FaultKind::RegistryAlias(r) => format!("the alias at {}", r.registry_text.url),
+            _ => "what the command does".to_owned(),
+        },
     };
     format!("{whom}, {lasts}")
 }
@@ -385,6 +392,10 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
         FaultKind::Http(hook) => undo_of_hook(hook, |step| format!("{} {}", step.method, step.url)),
         FaultKind::Toxiproxy { .. } => "the toxic is taken off".to_owned(),
         FaultKind::Payload(_) => "none: nothing but what is sent is changed".to_owned(),
+        FaultKind::RegistryAlias(r) if r.create => {
+            "the alias is set back to the version that it had, or deleted where it had none".to_owned()
+        }
+        FaultKind::RegistryAlias(_) => "the alias is set back to the version that it had".to_owned(),
     }
 }
 

@@ -162,6 +162,11 @@ fn hosts(plan: &Plan) -> Vec<String> {
         if let Via::Toxiproxy(toxiproxy) = &fault.via {
             hosts.push(toxiproxy.url.host.clone());
         }
+        if let FaultKind::RegistryAlias(r) = &fault.kind
+            && r.registry.dependency().is_none()
+        {
+            hosts.push(scenario::url(&r.registry.url).map_or_else(|_| r.registry.url.clone(), |u| u.host));
+        }
         let FaultKind::Http(hook) = &fault.kind else { continue };
         for request in std::iter::once(&hook.run).chain(&hook.undo) {
             // A URL that cannot be read was refused by `check`; its text is as good a name as any.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Request;
+use crate::plan::{Registry, Request};
 use crate::platform::kubernetes::Restore;
 use crate::platform::process::ProcessId;
 use crate::platform::{Attachment, Instance};
@@ -86,6 +86,8 @@ pub enum TargetRef {
     Proxy(String),
     /// Whatever an experiment of this kind selects.
     Selected(String),
+    /// An alias of a model registry, as `MODEL@ALIAS`.
+    Alias(String),
     /// Whatever a command does.
     Outside,
     /// Requests of the load itself.
@@ -110,6 +112,7 @@ impl std::fmt::Display for TargetRef {
             TargetRef::Dependency(name) => write!(f, "dependency {name}"),
             TargetRef::Proxy(name) => write!(f, "proxy {name}"),
             TargetRef::Selected(kind) => write!(f, "what the {kind} selects"),
+            TargetRef::Alias(name) => write!(f, "alias {name}"),
             TargetRef::Outside => f.write_str("command"),
             TargetRef::Requests => f.write_str("requests"),
         }
@@ -188,6 +191,20 @@ pub enum Undo {
         proxy: String,
         /// The toxic.
         name: String,
+    },
+    /// Point an alias of a model registry where it pointed before, unless somebody else has moved it meanwhile.
+    RegistryAlias {
+        /// Which, `${VAR}` unexpanded.
+        registry: Registry,
+        /// The version before; none: the alias was not there.
+        was: Option<String>,
+        /// The version that the fault sets; none: it deletes the alias.
+        set: Option<String>,
+        /// Aliases of this registry end with its process: nobody listens any more, so nothing is left.
+        #[serde(default)]
+        forgets: bool,
+        /// Limit on each request, in milliseconds.
+        timeout_ms: u64,
     },
     /// Delete an object of Chaos Mesh, and wait until the tool has put everything back.
     ChaosMesh {

@@ -26,6 +26,7 @@ mod payload;
 mod pod_failure;
 mod pod_kill;
 mod pod_pause;
+pub mod registry;
 mod rolling_restart;
 pub mod runner;
 mod select;
@@ -159,6 +160,7 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
         FaultKind::FileCorrupt { bytes, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Corrupt(*bytes), scope)?),
+        FaultKind::RegistryAlias(alias) => Box::new(registry::RegistryFault::new(alias, cx)?),
         FaultKind::Toxiproxy { .. } => return Err("it names no Toxiproxy server".to_owned()),
         FaultKind::Payload(payload) => Box::new(payload::PayloadFault::new(fault, payload, cx)?),
     })

@@ -59,7 +59,8 @@ impl NetworkLoss {
         let address = match target {
             TargetRef::Replica { index, .. } => self.replicas.replica_address(*index),
             TargetRef::Dependency(name) => self.replicas.dependency_address(name),
-            TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Outside | TargetRef::Requests => None,
+            TargetRef::Proxy(_) | TargetRef::Selected(_) | TargetRef::Alias(_) => None,
+            TargetRef::Outside | TargetRef::Requests => None,
         };
         address.ok_or_else(|| format!("{target} has no port on this machine whose packets could be dropped"))
     }

@@ -162,7 +162,7 @@ pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bo
     targets.iter().all(|target| match target {
         TargetRef::Replica { .. } => replicas.iter().any(|r| r.ready && target_of(r) == *target),
         TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) => true,
-        TargetRef::Outside | TargetRef::Requests => true,
+        TargetRef::Alias(_) | TargetRef::Outside | TargetRef::Requests => true,
     })
 }
 
@@ -170,6 +170,9 @@ pub(super) fn still_there(targets: &[TargetRef], replicas: &[ReplicaView]) -> bo
 fn outside(plan: &FaultPlan) -> TargetRef {
     if let FaultKind::ChaosMesh(experiment) = &plan.kind {
         return TargetRef::Selected(experiment.chaos.word().to_owned());
+    }
+    if let FaultKind::RegistryAlias(alias) = &plan.kind {
+        return TargetRef::Alias(alias.registry_text.to_string());
     }
     match &plan.via {
         Via::Toxiproxy(toxiproxy) => TargetRef::Proxy(toxiproxy.proxy_text.clone()),
@@ -186,7 +189,7 @@ pub(super) fn replica_of(target: &TargetRef) -> Option<u16> {
     match target {
         TargetRef::Replica { index, .. } => Some(*index),
         TargetRef::Dependency(_) | TargetRef::Proxy(_) | TargetRef::Selected(_) => None,
-        TargetRef::Outside | TargetRef::Requests => None,
+        TargetRef::Alias(_) | TargetRef::Outside | TargetRef::Requests => None,
     }
 }
 

@@ -12,9 +12,10 @@ use super::hook::{self, Purpose, show_request};
 use super::injector::Undo;
 use super::journal::{Left, OpenJournal, Place};
 use super::nft;
+use super::registry::client::{self as registry, Back};
 use super::toxiproxy::client::{self as toxiproxy, is_loopback};
 use crate::clock;
-use crate::plan::Request;
+use crate::plan::{Registry, Request};
 use crate::platform::docker::{self, PutBack};
 use crate::platform::kubernetes::cluster::{Cluster, IN_CLUSTER};
 use crate::platform::process::{self, ProcessId, Signal};
@@ -47,6 +48,10 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
             restore.perform().map(|done| if done { UndoDone::Done } else { UndoDone::GoneAlready })
         }
         Undo::Toxic { url, proxy, name } => remove_toxic(url, proxy, name, place),
+        Undo::RegistryAlias { registry, was, set, forgets, timeout_ms } => {
+            let timeout = Duration::from_millis(*timeout_ms);
+            put_alias_back(registry, was.as_deref(), set.as_deref(), *forgets, timeout, place)
+        }
         Undo::ChaosMesh { context, server, namespace, plural, name } => {
             let (namespace, plural, name) = (namespace.clone(), plural.clone(), name.clone());
             remove_chaos(&Object { namespace, plural, name }, context, server)
@@ -151,6 +156,10 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::Deployment { restore } => restore.to_string(),
         Undo::Toxic { url, proxy, name } => format!("taking toxic {name} off proxy {proxy} of {url}"),
+        Undo::RegistryAlias { registry, was, .. } => match was {
+            Some(version) => format!("setting alias {registry} of {} back to version {version}", registry.url),
+            None => format!("deleting alias {registry} of {}", registry.url),
+        },
         Undo::ChaosMesh { namespace, plural, name, context, .. } => {
             format!("deleting {plural} {namespace}/{name} of context {context}")
         }
@@ -243,6 +252,34 @@ fn remove_toxic(url: &str, proxy: &str, name: &str, place: Place) -> Result<Undo
     }
     let removed = toxiproxy::Server { url }.remove(&proxy, name)?;
     Ok(if removed == toxiproxy::Removed::Now { UndoDone::Done } else { UndoDone::GoneAlready })
+}
+
+/// A registry is the same from everywhere, unless it listens on the machine of the run only.
+fn put_alias_back(
+    written: &Registry,
+    was: Option<&str>,
+    set: Option<&str>,
+    forgets: bool,
+    timeout: Duration,
+    place: Place,
+) -> Result<UndoDone, String> {
+    let by_hand = || registry::by_hand(written, was);
+    let expanded = expand_registry(written)?;
+    let server = registry::Server::new(&expanded, timeout)?;
+    if server.is_here() && place == Place::Elsewhere {
+        return Err("its registry is on the machine of the run; start resbench revert there".to_owned());
+    }
+    match server.put_back(was, set, forgets).map_err(|e| format!("{e}; by hand: {}", by_hand()))? {
+        Back::Now => Ok(UndoDone::Done),
+        Back::Already | Back::ModelGone | Back::RegistryGone | Back::Moved(_) => Ok(UndoDone::GoneAlready),
+    }
+}
+
+fn expand_registry(registry: &Registry) -> Result<Registry, String> {
+    let header = |(name, value): (&String, &String)| Ok((name.clone(), expand(value)?));
+    let headers = registry.headers.iter().map(header).collect::<Result<_, String>>()?;
+    let (model, alias) = (expand(&registry.model)?, expand(&registry.alias)?);
+    Ok(Registry { url: expand(&registry.url)?, headers, ca: registry.ca.clone(), model, alias })
 }
 
 /// By its name, which holds the run's id: nothing of anybody else is touched.

@@ -22,6 +22,7 @@ use super::Options;
 use super::answer::Answer;
 use super::chat::{self, ChatBody, Pace};
 use super::metrics::Metrics;
+use super::model_registry::{Asked, Registry};
 use super::pool::Pool;
 use super::request::Format;
 
@@ -33,6 +34,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long to wait when the system has no file for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a registry takes: names and numbers.
+const MAX_REGISTRY_BODY: usize = 64 << 10;
 
 /// How much of a body that is too large is read to its end, in bytes.
 const MAX_DISCARD: usize = 64 << 20;
@@ -48,8 +52,8 @@ pub(super) type Reply = Response<Either<Full<Bytes>, ChatBody>>;
 pub(super) enum Site {
     /// The model server.
     Model(Arc<State>),
-    /// A dependency that says 200 to every GET.
-    Registry,
+    /// A model registry: a dependency.
+    Registry(Arc<Registry>),
 }
 
 /// The model server as its connections see it.
@@ -159,7 +163,10 @@ async fn connection(stream: TcpStream, site: Site, mut stop: watch::Receiver<boo
 }
 
 async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infallible> {
-    let Site::Model(state) = site else { return Ok(registry(request.method())) };
+    let state = match site {
+        Site::Model(state) => state,
+        Site::Registry(shelf) => return Ok(registry(shelf, request).await),
+    };
     let mut reply = match request.uri().path() {
         "/invocations" => {
             let _inside = state.pool.metrics().enter();
@@ -257,8 +264,16 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-fn registry(method: &Method) -> Reply {
-    get(method, || reply(StatusCode::OK, JSON, "{\"status\":\"ok\"}"))
+async fn registry(shelf: &Registry, request: Request<Incoming>) -> Reply {
+    let (head, incoming) = request.into_parts();
+    let body = match body(incoming, MAX_REGISTRY_BODY).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    let (path, query) = (head.uri.path(), head.uri.query().unwrap_or(""));
+    tokio::time::sleep(shelf.delay(path)).await;
+    let told = shelf.answer(&Asked { method: &head.method, path, query, body: &body });
+    reply(told.status, if told.json { JSON } else { HeaderValue::from_static("application/octet-stream") }, told.body)
 }
 
 fn version(state: &State) -> String {

@@ -6,7 +6,7 @@
 //! from the volume, and a bounded pool of workers does it, so that faults on disk, CPU, memory and
 //! dependencies bite as they do in production.
 //!
-//! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one
+//! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one · `model_registry`: being one
 //! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
 //! - `prediction_log`: a line per answer, for audits
 //! - `chat`: chat completions, streamed at a stated rate · `service_time`: its distribution · `metrics`: counters
@@ -16,6 +16,7 @@ mod chat;
 mod http;
 mod metrics;
 mod model;
+mod model_registry;
 mod pool;
 mod prediction_log;
 mod registry;
@@ -40,11 +41,13 @@ use tokio::sync::watch;
 
 use crate::units::{Seed, parse_duration};
 
+pub use model_registry::{FirstAlias, Registered, RegistryOptions};
 pub use registry::RegistryUrl;
 pub use service_time::ServiceTime;
 
 use http::Site;
 use model::Model;
+use model_registry::Registry;
 use pool::Pool;
 
 /// What the model server is told on the command line.
@@ -111,9 +114,13 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=(64 << 20)))]
     pub max_body: usize,
 
-    /// What to be: the model server, or a registry that answers 200 to every GET
+    /// What to be: the model server, or a model registry that speaks MLflow's REST
     #[arg(long, value_enum, default_value_t = Role::Model)]
     pub role: Role,
+
+    /// What a registry has.
+    #[command(flatten)]
+    pub shelf: RegistryOptions,
 }
 
 /// What this process plays.
@@ -121,7 +128,7 @@ pub struct Options {
 pub enum Role {
     /// Answers predictions.
     Model,
-    /// Answers 200 with a small JSON text to every GET: a dependency for model servers to wait for.
+    /// A dependency of model servers: versions, aliases and artifacts in MLflow's words, and 200 to every other GET.
     Registry,
 }
 
@@ -142,6 +149,8 @@ pub enum ServerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What a registry is to have cannot be had.
+    Registry(String),
     /// A thread, the runtime or the signal handler cannot be had.
     System(io::Error),
 }
@@ -158,6 +167,7 @@ impl fmt::Display for ServerError {
                 "{}: {problem}; --model takes a folder as scenarios/helpers/train_fraud.py writes it",
                 path.display()
             ),
+            ServerError::Registry(problem) => f.write_str(problem),
             ServerError::System(source) => {
                 write!(f, "model-server: {source}; raise the limits on processes and open files (ulimit -u, ulimit -n)")
             }
@@ -169,7 +179,7 @@ impl std::error::Error for ServerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ServerError::Listen { source, .. } | ServerError::System(source) => Some(source),
-            ServerError::Model { .. } => None,
+            ServerError::Model { .. } | ServerError::Registry(_) => None,
         }
     }
 }
@@ -215,8 +225,9 @@ pub fn serve(
         let address = listener.local_addr().map_err(refused)?;
         match options.role {
             Role::Registry => {
+                let registry = Registry::new(&options.shelf).map_err(ServerError::Registry)?;
                 on_listening(address);
-                http::accept(listener, Site::Registry, stop).await;
+                http::accept(listener, Site::Registry(Arc::new(registry)), stop).await;
             }
             Role::Model => {
                 let model = options.model.as_deref().map_or_else(|| Ok(Model::constant()), Model::load)?;

@@ -231,6 +231,13 @@ fn works_on(plan: &Plan) -> Result<Vec<String>, String> {
         if let Via::Toxiproxy(t) = &fault.via {
             targets.push(format!("toxiproxy:{}:{}/{}", t.url.host, t.url.port, t.proxy_text));
         }
+        // A dependency's registry belongs to this run alone.
+        if let FaultKind::RegistryAlias(r) = &fault.kind
+            && r.registry.dependency().is_none()
+        {
+            let url = crate::scenario::url(&r.registry.url)?;
+            targets.push(format!("registry:{}:{}/{}", url.host, url.port, r.registry_text));
+        }
     }
     targets.dedup();
     Ok(targets)

@@ -545,7 +545,7 @@ pub(super) struct Fault {
     pub(super) run: Option<Run>,
     /// command: program and arguments that put it back; http: the request that does; "none" where nothing needs to be.
     pub(super) undo: Option<Undo>,
-    /// command, http: limit on `run` and on `undo`. Default 30s.
+    /// command, http: limit on `run` and on `undo`. registry-alias: limit on each request. Default 30s.
     pub(super) timeout: Option<Duration>,
     /// What makes it proven where nothing else can: a probe that changes, or "trust". Needed by command and http; without
     /// it chaos-mesh, and network and IO faults by Chaos Mesh, are proven only by pods that stop being ready, and those by
@@ -553,8 +553,24 @@ pub(super) struct Fault {
     pub(super) proof: Option<Proof>,
     /// By Chaos Mesh: the container that is hit, where the kind hits one. A pod-kill ends that container alone.
     pub(super) container: Option<String>,
-    /// Network kinds by Chaos Mesh: only what passes between the replicas and this dependency.
-    pub(super) to: Option<String>,
+    /// Network kinds by Chaos Mesh: only what passes between the replicas and this dependency. registry-alias: the version
+    /// that the alias points at, or "missing" for an alias that is not there.
+    pub(super) to: Option<To>,
+    /// registry-alias: the registry up to `/api/2.0/mlflow`, for example "http://127.0.0.1:5000" or
+    /// "http://{dependency.registry}" (that process itself, behind its link).
+    pub(super) url: Option<String>,
+    /// registry-alias: the registered model.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) model: Option<String>,
+    /// registry-alias: the alias.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) alias: Option<String>,
+    /// registry-alias: the alias may be absent before; it is made then, and deleted afterwards. Default false.
+    pub(super) create: Option<bool>,
+    /// registry-alias: further headers, for example { Authorization = "Bearer ${TOKEN}" }.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// registry-alias: a PEM file of extra certificate authorities.
+    pub(super) ca: Option<String>,
     /// chaos-mesh: the tool's own `spec`, key by key. Without a `duration` it gets that of `for`.
     pub(super) spec: Option<Free>,
     /// chaos-mesh: a manifest in YAML or JSON instead of `spec`, relative to the scenario file.
@@ -613,6 +629,23 @@ pub(super) enum ExpectWord {
     Answered,
     /// One of the two.
     Either,
+}
+
+/// Where something goes: a name, or the number of a version.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum To {
+    /// The number of a version.
+    Version(#[schemars(range(min = 1))] u64),
+    /// A name.
+    Name(String),
+}
+
+impl To {
+    /// The name, where it is one.
+    pub(super) fn name(&self) -> Option<&str> {
+        if let To::Name(name) = self { Some(name) } else { None }
+    }
 }
 
 /// A table whose keys are somebody else's.
@@ -727,6 +760,8 @@ pub(super) enum FaultWord {
     PayloadOversize,
     /// Values that were never sent before, so that no cache of predictions helps.
     PayloadCacheBust,
+    /// An alias of a model registry (MLflow's REST) points at another version, or at none.
+    RegistryAlias,
 }
 
 /// Who does a fault.
@@ -759,7 +794,7 @@ pub(super) enum KillWord {
 
 impl FaultWord {
     /// Every kind, in the order of the schema.
-    pub(super) const ALL: [FaultWord; 25] = [
+    pub(super) const ALL: [FaultWord; 26] = [
         FaultWord::PodKill,
         FaultWord::RollingRestart,
         FaultWord::PodFailure,
@@ -785,6 +820,7 @@ impl FaultWord {
         FaultWord::PayloadMalformed,
         FaultWord::PayloadOversize,
         FaultWord::PayloadCacheBust,
+        FaultWord::RegistryAlias,
     ];
 
     /// The word as written.
@@ -815,6 +851,7 @@ impl FaultWord {
             FaultWord::PayloadMalformed => "payload-malformed",
             FaultWord::PayloadOversize => "payload-oversize",
             FaultWord::PayloadCacheBust => "payload-cache-bust",
+            FaultWord::RegistryAlias => "registry-alias",
         }
     }
 
@@ -855,6 +892,7 @@ impl FaultWord {
             FaultWord::PayloadDrift => &["shift"],
             FaultWord::PayloadDrop => &["features"],
             FaultWord::PayloadOversize => &["batch"],
+            FaultWord::RegistryAlias => &["url", "model", "alias", "to"],
             _ => &[],
         }
     }
@@ -894,6 +932,7 @@ impl FaultWord {
             FaultWord::PayloadCacheBust => {
                 &["for", "until", "share", "expect", "expect_share", "include", "features", "distinct"]
             }
+            FaultWord::RegistryAlias => &["for", "until", "create", "headers", "ca", "timeout"],
         }
     }
 }

@@ -103,7 +103,10 @@ pub(super) fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known
         cx.wrong(&at.key("container"), format!("`{}` is no name of a container", shortened(container)), "name one");
     }
     let names: Vec<&str> = kubernetes.dependencies.iter().map(|d| d.name.as_str()).collect();
-    if let Some(to) = f.to.as_deref().filter(|to| !names.contains(to)) {
+    if let Some(file::To::Version(_)) = f.to {
+        cx.wrong(&at.key("to"), "here `to` is a dependency, and this is a number", "write its name in quotes");
+    }
+    if let Some(to) = f.to.as_ref().and_then(file::To::name).filter(|to| !names.contains(to)) {
         let help = words::did_you_mean(to, &names, "dependencies");
         cx.wrong(&at.key("to"), format!("there is no dependency `{}`", shortened(to)), help);
         return None;
@@ -124,7 +127,7 @@ pub(super) fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known
     let proof = proof.map_or(Some(None), |p| p.map(Some))?;
     Some(ChaosMesh {
         container,
-        peer: f.to.clone(),
+        peer: f.to.as_ref().and_then(file::To::name).map(str::to_owned),
         volume: kubernetes.volume.clone().filter(|_| f.kind.is_io()),
         proof,
     })
@@ -133,8 +136,12 @@ pub(super) fn via(cx: &mut Context, at: &Path, f: &file::Fault, platform: &Known
 /// Keys that only Chaos Mesh knows, on a fault that it does not do.
 pub(super) fn not_via(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<()> {
     let has_own_proof = matches!(f.kind, FaultWord::Command | FaultWord::Http | FaultWord::ChaosMesh);
-    let only =
-        [("container", f.container.is_some()), ("to", f.to.is_some()), ("proof", f.proof.is_some() && !has_own_proof)];
+    let has_own_to = f.kind == FaultWord::RegistryAlias;
+    let only = [
+        ("container", f.container.is_some()),
+        ("to", f.to.is_some() && !has_own_to),
+        ("proof", f.proof.is_some() && !has_own_proof),
+    ];
     let (key, _) = only.into_iter().find(|(_, given)| *given).map_or(("", false), |found| found);
     if !key.is_empty() {
         let message = format!("`{key}` is for faults that Chaos Mesh does, and here it does not");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::payload::{self, Sent};
 use super::platform::{self, Known};
 use super::via::{Doer, Place, doer};
-use super::{Context, chaos_mesh, toxiproxy};
+use super::{Context, chaos_mesh, registry_alias, toxiproxy};
 use crate::plan::{
     ChaosMesh, Direction, Experiment, FaultKind, FaultPlan, FaultTarget, Hook, IoMethod, IoScope, KillMethod, Lasts,
     LocalPlatform, Mode, Phase, ProofRule, Repeat, Request, Via,
@@ -16,7 +16,7 @@ use crate::scenario::{limits, words};
 use crate::units::{Offset, Ratio, parse_duration, show_duration};
 
 /// A limit on what a command may take.
-const LONGEST_COMMAND: Duration = Duration::from_secs(600);
+pub(super) const LONGEST_COMMAND: Duration = Duration::from_secs(600);
 
 /// What a rolling restart leaves a replica for its last requests, as Kubernetes does.
 const ROLLING_GRACE: Duration = Duration::from_secs(30);
@@ -396,6 +396,7 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>, 
         | FaultWord::PayloadMalformed
         | FaultWord::PayloadOversize
         | FaultWord::PayloadCacheBust => return payload::compile(cx, at, f, sent),
+        FaultWord::RegistryAlias => return registry_alias::compile(cx, at, f, platform),
     })
 }
 
@@ -592,7 +593,7 @@ fn request(cx: &mut Context, at: &Path, r: &file::Request) -> Option<(Request, R
 }
 
 /// A text as written, `${VAR}` unexpanded.
-fn raw_at(cx: &Context, at: &Path) -> String {
+pub(super) fn raw_at(cx: &Context, at: &Path) -> String {
     cx.root.at(at).and_then(|n| n.raw_text()).unwrap_or_default().to_owned()
 }
 
@@ -619,7 +620,8 @@ fn target(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>
     if f.kind.is_payload() {
         return Some(FaultTarget::Requests);
     }
-    let outside = [FaultWord::Command, FaultWord::Http, FaultWord::ChaosMesh, FaultWord::Toxiproxy];
+    let outside =
+        [FaultWord::Command, FaultWord::Http, FaultWord::ChaosMesh, FaultWord::Toxiproxy, FaultWord::RegistryAlias];
     if outside.contains(&f.kind) || toxiproxy::is_meant(f) {
         return Some(FaultTarget::Outside);
     }

@@ -17,6 +17,7 @@ mod phase;
 mod platform;
 mod playbook;
 mod probe;
+mod registry_alias;
 mod safety;
 mod target;
 mod toxiproxy;

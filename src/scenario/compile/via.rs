@@ -89,7 +89,6 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
     use Doer::{ChaosMesh, Platform, Toxiproxy};
     use Place::{Docker, Kubernetes, Local, Nowhere};
     match (kind, place) {
-        (FaultWord::Command | FaultWord::Http | FaultWord::ChaosMesh, _) => &[Platform],
         (
             FaultWord::PayloadDrift
             | FaultWord::PayloadDrop
@@ -99,6 +98,7 @@ fn doers(kind: FaultWord, place: Place) -> &'static [Doer] {
             | FaultWord::PayloadCacheBust,
             _,
         ) => &[Platform],
+        (FaultWord::Command | FaultWord::Http | FaultWord::ChaosMesh | FaultWord::RegistryAlias, _) => &[Platform],
         (FaultWord::Toxiproxy, _) => &[Toxiproxy],
         (FaultWord::NetworkDelay | FaultWord::NetworkPartition | FaultWord::NetworkBandwidth, Kubernetes) => {
             &[ChaosMesh, Toxiproxy]
