@@ -81,6 +81,7 @@ impl Answer {
             };
             predictions.push(u8::from(model.predict(inputs, stored)));
         }
+        metrics.predicted(&predictions);
         let answer =
             Predictions { predictions: &predictions, model_version: &model.version, fallback: u8::from(fallback) };
         json(StatusCode::OK, &answer)

@@ -37,6 +37,8 @@ pub(super) struct Metrics {
     in_flight: AtomicU64,
     feature_read_errors: AtomicU64,
     output_tokens: AtomicU64,
+    predictions: AtomicU64,
+    positive: AtomicU64,
     service: [AtomicU64; BUCKETS.len() + 1],
     service_nanos: AtomicU64,
 }
@@ -89,6 +91,12 @@ impl Metrics {
         self.service_nanos.fetch_add(nanos, Relaxed);
     }
 
+    /// Counts predictions that were answered, and those of them that said yes: their mean is what a drift alert looks at.
+    pub(super) fn predicted(&self, predictions: &[u8]) {
+        self.predictions.fetch_add(predictions.len() as u64, Relaxed);
+        self.positive.fetch_add(predictions.iter().map(|p| u64::from(*p)).sum(), Relaxed);
+    }
+
     /// Counts a failed read of stored features.
     pub(super) fn feature_read_failed(&self) {
         self.feature_read_errors.fetch_add(1, Relaxed);
@@ -115,6 +123,9 @@ impl Metrics {
         writeln!(out, "model_server_feature_read_errors_total {}", self.feature_read_errors.load(Relaxed))?;
         head(out, "output_tokens_total", "counter", "Tokens of chat answers that were handed to a connection.")?;
         writeln!(out, "model_server_output_tokens_total {}", self.output_tokens.load(Relaxed))?;
+        head(out, "prediction", "summary", "Predictions that were answered, 1 for yes; sum by count is their mean.")?;
+        writeln!(out, "model_server_prediction_sum {}", self.positive.load(Relaxed))?;
+        writeln!(out, "model_server_prediction_count {}", self.predictions.load(Relaxed))?;
         head(out, "model_info", "gauge", "The model that answers.")?;
         let (name, version) = (label(&model.name), label(&model.version));
         writeln!(out, "model_server_model_info{{name=\"{name}\",version=\"{version}\"}} 1")?;
@@ -159,6 +170,7 @@ mod tests {
         metrics.answered(200);
         metrics.answered(503);
         metrics.feature_read_failed();
+        metrics.predicted(&[1, 0, 0]);
         metrics.served(Duration::from_millis(5));
         metrics.served(Duration::from_secs(11));
         let text = metrics.render(&Model::constant(), 3);
@@ -169,6 +181,9 @@ mod tests {
             "model_server_in_flight_requests 1",
             "model_server_queue_depth 3",
             "model_server_feature_read_errors_total 1",
+            "# TYPE model_server_prediction summary",
+            "model_server_prediction_sum 1",
+            "model_server_prediction_count 3",
             "model_server_model_info{name=\"constant\",version=\"0\"} 1",
             "model_server_service_seconds_bucket{le=\"0.0025\"} 0",
             "model_server_service_seconds_bucket{le=\"0.005\"} 1",
