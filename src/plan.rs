@@ -1075,15 +1075,24 @@ pub struct Registry {
 impl Registry {
     /// The dependency that the URL names.
     pub fn dependency(&self) -> Option<&str> {
-        self.url.split_once("{dependency.")?.1.split_once('}').map(|(name, _)| name)
+        dependency_of(&self.url)
     }
 
     /// The same at this address of its dependency.
     pub fn at(&self, address: std::net::SocketAddr) -> Registry {
-        let word = self.dependency().map(|name| format!("{{dependency.{name}}}"));
-        let url = word.map_or_else(|| self.url.clone(), |word| self.url.replacen(&word, &address.to_string(), 1));
-        Registry { url, ..self.clone() }
+        Registry { url: at_dependency(&self.url, address), ..self.clone() }
     }
+}
+
+/// The dependency that a URL of a fault names as `{dependency.NAME}`: the process itself, behind its link.
+pub fn dependency_of(url: &str) -> Option<&str> {
+    url.split_once("{dependency.")?.1.split_once('}').map(|(name, _)| name)
+}
+
+/// A URL with its dependency's address in it.
+pub fn at_dependency(url: &str, address: std::net::SocketAddr) -> String {
+    let word = dependency_of(url).map(|name| format!("{{dependency.{name}}}"));
+    word.map_or_else(|| url.to_owned(), |word| url.replacen(&word, &address.to_string(), 1))
 }
 
 impl std::fmt::Display for Registry {
@@ -1140,7 +1149,7 @@ pub enum KillMethod {
 pub struct Request {
     /// Method.
     pub method: String,
-    /// A whole URL, as text: in a journal it has its `${VAR}` unexpanded.
+    /// A whole URL, as text: in a journal it has its `${VAR}` unexpanded. In a scenario it may hold `{dependency.NAME}`.
     pub url: String,
     /// Further headers, values as text like `url`.
     #[serde(default)]

@@ -75,7 +75,7 @@ enum Command {
     /// Print the JSON Schema of the scenario language, or of a result file.
     Schema(SchemaArgs),
     /// The embedded target: a small model behind the MLflow scoring protocol.
-    ModelServer(crate::model_server::Options),
+    ModelServer(Box<crate::model_server::Options>),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Print the manual page (or write one per command).
@@ -186,7 +186,7 @@ pub fn main() -> u8 {
             out::result(&format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default()));
             0
         }
-        Command::ModelServer(options) => model_server::model_server(options),
+        Command::ModelServer(options) => model_server::model_server(*options),
         Command::Completions(args) => shell::completions(&args, &mut Cli::command()),
         Command::Man(args) => shell::man(&args, &Cli::command()),
     }

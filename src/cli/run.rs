@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::progress::Show;
 use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, plan, signals};
 use crate::fault::stop::StopSignal;
-use crate::plan::{FaultKind, FaultPlan, Plan, Platform, Via};
+use crate::plan::{FaultKind, FaultPlan, Plan, Platform, Via, dependency_of};
 use crate::platform::docker;
 use crate::platform::process::available_cpus;
 use crate::report;
@@ -169,6 +169,9 @@ fn hosts(plan: &Plan) -> Vec<String> {
         }
         let FaultKind::Http(hook) = &fault.kind else { continue };
         for request in std::iter::once(&hook.run).chain(&hook.undo) {
+            if dependency_of(&request.url).is_some() {
+                continue;
+            }
             // A URL that cannot be read was refused by `check`; its text is as good a name as any.
             hosts.push(scenario::url(&request.url).map_or_else(|_| request.url.clone(), |u| u.host));
         }

@@ -10,7 +10,7 @@ use super::exec::{self, Watch};
 use super::injector::Undo;
 use super::undo::show_command;
 use crate::client::blocking;
-use crate::plan::{AnswerPaths, Protocol, Request, Target};
+use crate::plan::{AnswerPaths, Protocol, Request, Target, dependency_of};
 use crate::scenario;
 
 #[derive(Clone)]
@@ -55,6 +55,11 @@ impl Deed {
     /// The step that a journal holds.
     pub(super) fn step(&self, dir: &Path, timeout: Duration) -> Undo {
         let timeout_ms = timeout.as_millis() as u64;
+        if let Deed::Request(request) = self
+            && let Some(name) = dependency_of(&request.url)
+        {
+            return Undo::InProcess { what: format!("what was done to dependency {name}, which ends with the run") };
+        }
         match self {
             Deed::Command(run) => Undo::Command { run: run.clone(), dir: dir.to_owned(), timeout_ms },
             Deed::Request(request) => Undo::Request { request: request.clone(), timeout_ms },

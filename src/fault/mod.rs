@@ -45,7 +45,10 @@ use rand::Rng;
 
 use crate::alteration::Alterations;
 use crate::clock::Clock;
-use crate::plan::{FaultKind, FaultPlan, FaultTarget, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Via};
+use crate::plan::{
+    FaultKind, FaultPlan, FaultTarget, Hook, IoScope, KillMethod, Mode, Plan, Platform, PodDependency, Request, Via,
+    at_dependency, dependency_of,
+};
 use crate::platform::kubernetes::Kubernetes;
 use crate::platform::process::ProcessId;
 use crate::platform::{Cut, Kill, Ledger, Replicas, VolumeEffect};
@@ -155,7 +158,10 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
             burners(fault, cx),
         )),
         FaultKind::Command(hook) => Box::new(command::CommandFault::new(hook.clone().map(Deed::Command), cx)),
-        FaultKind::Http(hook) => Box::new(command::CommandFault::new((**hook).clone().map(Deed::Request), cx)),
+        FaultKind::Http(hook) => {
+            let hook = at_dependencies((**hook).clone(), cx)?;
+            Box::new(command::CommandFault::new(hook.map(Deed::Request), cx))
+        }
         FaultKind::IoLatency { delay, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Delay(*delay), scope)?),
         FaultKind::IoError { errno, scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(*errno), scope)?),
         FaultKind::DiskFull { scope } => Box::new(io_fault(fault, cx, VolumeEffect::Errno(ENOSPC), scope)?),
@@ -164,6 +170,18 @@ pub fn injector_for(fault: &FaultPlan, cx: &InjectorContext) -> Result<Box<dyn I
         FaultKind::Toxiproxy { .. } => return Err("it names no Toxiproxy server".to_owned()),
         FaultKind::Payload(payload) => Box::new(payload::PayloadFault::new(fault, payload, cx)?),
     })
+}
+
+/// What is sent goes to the dependencies' own addresses; what is shown and journalled keeps their names.
+fn at_dependencies(mut hook: Hook<Request>, cx: &InjectorContext) -> Result<Hook<Request>, String> {
+    for request in std::iter::once(&mut hook.run).chain(&mut hook.undo) {
+        if let Some(name) = dependency_of(&request.url) {
+            let address = cx.replicas()?.dependency_address(name);
+            let address = address.ok_or_else(|| format!("dependency {name} has no address on this machine"))?;
+            request.url = at_dependency(&request.url, address);
+        }
+    }
+    Ok(hook)
 }
 
 fn burners(fault: &FaultPlan, cx: &InjectorContext) -> stress::Burners {

@@ -1,29 +1,43 @@
-//! The MLflow scoring protocol, outwards: a body in, an answer out.
+//! The MLflow scoring protocol, outwards: predictions and errors become JSON.
 //!
-//! Owns: the order of the work (parse, join the stored features, score) and the JSON of answers and errors.
-//! Blocking, because the stored features are read from the volume; the pool calls it on its own threads.
+//! Owns the JSON, and what an answer tells of itself besides (its fallback level, its version, how old its features are).
+//! Leaves alone where predictions come from (`serving.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::metrics::Metrics;
-use super::model::Model;
-use super::request::{Batch, Format};
-use super::store::FeatureStore;
-
-/// A status and its JSON body.
+/// A status, its JSON body, and what is told in headers.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+    /// None for an error.
+    pub(super) notes: Option<Notes>,
+}
+
+/// What an answer tells of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// Of the fallback ladder; 0: the real prediction.
+    pub(super) level: u8,
+    /// The version that answered.
+    pub(super) version: Option<Arc<str>>,
+    /// Whether the prediction cache had it; none without a cache.
+    pub(super) cache: Option<bool>,
+    /// How old its features are, where their keeper says it.
+    pub(super) age: Option<Duration>,
 }
 
 #[derive(Serialize)]
 struct Predictions<'a> {
-    predictions: &'a [u8],
+    #[serde(serialize_with = "as_numbers")]
+    predictions: &'a [bool],
     model_version: &'a str,
-    /// 1 when an account was unknown and the mean account stood in for it.
+    /// The level of the fallback ladder: 0 for the real prediction, 2 when the mean account stood in for an unknown one.
     fallback: u8,
 }
 
@@ -42,58 +56,22 @@ impl Answer {
             status if status.is_server_error() => "INTERNAL_ERROR",
             _ => "BAD_REQUEST",
         };
-        json(status, &Problem { error_code, message })
+        Answer { status, body: json(&Problem { error_code, message }), notes: None }
     }
 
-    /// Predicts each row of the body. `store` is there exactly when the model has one.
-    pub(super) fn predict(
-        model: &Model,
-        mut store: Option<&mut FeatureStore>,
-        metrics: &Metrics,
-        format: Format,
-        body: &[u8],
-    ) -> Answer {
-        let batch = match Batch::parse(format, body, &model.inputs) {
-            Ok(batch) => batch,
-            Err(problem) => return Answer::error(StatusCode::BAD_REQUEST, &problem),
-        };
-        let mut predictions = Vec::with_capacity(batch.rows);
-        let mut fallback = false;
-        for inputs in batch.iter() {
-            let stored = match &mut store {
-                None => None,
-                Some(store) => {
-                    let Some(key) = whole(inputs[0]) else {
-                        let message = format!("column `{}` must be a whole number, got {}", model.inputs[0], inputs[0]);
-                        return Answer::error(StatusCode::BAD_REQUEST, &message);
-                    };
-                    match store.fetch(key) {
-                        Ok(stored) => {
-                            fallback |= stored.is_none();
-                            stored
-                        }
-                        Err(problem) => {
-                            metrics.feature_read_failed();
-                            return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, &problem);
-                        }
-                    }
-                }
-            };
-            predictions.push(u8::from(model.predict(inputs, stored)));
-        }
-        metrics.predicted(&predictions);
-        let answer =
-            Predictions { predictions: &predictions, model_version: &model.version, fallback: u8::from(fallback) };
-        json(StatusCode::OK, &answer)
+    /// Predictions, with what is told of them.
+    pub(super) fn predictions(predictions: &[bool], notes: Notes) -> Answer {
+        let model_version = notes.version.as_deref().unwrap_or_default();
+        let body = json(&Predictions { predictions, model_version, fallback: notes.level });
+        Answer { status: StatusCode::OK, body, notes: Some(notes) }
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+fn as_numbers<S: Serializer>(predictions: &&[bool], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(predictions.iter().map(|p| u8::from(*p)))
+}
+
+fn json(value: &impl Serialize) -> Bytes {
     // Numbers and strings into memory: there is nothing that could fail.
-    Answer { status, body: Bytes::from(serde_json::to_vec(value).unwrap_or_default()) }
-}
-
-/// The key, where the number is one.
-fn whole(x: f64) -> Option<u64> {
-    (x >= 0.0 && x <= u64::MAX as f64 && x.fract() == 0.0).then_some(x as u64)
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }

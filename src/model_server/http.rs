@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,11 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Options;
-use super::answer::Answer;
+use super::answer::{Answer, Notes};
 use super::chat::{self, ChatBody, Pace};
+use super::feature_role::FeatureServer;
 use super::metrics::Metrics;
+use super::model::Model;
 use super::model_registry::{Asked, Registry};
 use super::pool::Pool;
+use super::reload::Reloads;
 use super::request::Format;
 
 /// Connections at the same time; further ones wait to be accepted.
@@ -44,6 +47,9 @@ const MAX_DISCARD: usize = 64 << 20;
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+const FALLBACK_LEVEL: HeaderName = HeaderName::from_static("x-fallback-level");
+const CACHE: HeaderName = HeaderName::from_static("x-cache");
+const FEATURE_AGE: HeaderName = HeaderName::from_static("x-feature-age");
 
 pub(super) type Reply = Response<Either<Full<Bytes>, ChatBody>>;
 
@@ -54,13 +60,14 @@ pub(super) enum Site {
     Model(Arc<State>),
     /// A model registry: a dependency.
     Registry(Arc<Registry>),
+    /// A feature store: a dependency.
+    Features(Arc<FeatureServer>),
 }
 
 /// The model server as its connections see it.
 pub(super) struct State {
     pool: Pool,
     max_body: usize,
-    version: HeaderValue,
     ready: AtomicBool,
     waiting: Mutex<String>,
     pace: Pace,
@@ -69,11 +76,9 @@ pub(super) struct State {
 impl State {
     /// Not ready yet.
     pub(super) fn new(pool: Pool, options: &Options) -> State {
-        // The model's version is visible ASCII; model.rs has checked it.
-        let version = HeaderValue::from_str(&pool.model().version).unwrap_or(HeaderValue::from_static("unknown"));
         let waiting = Mutex::new("starting".to_owned());
         let (max_body, pace) = (options.max_body, Pace::new(options));
-        State { pool, max_body, version, ready: AtomicBool::new(false), waiting, pace }
+        State { pool, max_body, ready: AtomicBool::new(false), waiting, pace }
     }
 
     /// How fast chats are answered.
@@ -82,18 +87,44 @@ impl State {
     }
 
     /// Name of the model.
-    pub(super) fn model_name(&self) -> &str {
-        &self.pool.model().name
+    pub(super) fn model_name(&self) -> String {
+        self.model().name.clone()
+    }
+
+    /// The model that answers now.
+    pub(super) fn model(&self) -> Arc<Model> {
+        self.pool.serving().model()
+    }
+
+    /// From the next request on this one answers.
+    pub(super) fn set_model(&self, model: Model) {
+        self.pool.serving().set_model(model);
+    }
+
+    /// What became of the model that is followed.
+    pub(super) fn reloads(&self) -> &Reloads {
+        &self.pool.serving().reloads
     }
 
     /// What is counted.
     pub(super) fn metrics(&self) -> &Metrics {
-        self.pool.metrics()
+        &self.pool.serving().metrics
     }
 
     /// From now on predictions are answered.
     pub(super) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Predictions are answered.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// From now on predictions are not answered, and why.
+    pub(super) fn set_waiting(&self, why: &str) {
+        self.still_waiting(why);
+        self.ready.store(false, Ordering::Release);
     }
 
     /// Says why the server is not ready yet.
@@ -166,12 +197,13 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
     let state = match site {
         Site::Model(state) => state,
         Site::Registry(shelf) => return Ok(registry(shelf, request).await),
+        Site::Features(server) => return Ok(features(server, request).await),
     };
     let mut reply = match request.uri().path() {
         "/invocations" => {
-            let _inside = state.pool.metrics().enter();
+            let _inside = state.metrics().enter();
             let reply = invocations(state, request).await;
-            state.pool.metrics().answered(reply.status().as_u16());
+            state.metrics().answered(reply.status().as_u16());
             reply
         }
         "/ping" | "/health" => get(request.method(), || match state.check() {
@@ -181,7 +213,7 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
         }),
         "/version" => get(request.method(), || reply(StatusCode::OK, TEXT, version(state))),
         "/metrics" => get(request.method(), || {
-            let mut text = state.pool.metrics().render(state.pool.model(), state.pool.queue_depth());
+            let mut text = state.pool.serving().render(state.pool.queue_depth());
             if let Some(lost) = state.pool.log_losses() {
                 text +=
                     &super::metrics::counter("prediction_log_losses_total", "Answers that could not be logged.", lost);
@@ -189,19 +221,21 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
             reply(StatusCode::OK, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), text)
         }),
         "/v1/chat/completions" => {
-            let _inside = state.pool.metrics().enter();
+            let _inside = state.metrics().enter();
             let reply = chat_completions(state, request).await;
-            state.pool.metrics().answered(reply.status().as_u16());
+            state.metrics().answered(reply.status().as_u16());
             reply
         }
-        "/v1/models" => get(request.method(), || reply(StatusCode::OK, JSON, chat::models(state.model_name()))),
+        "/v1/models" => get(request.method(), || reply(StatusCode::OK, JSON, chat::models(&state.model_name()))),
         _ => {
             let paths =
                 "paths here: /invocations, /v1/chat/completions, /v1/models, /ping, /health, /version, /metrics";
             error(StatusCode::NOT_FOUND, paths)
         }
     };
-    reply.headers_mut().insert(MODEL_VERSION, state.version.clone());
+    if !reply.headers().contains_key(MODEL_VERSION) {
+        reply.headers_mut().insert(MODEL_VERSION, version_value(&state.model().version));
+    }
     Ok(reply)
 }
 
@@ -221,10 +255,34 @@ async fn invocations(state: &State, request: Request<Incoming>) -> Reply {
     match body(request.into_body(), state.max_body).await {
         Ok(body) => {
             let answer = state.pool.answer(format, body).await;
-            reply(answer.status, JSON, answer.body)
+            let mut reply = reply(answer.status, JSON, answer.body);
+            if let Some(notes) = &answer.notes {
+                tell(notes, reply.headers_mut());
+            }
+            reply
         }
         Err(reply) => reply,
     }
+}
+
+/// What an answer tells of itself, beside its body.
+fn tell(notes: &Notes, headers: &mut HeaderMap) {
+    headers.insert(FALLBACK_LEVEL, HeaderValue::from(u16::from(notes.level)));
+    if let Some(version) = &notes.version {
+        headers.insert(MODEL_VERSION, version_value(version));
+    }
+    if let Some(hit) = notes.cache {
+        headers.insert(CACHE, HeaderValue::from_static(if hit { "hit" } else { "miss" }));
+    }
+    if let Some(age) = notes.age {
+        let seconds = format!("{:.3}", age.as_secs_f64());
+        headers.insert(FEATURE_AGE, HeaderValue::from_str(&seconds).unwrap_or(HeaderValue::from_static("0")));
+    }
+}
+
+/// The model's version is visible ASCII; model.rs has checked it.
+fn version_value(version: &str) -> HeaderValue {
+    HeaderValue::from_str(version).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 async fn chat_completions(state: &Arc<State>, request: Request<Incoming>) -> Reply {
@@ -264,6 +322,17 @@ async fn discard(mut body: Incoming) {
     }
 }
 
+async fn features(server: &FeatureServer, request: Request<Incoming>) -> Reply {
+    let (head, incoming) = request.into_parts();
+    match body(incoming, MAX_REGISTRY_BODY).await {
+        Ok(body) => {
+            let told = server.answer(&head.method, head.uri.path(), &body);
+            reply(told.status, if told.json { JSON } else { TEXT }, told.body)
+        }
+        Err(reply) => reply,
+    }
+}
+
 async fn registry(shelf: &Registry, request: Request<Incoming>) -> Reply {
     let (head, incoming) = request.into_parts();
     let body = match body(incoming, MAX_REGISTRY_BODY).await {
@@ -277,7 +346,7 @@ async fn registry(shelf: &Registry, request: Request<Incoming>) -> Reply {
 }
 
 fn version(state: &State) -> String {
-    format!("resbench {} model v{}", env!("CARGO_PKG_VERSION"), state.pool.model().version)
+    format!("resbench {} model v{}", env!("CARGO_PKG_VERSION"), state.model().version)
 }
 
 fn get(method: &Method, answer: impl FnOnce() -> Reply) -> Reply {

@@ -92,7 +92,7 @@ impl Metrics {
     }
 
     /// Counts predictions that were answered, and those of them that said yes: their mean is what a drift alert looks at.
-    pub(super) fn predicted(&self, predictions: &[u8]) {
+    pub(super) fn predicted(&self, predictions: &[bool]) {
         self.predictions.fetch_add(predictions.len() as u64, Relaxed);
         self.positive.fetch_add(predictions.iter().map(|p| u64::from(*p)).sum(), Relaxed);
     }
@@ -152,10 +152,13 @@ pub(super) fn counter(name: &str, help: &str, value: u64) -> String {
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+/// The two lines that stand before a metric's values.
+pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
     writeln!(out, "# HELP model_server_{name} {help}\n# TYPE model_server_{name} {kind}")
 }
 
-fn label(value: &str) -> String {
+/// A value between the quotes of a label.
+pub(super) fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
@@ -170,7 +173,7 @@ mod tests {
         metrics.answered(200);
         metrics.answered(503);
         metrics.feature_read_failed();
-        metrics.predicted(&[1, 0, 0]);
+        metrics.predicted(&[true, false, false]);
         metrics.served(Duration::from_millis(5));
         metrics.served(Duration::from_secs(11));
         let text = metrics.render(&Model::constant(), 3);

@@ -7,21 +7,33 @@
 //! dependencies bite as they do in production.
 //!
 //! - `http`: connections and routes · `pool`: queue and workers · `registry`: waiting for one · `model_registry`: being one
+//! - `serving`: how a row becomes an answer, by `cache`, `memory`, `features` behind a `breaker`, and the `ladder` of fallbacks
+//! - `reload`: the model that a registry names · `feature_role`: being a feature store
 //! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
 //! - `prediction_log`: a line per answer, for audits
 //! - `chat`: chat completions, streamed at a stated rate · `service_time`: its distribution · `metrics`: counters
 
 mod answer;
+mod breaker;
+mod cache;
 mod chat;
+mod feature_role;
+mod features;
 mod http;
+mod ladder;
+mod memory;
 mod metrics;
 mod model;
 mod model_registry;
 mod pool;
 mod prediction_log;
 mod registry;
+mod reload;
 mod request;
+#[cfg(test)]
+mod service_tests;
 mod service_time;
+mod serving;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -41,10 +53,15 @@ use tokio::sync::watch;
 
 use crate::units::{Seed, parse_duration};
 
+pub use ladder::{Rule, Step};
+pub use memory::OnOom;
 pub use model_registry::{FirstAlias, Registered, RegistryOptions};
 pub use registry::RegistryUrl;
+pub use reload::{Followed, ReloadOptions};
 pub use service_time::ServiceTime;
+pub use serving::ServiceOptions;
 
+use feature_role::FeatureServer;
 use http::Site;
 use model::Model;
 use model_registry::Registry;
@@ -82,7 +99,8 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub startup_delay: Duration,
 
-    /// URL (http://host:port/path) that must answer 2xx before the server says that it is ready
+    /// URL (http://host:port/path) that must answer 2xx before the server says that it is ready; with --registry-model
+    /// the registry up to /api/2.0/mlflow
     #[arg(long, value_name = "URL")]
     pub registry: Option<RegistryUrl>,
 
@@ -114,7 +132,19 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=(64 << 20)))]
     pub max_body: usize,
 
-    /// What to be: the model server, or a model registry that speaks MLflow's REST
+    /// The model that an alias of the registry names.
+    #[command(flatten)]
+    pub reload: ReloadOptions,
+
+    /// Cache, feature store, fallbacks, memory.
+    #[command(flatten)]
+    pub service: ServiceOptions,
+
+    /// Role feature-store: how often the features are computed anew
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub refresh_every: Duration,
+
+    /// What to be: the model server, a model registry that speaks MLflow's REST, or a feature store
     #[arg(long, value_enum, default_value_t = Role::Model)]
     pub role: Role,
 
@@ -130,6 +160,8 @@ pub enum Role {
     Model,
     /// A dependency of model servers: versions, aliases and artifacts in MLflow's words, and 200 to every other GET.
     Registry,
+    /// A dependency of model servers: the stored features of --model over HTTP, each with its age.
+    FeatureStore,
 }
 
 /// Why the server could not start.
@@ -229,6 +261,16 @@ pub fn serve(
                 on_listening(address);
                 http::accept(listener, Site::Registry(Arc::new(registry)), stop).await;
             }
+            Role::FeatureStore => {
+                let missing = || ServerError::Model {
+                    path: PathBuf::new(),
+                    problem: "--role feature-store needs --model".to_owned(),
+                };
+                let dir = options.model.as_deref().ok_or_else(missing)?;
+                let server = FeatureServer::new(dir, options.refresh_every)?;
+                on_listening(address);
+                http::accept(listener, Site::Features(Arc::new(server)), stop).await;
+            }
             Role::Model => {
                 let model = options.model.as_deref().map_or_else(|| Ok(Model::constant()), Model::load)?;
                 let pool = Pool::start(&options, model).map_err(ServerError::System)?;
@@ -244,8 +286,15 @@ pub fn serve(
 
 async fn become_ready(state: Arc<http::State>, options: Options) {
     tokio::time::sleep(options.startup_delay).await;
-    if let Some(url) = &options.registry {
-        registry::wait_for(url, options.registry_timeout, |problem| state.still_waiting(problem)).await;
+    match (&options.registry, &options.reload.registry_model) {
+        (Some(url), Some(followed)) => {
+            let has_model = options.model.is_some();
+            return reload::follow(state, url, options.registry_timeout, followed, &options.reload, has_model).await;
+        }
+        (Some(url), None) => {
+            registry::wait_for(url, options.registry_timeout, |problem| state.still_waiting(problem)).await;
+        }
+        (None, _) => {}
     }
     state.set_ready();
 }

@@ -4,8 +4,12 @@
 //! inputs arrive (`request.rs`) and where stored features are read (`store.rs`). A [`Model`] is valid by
 //! construction, so that scoring cannot fail.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use super::ServerError;
@@ -17,7 +21,7 @@ const LONGEST_RECORD: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) name: String,
-    pub(super) version: String,
+    pub(super) version: Arc<str>,
     /// The columns that a request must bring; the key of the store, where there is one, comes first.
     pub(super) inputs: Vec<String>,
     /// Where each account's stored features are.
@@ -31,6 +35,8 @@ pub(super) struct Model {
 #[derive(Clone, Debug)]
 pub(super) struct StoreLayout {
     pub(super) path: PathBuf,
+    /// The file itself, where it is on no disk: it came from a registry.
+    pub(super) held: Option<Arc<File>>,
     pub(super) key: String,
     pub(super) columns: usize,
     pub(super) first_key: u64,
@@ -67,7 +73,7 @@ impl Model {
     pub(super) fn constant() -> Model {
         Model {
             name: "constant".to_owned(),
-            version: "0".to_owned(),
+            version: "0".into(),
             inputs: Vec::new(),
             store: None,
             terms: Vec::new(),
@@ -81,10 +87,31 @@ impl Model {
         let path = dir.join("model.json");
         let problem = |problem: String| ServerError::Model { path: path.clone(), problem };
         let text = std::fs::read(&path).map_err(|e| problem(e.to_string()))?;
-        let file: ModelFile = serde_json::from_slice(&text).map_err(|e| problem(e.to_string()))?;
-        let model = file.compile(dir).map_err(problem)?;
+        let model = Model::parse(&text, dir).map_err(problem)?;
         model.store.as_ref().map_or(Ok(()), StoreLayout::check)?;
         Ok(model)
+    }
+
+    /// A model from the text of its `model.json`; whether its stored features are in `dir` is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &[u8], dir: &Path) -> Result<Model, String> {
+        let file: ModelFile = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        file.compile(dir)
+    }
+
+    /// The same model with these stored features, held in memory.
+    ///
+    /// # Errors
+    /// When they are not what `model.json` promises, or there is no memory.
+    pub(super) fn with_store(mut self, features: &[u8]) -> Result<Model, String> {
+        let Some(store) = &mut self.store else { return Ok(self) };
+        let file = memfd_create("features", MemfdFlags::CLOEXEC).map(File::from).map_err(|e| e.to_string())?;
+        (&file).write_all(features).map_err(|e| e.to_string())?;
+        store.held = Some(Arc::new(file));
+        store.check().map_err(|e| e.to_string())?;
+        Ok(self)
     }
 
     /// Whether the probability of the positive class reaches the threshold. Without stored features, those of
@@ -119,7 +146,8 @@ impl Transform {
 impl StoreLayout {
     fn check(&self) -> Result<(), ServerError> {
         let problem = |problem: String| ServerError::Model { path: self.path.clone(), problem };
-        let length = std::fs::metadata(&self.path).map_err(|e| problem(e.to_string()))?.len();
+        let info = self.held.as_ref().map_or_else(|| std::fs::metadata(&self.path), |file| file.metadata());
+        let length = info.map_err(|e| problem(e.to_string()))?.len();
         let needed = self.records.saturating_mul(self.record_bytes as u64);
         if length == needed {
             Ok(())
@@ -179,7 +207,7 @@ impl ModelFile {
         let store = self.store.map(|s| s.compile(dir)).transpose()?;
         Ok(Model {
             name: self.name,
-            version: self.version,
+            version: self.version.into(),
             inputs,
             store,
             terms,
@@ -220,6 +248,7 @@ impl StoreFile {
         }
         Ok(StoreLayout {
             path: dir.join(self.file),
+            held: None,
             key: self.key,
             columns: self.columns.len(),
             first_key: self.first_key,

@@ -89,8 +89,6 @@ struct Version {
     dir: PathBuf,
     /// Name of each file and its SHA-256, as tags `sha256.FILE`.
     sums: BTreeMap<String, String>,
-    /// What `model.json` says that it is, where it says so.
-    artifact_version: Option<String>,
 }
 
 #[derive(Default)]
@@ -295,9 +293,8 @@ impl Registry {
         let version = &self.models[name][number as usize - 1];
         let aliases = state.aliases.iter().filter(|((model, _), v)| model == name && **v == number);
         let aliases: Vec<&str> = aliases.map(|((_, alias), _)| alias.as_str()).collect();
-        let sums = version.sums.iter().map(|(file, sum)| (format!("sha256.{file}"), sum));
-        let artifact = version.artifact_version.iter().map(|v| ("artifact_version".to_owned(), v));
-        let tags: Vec<Value> = sums.chain(artifact).map(|(key, value)| json!({ "key": key, "value": value })).collect();
+        let tag = |(file, sum): (&String, &String)| json!({ "key": format!("sha256.{file}"), "value": sum });
+        let tags: Vec<Value> = version.sums.iter().map(tag).collect();
         json!({
             "name": name, "version": number.to_string(), "status": "READY", "current_stage": "None",
             "source": format!("mlflow-artifacts:/{name}/{number}"), "aliases": aliases, "tags": tags,
@@ -325,10 +322,7 @@ impl Version {
         if sums.is_empty() {
             return Err("the folder has no files".to_owned());
         }
-        let model = std::fs::read(dir.join("model.json")).ok();
-        let model = model.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let artifact_version = model.and_then(|m| m["version"].as_str().map(str::to_owned));
-        Ok(Version { dir: dir.to_owned(), sums, artifact_version })
+        Ok(Version { dir: dir.to_owned(), sums })
     }
 }
 
@@ -428,7 +422,7 @@ mod tests {
         let (status, told) = read();
         assert_eq!((status, &told["model_version"]["version"]), (200, &json!("1")));
         let tags = told["model_version"]["tags"].as_array().unwrap();
-        assert!(tags.contains(&json!({ "key": "artifact_version", "value": "1" })), "{tags:?}");
+        assert_eq!(tags[0], json!({ "key": "sha256.model.json", "value": sha256(b"{\"version\": \"1\"}") }));
         let set = |v: &str| {
             ask(&registry, Method::POST, ALIAS, &format!(r#"{{"name":"fraud","alias":"champion","version":{v}}}"#))
         };

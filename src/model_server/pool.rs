@@ -17,11 +17,10 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
-use super::metrics::Metrics;
 use super::model::Model;
 use super::prediction_log::PredictionLog;
 use super::request::Format;
-use super::store::FeatureStore;
+use super::serving::{Hands, Serving};
 use super::{Options, ServiceTime};
 use crate::clock;
 use crate::rng::Stream;
@@ -33,8 +32,7 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    model: Model,
-    metrics: Metrics,
+    serving: Serving,
     log: Option<PredictionLog>,
     queue: Mutex<Queue>,
     wake: Condvar,
@@ -60,13 +58,14 @@ impl Pool {
     /// Starts the workers, where the model needs any.
     pub(super) fn start(options: &Options, model: Model) -> io::Result<Pool> {
         let log = options.prediction_log.as_ref().map(|path| PredictionLog::new(path, options.prediction_log_required));
-        let inline = model.store.is_none() && options.service_time == ServiceTime::None && log.is_none();
+        // What comes from a registry may have stored features.
+        let same_model = options.reload.registry_model.is_none();
+        let inline = model.store.is_none() && options.service_time == ServiceTime::None && same_model && log.is_none();
         let workers = if inline { 0 } else { options.workers };
         let queue = Queue { jobs: VecDeque::new(), bound: options.queue, free: workers, closed: false };
         let pool = Pool {
             shared: Arc::new(Shared {
-                model,
-                metrics: Metrics::default(),
+                serving: Serving::new(options, model),
                 log,
                 queue: Mutex::new(queue),
                 wake: Condvar::new(),
@@ -83,12 +82,8 @@ impl Pool {
         Ok(pool)
     }
 
-    pub(super) fn model(&self) -> &Model {
-        &self.shared.model
-    }
-
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+    pub(super) fn serving(&self) -> &Serving {
+        &self.shared.serving
     }
 
     /// Answers that the prediction log could not take; none without a log.
@@ -110,7 +105,8 @@ impl Pool {
     /// Answers a request, as soon as a worker can.
     pub(super) async fn answer(&self, format: Format, body: Bytes) -> Answer {
         if self.workers == 0 {
-            return self.shared.timed(|| self.shared.predict(None, format, &body));
+            let mut hands = self.shared.serving.hands();
+            return self.shared.timed(|| self.shared.predict(&mut hands, || {}, format, &body));
         }
         let (reply, answer) = oneshot::channel();
         if !self.shared.offer(Job { format, body, reply }) {
@@ -159,8 +155,8 @@ impl Shared {
         }
     }
 
-    fn predict(&self, store: Option<&mut FeatureStore>, format: Format, body: &[u8]) -> Answer {
-        let answer = Answer::predict(&self.model, store, &self.metrics, format, body);
+    fn predict(&self, hands: &mut Hands, hold: impl FnOnce(), format: Format, body: &[u8]) -> Answer {
+        let answer = self.serving.predict(hands, hold, format, body);
         match self.log.as_ref().filter(|_| answer.status == StatusCode::OK).map(|log| log.append(&answer.body)) {
             Some(Err(why)) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, &why),
             Some(Ok(())) | None => answer,
@@ -170,7 +166,7 @@ impl Shared {
     fn timed(&self, work: impl FnOnce() -> Answer) -> Answer {
         let began = clock::monotonic_nanos();
         let answer = work();
-        self.metrics.served(Duration::from_nanos(clock::monotonic_nanos() - began));
+        self.serving.metrics.served(Duration::from_nanos(clock::monotonic_nanos() - began));
         answer
     }
 }
@@ -181,11 +177,12 @@ struct AtWork(Arc<Shared>);
 impl AtWork {
     fn work(self, time: ServiceTime, mut chance: Stream) {
         let shared = &self.0;
-        let mut store = shared.model.store.clone().map(FeatureStore::new);
+        let mut hands = shared.serving.hands();
         while let Some(job) = shared.take() {
             let answer = shared.timed(|| {
-                clock::sleep(time.sample(&mut chance));
-                shared.predict(store.as_mut(), job.format, &job.body)
+                // Drawn for each request, whether it is needed or not: the next one's does not depend on it.
+                let cost = time.sample(&mut chance);
+                shared.predict(&mut hands, || clock::sleep(cost), job.format, &job.body)
             });
             // Free before the answer is out: a client that asks again at once finds the place.
             shared.queue().free += 1;

@@ -1,7 +1,7 @@
-//! Waiting for a registry: what makes a restarted replica slow to come back when its registry is.
+//! Asking a registry: what makes a restarted replica slow to come back when its registry is.
 //!
-//! Owns: one HTTP/1.1 GET, again and again. A whole client would be too much: it needs a status line, and the
-//! answer read to its end so that a slow link delays it.
+//! Owns: one HTTP/1.1 GET on a connection of its own, read to its end so that a slow link delays it, and waiting until one
+//! is answered well. A whole client would be too much. What the answers mean stands in `reload.rs`.
 
 use std::io;
 use std::str::FromStr;
@@ -16,11 +16,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What is read of an answer at most.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
+/// What its status line and headers may take beside.
+const LONGEST_HEAD: u64 = 16 * 1024;
+
 /// Where the registry answers: `http://host:port/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryUrl {
-    authority: String,
-    path: String,
+    pub(super) authority: String,
+    pub(super) path: String,
 }
 
 impl FromStr for RegistryUrl {
@@ -56,23 +59,50 @@ pub(super) async fn wait_for(url: &RegistryUrl, timeout: Duration, report: impl 
 }
 
 async fn ask(url: &RegistryUrl) -> io::Result<u16> {
+    get(url, &url.path, LONGEST_ANSWER).await.map(|(status, _)| status)
+}
+
+/// Status and body of one GET. A body of more than `longest` bytes, or one that breaks off, is an error.
+pub(super) async fn get(url: &RegistryUrl, path: &str, longest: u64) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(&url.authority).await?;
-    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.path, url.authority);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.authority);
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::with_capacity(1024);
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
-    status(&answer).ok_or_else(|| io::Error::other("what answers there does not speak HTTP"))
+    stream.take(longest + LONGEST_HEAD).read_to_end(&mut answer).await?;
+    read(&answer).map_err(io::Error::other)
 }
 
-fn status(answer: &[u8]) -> Option<u16> {
+fn read(answer: &[u8]) -> Result<(u16, Vec<u8>), &'static str> {
+    const STRANGER: &str = "what answers there does not speak HTTP";
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
-    match response.parse(answer) {
-        Ok(httparse::Status::Complete(_)) => response.code,
-        Ok(httparse::Status::Partial) | Err(_) => None,
-    }
+    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else { return Err(STRANGER) };
+    let header = |name: &str| {
+        let found = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok()
+    };
+    let body = &answer[head..];
+    let body = match header("content-length").and_then(|v| v.trim().parse::<usize>().ok()) {
+        Some(length) => body.get(..length).map(<[u8]>::to_vec),
+        None if header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) => joined(body),
+        None => Some(body.to_vec()),
+    };
+    Ok((response.code.ok_or(STRANGER)?, body.ok_or("its answer breaks off, or is too long")?))
 }
 
+/// The chunks of a body as one; none when the last one is missing.
+fn joined(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::with_capacity(rest.len());
+    loop {
+        let Ok(httparse::Status::Complete((start, size))) = httparse::parse_chunk_size(rest) else { return None };
+        if size == 0 {
+            return Some(body);
+        }
+        let end = start.checked_add(usize::try_from(size).ok()?)?;
+        body.extend_from_slice(rest.get(start..end)?);
+        rest = rest.get(end + 2..)?;
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,9 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn statuses() {
-        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(204));
-        assert_eq!(status(b"HTTP/1.1 200 OK\r\nContent-"), None);
-        assert_eq!(status(b"220 smtp.example\r\n"), None);
+    fn answers_are_read_to_their_end() {
+        let told = |answer: &str| read(answer.as_bytes());
+        assert_eq!(told("HTTP/1.1 204 No Content\r\n\r\n"), Ok((204, vec![])));
+        assert_eq!(told("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabc"), Ok((200, b"ab".to_vec())));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
+        assert_eq!(told(chunked), Ok((200, b"abc".to_vec())));
+        assert!(told(&chunked[..chunked.len() - 10]).is_err(), "the last chunk is missing");
+        assert!(told("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabc").unwrap_err().contains("breaks off"));
+        assert!(told("HTTP/1.1 200 OK\r\nContent-").is_err());
+        assert!(told("220 smtp.example\r\n").is_err());
     }
 }

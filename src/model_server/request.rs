@@ -61,6 +61,11 @@ impl Batch {
         (0..self.rows).map(move |row| &self.values[row * width..(row + 1) * width])
     }
 
+    /// What its numbers take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.len() * size_of::<f64>()
+    }
+
     fn add_json(&mut self, body: &[u8], columns: &[String]) -> Result<(), String> {
         const FORMS: &str = "The input must be a JSON dictionary with exactly one of the input fields \
                              dataframe_split, dataframe_records, instances, inputs";

@@ -45,7 +45,10 @@ impl FeatureStore {
     fn read(&mut self, index: u64) -> io::Result<()> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => File::open(&self.layout.path)?,
+            None => match &self.layout.held {
+                Some(held) => held.try_clone()?,
+                None => File::open(&self.layout.path)?,
+            },
         };
         let file = self.file.insert(file);
         file.read_exact_at(&mut self.buffer, index * self.layout.record_bytes as u64).map_err(|e| {
@@ -83,7 +86,15 @@ mod tests {
     fn store(dir: &tempfile::TempDir, text: &str) -> FeatureStore {
         let path = dir.path().join("features.csv");
         std::fs::write(&path, text).unwrap();
-        let layout = StoreLayout { path, key: "id".to_owned(), columns: 2, first_key: 10, records: 3, record_bytes: 6 };
+        let layout = StoreLayout {
+            path,
+            held: None,
+            key: "id".to_owned(),
+            columns: 2,
+            first_key: 10,
+            records: 3,
+            record_bytes: 6,
+        };
         FeatureStore::new(layout)
     }
 

@@ -18,7 +18,7 @@ use super::store::FeatureStore;
 use super::{Options, ServerError, serve};
 use crate::clock;
 
-const ROW: &str = r#"{"dataframe_split": {"columns": ["account_id", "amount", "hour", "merchant_risk", "distance_km", "is_foreign"],
+pub(super) const ROW: &str = r#"{"dataframe_split": {"columns": ["account_id", "amount", "hour", "merchant_risk", "distance_km", "is_foreign"],
                      "data": [[10409, 14.05, 18, 0.644, 44.5, 0]]}}"#;
 
 #[derive(Parser)]
@@ -28,26 +28,34 @@ struct CommandLine {
 }
 
 fn options(args: &[&str]) -> Options {
-    let fixed = ["model-server", "--listen", "127.0.0.1:0"];
+    options_at("127.0.0.1:0", args)
+}
+
+fn options_at(address: &str, args: &[&str]) -> Options {
+    let fixed = ["model-server", "--listen", address];
     CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().options
 }
 
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<Result<(), ServerError>>,
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Server {
-        let options = options(args);
+    pub(super) fn start(args: &[&str]) -> Server {
+        Server::start_at("127.0.0.1:0", args)
+    }
+
+    pub(super) fn start_at(address: &str, args: &[&str]) -> Server {
+        let options = options_at(address, args);
         let (stop, stopped) = watch::channel(false);
         let (say, address) = mpsc::channel();
         let thread = std::thread::spawn(move || serve(options, |address| say.send(address).unwrap(), stopped));
         Server { address: address.recv().expect("the server starts"), stop, thread }
     }
 
-    fn ready(args: &[&str]) -> Server {
+    pub(super) fn ready(args: &[&str]) -> Server {
         let server = Server::start(args);
         server.until(|s| s.call("GET", "/ping", "", "").status == 200);
         server
@@ -57,23 +65,23 @@ impl Server {
         Connection(BufReader::new(TcpStream::connect(self.address).unwrap()))
     }
 
-    fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+    pub(super) fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
         let mut connection = self.connect();
         connection.send(method, path, headers, body);
         connection.receive()
     }
 
-    fn predict(&self, body: &str) -> Reply {
+    pub(super) fn predict(&self, body: &str) -> Reply {
         self.call("POST", "/invocations", "content-type: application/json\r\n", body)
     }
 
-    fn metric(&self, line: &str) -> String {
+    pub(super) fn metric(&self, line: &str) -> String {
         let text = self.call("GET", "/metrics", "", "").body;
         let found = text.lines().find_map(|l| l.strip_prefix(line).map(|v| v.trim().to_owned()));
         found.unwrap_or_else(|| panic!("no {line} in\n{text}"))
     }
 
-    fn until(&self, condition: impl Fn(&Server) -> bool) {
+    pub(super) fn until(&self, condition: impl Fn(&Server) -> bool) {
         for _ in 0..1000 {
             if condition(self) {
                 return;
@@ -83,7 +91,7 @@ impl Server {
         panic!("it did not come to pass within ten seconds");
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         self.stop.send(true).unwrap();
         self.thread.join().unwrap().unwrap();
     }
@@ -112,19 +120,19 @@ impl Connection {
 }
 
 #[derive(Debug)]
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// Status, error code and message of an error.
-    fn problem(&self) -> (u16, String, String) {
+    pub(super) fn problem(&self) -> (u16, String, String) {
         let json = self.json();
         (self.status, json["error_code"].as_str().unwrap().to_owned(), json["message"].as_str().unwrap().to_owned())
     }
@@ -134,7 +142,7 @@ fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
-fn volume(version: u8) -> String {
+pub(super) fn volume(version: u8) -> String {
     scenarios().join(format!("models/fraud-v{version}")).to_str().unwrap().to_owned()
 }
 
@@ -237,7 +245,7 @@ fn answers_csv_as_the_scorer_does() {
 fn an_unknown_account_is_answered_with_a_fallback() {
     let server = Server::ready(&["--model", &volume(1)]);
     let reply = server.predict(&ROW.replace("10409", "9999"));
-    assert_eq!((reply.status, &reply.json()["fallback"]), (200, &Value::from(1)));
+    assert_eq!((reply.status, &reply.json()["fallback"]), (200, &Value::from(2)), "the mean account stands in");
     for bad in ["10409.5", "-1", "1e300"] {
         let (status, code, message) = server.predict(&ROW.replace("10409", bad)).problem();
         assert_eq!((status, code.as_str()), (400, "BAD_REQUEST"));

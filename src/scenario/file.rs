@@ -1053,7 +1053,7 @@ pub(super) enum Run {
 pub(super) struct Request {
     /// Request method.
     pub(super) method: String,
-    /// The whole URL.
+    /// The whole URL. `{dependency.NAME}` in it is the address of that process itself, behind its link.
     pub(super) url: String,
     /// Further request headers; `${VAR}` in their values stays out of journals and reports.
     pub(super) headers: Option<BTreeMap<String, String>>,

@@ -385,7 +385,7 @@ fn kind(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>, 
             scope: IoScope { methods: vec![IoMethod::Read], ..scope(cx, at, f)? },
         },
         FaultWord::Command => return command(cx, at, f),
-        FaultWord::Http => return http(cx, at, f),
+        FaultWord::Http => return http(cx, at, f, platform),
         FaultWord::Toxiproxy => {
             FaultKind::Toxiproxy { toxic: toxiproxy::toxic(cx, &at.key("toxic"), f.toxic.as_ref()?)? }
         }
@@ -544,13 +544,13 @@ fn command(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     Some(FaultKind::Command(Hook { run, undo, timeout, proof, run_text, undo_text }))
 }
 
-fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
+fn http(cx: &mut Context, at: &Path, f: &file::Fault, platform: Option<&Known>) -> Option<FaultKind> {
     let timeout = f.timeout.map_or(Duration::from_secs(30), |d| d.0);
     cx.above_zero(&at.key("timeout"), timeout, LONGEST_COMMAND);
     let help = "write { method = \"POST\", url = \"http://…\" }, or kind = \"command\"";
     // Both are looked at before either may end it: all problems at once.
     let run = match f.run.as_ref()? {
-        file::Run::Request(r) => request(cx, &at.key("run"), r),
+        file::Run::Request(r) => request(cx, &at.key("run"), r, platform),
         file::Run::Command(_) => {
             cx.wrong(&at.key("run"), "a command does not go with `http`", help);
             return None;
@@ -558,7 +558,7 @@ fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
     };
     let undo = match f.undo.as_ref()? {
         file::Undo::Nothing(file::NoneWord::None) => None,
-        file::Undo::Request(r) => Some(request(cx, &at.key("undo"), r)?),
+        file::Undo::Request(r) => Some(request(cx, &at.key("undo"), r, platform)?),
         file::Undo::Command(_) => {
             cx.wrong(&at.key("undo"), "a command does not go with `http`", help);
             return None;
@@ -570,10 +570,11 @@ fn http(cx: &mut Context, at: &Path, f: &file::Fault) -> Option<FaultKind> {
 }
 
 /// The request, and the same as written.
-fn request(cx: &mut Context, at: &Path, r: &file::Request) -> Option<(Request, Request)> {
+fn request(cx: &mut Context, at: &Path, r: &file::Request, platform: Option<&Known>) -> Option<(Request, Request)> {
     cx.good(&at.key("method"), super::target::check_method(&r.method));
     let headers = super::target::headers(cx, at, r.headers.clone().unwrap_or_default());
-    let url = cx.good(&at.key("url"), super::url::parse(&r.url));
+    let filled = registry_alias::dependency_filled(cx, &at.key("url"), &r.url, platform);
+    let url = filled.and_then(|url| cx.good(&at.key("url"), super::url::parse(&url)));
     let ca = r.ca.as_deref().map(|ca| super::target::certificates(cx, at, ca, url.as_ref().is_none_or(|u| u.tls)));
     url?;
     let headers_text =

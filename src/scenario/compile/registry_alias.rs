@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fault::{LONGEST_COMMAND, raw_at};
 use super::platform::{self, Known};
 use super::{Context, url};
-use crate::plan::{FaultKind, Registry, RegistryAlias};
+use crate::plan::{FaultKind, Registry, RegistryAlias, at_dependency, dependency_of};
 use crate::scenario::file::{self, To};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::words;
@@ -77,23 +77,8 @@ fn name(cx: &mut Context, at: &Path, name: &str) -> Option<String> {
 }
 
 fn check_url(cx: &mut Context, at: &Path, registry: &Registry, platform: Option<&Known>) -> bool {
-    let mut filled = registry.clone();
-    if let Some(dependency) = registry.dependency() {
-        if platform.is_some_and(|p| p.local().is_none()) {
-            let help = "write the registry's own URL, as it is reached from here";
-            cx.wrong(at, "only dependencies of [platform.local] have an address of their own here", help);
-            return false;
-        }
-        let names = platform::place(cx).map(|p| cx.names(&p.key("dependency"))).unwrap_or_default();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        if !names.contains(&dependency) {
-            let message = format!("there is no dependency `{}`", shortened(dependency));
-            cx.wrong(at, message, words::did_you_mean(dependency, &names, "dependencies"));
-            return false;
-        }
-        filled = registry.at(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
-    }
-    match url::parse(&filled.url) {
+    let Some(filled) = dependency_filled(cx, at, &registry.url, platform) else { return false };
+    match url::parse(&filled) {
         Err((message, _)) => {
             let help = "write the registry up to /api/2.0/mlflow, for example \"http://127.0.0.1:5000\"";
             cx.wrong(at, message, help);
@@ -105,4 +90,22 @@ fn check_url(cx: &mut Context, at: &Path, registry: &Registry, platform: Option<
         }
         Ok(_) => true,
     }
+}
+
+/// A URL with some address where it has `{dependency.NAME}`; none when there is no such dependency here.
+pub(super) fn dependency_filled(cx: &mut Context, at: &Path, url: &str, platform: Option<&Known>) -> Option<String> {
+    let Some(dependency) = dependency_of(url) else { return Some(url.to_owned()) };
+    if platform.is_some_and(|p| p.local().is_none()) {
+        let help = "write its own URL, as it is reached from here";
+        cx.wrong(at, "only dependencies of [platform.local] have an address of their own here", help);
+        return None;
+    }
+    let names = platform::place(cx).map(|p| cx.names(&p.key("dependency"))).unwrap_or_default();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if !names.contains(&dependency) {
+        let message = format!("there is no dependency `{}`", shortened(dependency));
+        cx.wrong(at, message, words::did_you_mean(dependency, &names, "dependencies"));
+        return None;
+    }
+    Some(at_dependency(url, std::net::SocketAddr::from(([127, 0, 0, 1], 80))))
 }
