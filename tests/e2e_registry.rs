@@ -263,3 +263,58 @@ fn a_dependency_is_reached_behind_its_link() {
     running.wait();
     until("nothing is left: the registry ended with its aliases", || room.journals().is_empty().then_some(()));
 }
+
+/// An `http` fault reaches a dependency's admin path; what it did ends with the dependency, and so with the run.
+#[test]
+fn a_registry_is_told_to_answer_500_and_to_be_well_again() {
+    let _seat = light();
+    let room = Room::new();
+    let one = shipped("scenarios/models/fraud-v1");
+    let dependency = format!(
+        "[[platform.local.dependency]]\nname = \"registry\"\ncommand = [\"resbench\", \"model-server\", \"--role\", \"registry\", \
+         \"--listen\", \"{{address}}\", \"--register\", \"fraud={one}\", \"--alias\", \"fraud@champion=1\"]\n[traffic]"
+    );
+    let admin = "http://{dependency.registry}/admin/behaviour";
+    let fault = format!(
+        "run = {{ method = \"PUT\", url = \"{admin}\", body = '{{\"status\": 500}}' }}\n\
+         undo = {{ method = \"DELETE\", url = \"{admin}\" }}\nproof = \"trust\"\nfor = \"1500ms\""
+    );
+    let follow = "\"{address}\", \"--registry\", \"http://{dependency.registry}\", \"--registry-model\", \
+                  \"fraud@champion\", \"--reload-every\", \"100ms\"]";
+    let text = scenario(&fault).replace("kind = \"registry-alias\"", "kind = \"http\"");
+    let text = text.replace("[traffic]", &dependency).replacen("\"{address}\"]", follow, 1);
+    let data = shipped("scenarios/data/fraud.csv");
+    let text = text.replace("body = '{\"inputs\": [1]}'", &format!("dataset = \"{data}\"\nlabel = \"is_fraud\""));
+    let ran = room.run(&text);
+    ran.ends(0);
+    assert_eq!(ran.json()["clean"], true, "{ran}");
+    assert!(ran.fault("f")["mechanism"].as_str().is_some_and(|m| m.contains("{dependency.registry}")), "{ran}");
+    assert_eq!(ran.phase("fault").n("ok"), ran.phase("fault").n("planned"), "who has a model needs no registry: {ran}");
+
+    let mut running = room.start(&text);
+    applied(&room, &mut running);
+    running.signal(Signal::KILL);
+    running.wait();
+    until("nothing is left", || room.journals().is_empty().then_some(()));
+}
+
+/// What a batch beyond the memory does to a server that dies of it, as the kernel would have it.
+#[test]
+fn out_of_memory_ends_a_server_without_an_answer() {
+    use std::os::unix::process::ExitStatusExt;
+    let _seat = light();
+    let room = Room::new();
+    let more = ["--row-memory", "1MiB", "--memory-limit", "8MiB", "--on-oom", "exit"];
+    let mut server = Served::start(&room, &more);
+    until("it is ready", || (server.ask("GET", "/ping", "").0 == 200).then_some(()));
+    assert_eq!(server.ask("POST", "/invocations", r#"{"inputs": [1, 2, 3]}"#).0, 200);
+    let body = format!("{{\"inputs\": [{}]}}", vec!["1"; 20].join(","));
+    let mut stream = TcpStream::connect(&server.address).expect("it listens");
+    let head = format!("POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    let status = until("it is gone", || server.child.try_wait().expect("our own child"));
+    assert_eq!(status.signal(), Some(9));
+}
