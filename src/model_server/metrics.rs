@@ -151,7 +151,6 @@ pub(super) fn counter(name: &str, help: &str, value: u64) -> String {
     format!("# HELP model_server_{name} {help}\n# TYPE model_server_{name} counter\nmodel_server_{name} {value}\n")
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
 /// The two lines that stand before a metric's values.
 pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
     writeln!(out, "# HELP model_server_{name} {help}\n# TYPE model_server_{name} {kind}")
