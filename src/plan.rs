@@ -4,6 +4,7 @@
 //! "is this in range?". Owns the types; leaves alone how they are written (`scenario/`) and what is
 //! done with them.
 
+mod playbook;
 mod probe;
 
 pub use probe::{
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::units::{Offset, PhaseId, Quantile, Rate, Ratio, Seed};
+
+pub use playbook::{Playbook, Sign, Step, StepBy};
 
 /// One experiment, checked.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Plan {
     pub probes: Vec<ProbePlan>,
     /// In the order of the file.
     pub objectives: Vec<Objective>,
+    /// What is to happen when a fault strikes, in the order of the file.
+    pub playbooks: Vec<Playbook>,
     /// Limits on the blast radius, and when to stop.
     pub safety: Safety,
     /// What `compare` and `gate` hold against each other: none, or two, the first being the reference.
@@ -1434,6 +1439,7 @@ pub(crate) mod tests_support {
             faults: vec![],
             probes: vec![],
             objectives: vec![],
+            playbooks: vec![],
             variants: Vec::new(),
             gate: None,
             capacity: None,

@@ -195,6 +195,45 @@ fn faults_land_where_they_are_written() {
 }
 
 #[test]
+fn a_playbook_becomes_steps_with_signs() {
+    let text = with_platform(
+        r#"[[fault]]
+name = "k"
+kind = "pod-kill"
+at = "b"
+every = "4s"
+times = 2
+[[probe]]
+name = "alive"
+kind = "http"
+path = "/ping"
+when = ["before", "during"]
+[[playbook]]
+fault = "k"
+escalation = ["call them"]
+automatic = [
+  { step = "back", seen_by = { event = "replica-back" } },
+  { step = "answers", seen_by = { probe = "alive", becomes = "passing" } },
+  { step = "rests" },
+]
+"#,
+    );
+    let plan = plan(&text);
+    assert_eq!(plan.playbooks.iter().map(|p| p.fault).collect::<Vec<_>>(), [0, 1], "once for each time");
+    let of = |s: &Step| (s.by.word(), s.text.clone(), s.seen_by.as_ref().map(Sign::words));
+    let steps: Vec<_> = plan.playbooks[1].steps.iter().map(of).collect();
+    assert_eq!(
+        steps,
+        [
+            ("automatic", "back".to_owned(), Some("replica-back".to_owned())),
+            ("automatic", "answers".to_owned(), Some("probe alive becomes passing".to_owned())),
+            ("automatic", "rests".to_owned(), None),
+            ("escalation", "call them".to_owned(), None),
+        ]
+    );
+}
+
+#[test]
 fn every_kind_of_fault_becomes_what_it_says() {
     let fault = |keys: &str| {
         let text = format!("[safety]\nmax_targets = 3\n[[fault]]\nname = \"f\"\nat = \"b+1s\"\n{keys}\n");

@@ -87,6 +87,16 @@ pub enum TargetRef {
     Outside,
 }
 
+impl TargetRef {
+    /// The replica's number, where it is one.
+    pub fn replica(&self) -> Option<u16> {
+        match self {
+            TargetRef::Replica { index, .. } => Some(*index),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for TargetRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

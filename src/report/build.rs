@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use crate::fault::injector::TargetRef;
 use crate::fault::runner::FaultRecord;
 use crate::hist::{Hist, bucket_top, rank_of};
 use crate::impact::Impact;
 use crate::objective::{Judged, Verdict};
 use crate::outcome::ErrorClass;
-use crate::plan::{Lasts, Load, Metric, Op, Plan, ProbeKind, Process, SpanRef};
+use crate::plan::{FaultTarget, Lasts, Load, Metric, Op, Plan, Playbook, ProbeKind, Process, Sign, SpanRef, Step};
 use crate::platform::{PlatformEvent, PlatformEventKind};
 use crate::probe::ProbeLog;
 use crate::probe::alert::AlertOutcome;
 use crate::record::ErrorTrace;
 use crate::record::assemble::Window;
 use crate::report::model::*;
+use crate::report::playbook::{PlaybookReport, StepReport};
+use crate::report::{findings, playbook};
 use crate::summary::{RunSummary, SpanStats};
 use crate::units::{Offset, Quantile};
 
@@ -80,6 +83,8 @@ pub fn build(facts: &Facts<'_>) -> Report {
     report.error_samples = error_samples(facts.errors);
     report.warnings = plan.warnings.clone();
     report.plan = plan_info(plan, facts.within);
+    report.findings = findings::find(&report);
+    report.playbook = plan.playbooks.iter().map(|p| playbook_of(&report, plan, p)).collect();
     report
 }
 
@@ -289,6 +294,11 @@ fn fault(facts: &Facts<'_>, index: usize) -> FaultReport {
         applied_at_s: record.applied_at.map(Offset::as_secs_f64),
         reverted_at_s: record.reverted_at.map(Offset::as_secs_f64),
         targets: record.targets.iter().map(ToString::to_string).collect(),
+        replicas: record.targets.iter().filter_map(TargetRef::replica).collect(),
+        dependency: match &plan.target {
+            FaultTarget::Dependency(name) => Some(name.clone()),
+            _ => None,
+        },
         proof: ProofReport {
             level: serde_json::to_value(record.proof.level)
                 .ok()
@@ -413,6 +423,23 @@ fn alert(plan: &Plan, name: &str, seen: &AlertOutcome) -> AlertReport {
         resolved_at_s: seen.resolved_at_s,
         text: seen.text.clone(),
     }
+}
+
+fn playbook_of(report: &Report, plan: &Plan, playbook: &Playbook) -> PlaybookReport {
+    let fault = &plan.faults[playbook.fault].name;
+    let step = |s: &Step| {
+        let sign = s.seen_by.as_ref().map(|sign| match sign {
+            Sign::OutOfRotation => playbook::Sign::OutOfRotation,
+            Sign::ReplicaBack => playbook::Sign::ReplicaBack,
+            Sign::Recovered => playbook::Sign::Recovered,
+            Sign::Fallback => playbook::Sign::Fallback,
+            Sign::Probe { probe, becomes_failing } => playbook::Sign::Probe { name: probe, passes: !becomes_failing },
+        });
+        let seen_by = s.seen_by.as_ref().map(Sign::words);
+        let step = StepReport { by: s.by.word().to_owned(), step: s.text.clone(), seen_by, ..StepReport::default() };
+        playbook::observe(report, fault, step, sign)
+    };
+    PlaybookReport { fault: fault.clone(), steps: playbook.steps.iter().map(step).collect() }
 }
 
 fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::charts::columns::{Column, end_s, join, width_s};
 use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
+use super::findings::{Finding, SHOWN, Severity};
 use super::format::{
     NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
     objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
@@ -19,6 +20,7 @@ use super::model::{
     AlertReport, FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport,
     VerdictWord,
 };
+use super::playbook::{StepReport, StepStatus};
 use super::story::{recovered_in_force, tell};
 
 /// What has to be known to read the numbers of a run.
@@ -123,7 +125,10 @@ pub(super) fn html(report: &Report, charts: &[Chart]) -> String {
         facts: story.facts,
         reproduce: short(&report.reproduce, 500),
         tiles: tiles(report),
-        first: if report.objectives.is_empty() { vec![] } else { vec![objectives(report)] },
+        first: [objectives(report), findings(report), playbook(report)]
+            .into_iter()
+            .filter(|t| !t.rows.is_empty())
+            .collect(),
         charts: charts.iter().map(inline).collect(),
         rest: tables(report),
         version: clean(&report.tool_version),
@@ -363,6 +368,57 @@ fn objective(o: &ObjectiveReport) -> Row {
         short(&o.reason, 300),
     ];
     Row { class, cells }
+}
+
+fn findings(report: &Report) -> Table {
+    let caption = "Known patterns that the numbers of this run show, the most serious first. What to try is a hint, not a diagnosis.";
+    let mut table = Table::new("findings", "Findings", caption, &["weight", "what happened", "seen by", "what to try"]);
+    let row = |f: &Finding| {
+        let class = match f.severity {
+            Severity::Serious => "violated",
+            Severity::Warning => "inconclusive",
+            Severity::Note => "",
+        };
+        let evidence: Vec<String> = f.evidence.iter().take(4).map(|e| short(e, 300)).collect();
+        let cells =
+            vec![f.severity.word().to_owned(), short(&f.sentence, 400), evidence.join(" · "), short(&f.hint, 400)];
+        Row { class, cells }
+    };
+    table.class = "words";
+    table.rows = report.findings.iter().take(SHOWN).map(row).collect();
+    table.left_out = report.findings.len().saturating_sub(SHOWN);
+    table
+}
+
+fn playbook(report: &Report) -> Table {
+    let caption = "What is to happen when a fault strikes, as the scenario says, and what this run saw of it, counted from when the fault was \
+                   applied. What names no sign only a person can tick off.";
+    let head = ["who", "step", "shown by", "seen", "#after", "what was seen"];
+    let steps: Vec<(&str, &StepReport)> =
+        report.playbook.iter().flat_map(|p| p.steps.iter().map(|s| (p.fault.as_str(), s))).collect();
+    let several = report.playbook.len() > 1;
+    let mut table = Table::new("playbook", "Playbook", caption, &head).fill(&steps, |(fault, s)| {
+        let (class, sign) = match s.status {
+            StepStatus::Seen => ("met", "✓ "),
+            StepStatus::NotSeen => ("inconclusive", "✗ "),
+            StepStatus::NotNeeded => ("", ""),
+            StepStatus::NotObservable => ("quiet", "☐ "),
+        };
+        let of = if several { format!("{}: ", clean(fault)) } else { String::new() };
+        let cells = vec![
+            format!("{of}{}", short(&s.by, 20)),
+            short(&s.step, 300),
+            s.seen_by.as_ref().map_or(NOTHING.into(), |w| short(w, 120)),
+            format!("{sign}{}", s.status.words()),
+            maybe_s(s.after_s),
+            if s.detail.is_empty() { NOTHING.into() } else { short(&s.detail, 300) },
+        ];
+        Row { class, cells }
+    });
+    if let Some(one) = report.playbook.first().filter(|_| !several) {
+        table.lead = format!("For {}.", clean(&one.fault));
+    }
+    table
 }
 
 /// Everything below the charts.

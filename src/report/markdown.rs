@@ -5,10 +5,12 @@
 use std::fmt::Write as _;
 
 use super::charts::columns::{Column, end_s, join};
+use super::findings::SHOWN;
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
 };
 use super::model::{Ending, Report, SpanReport, VerdictWord};
+use super::playbook::{StepStatus, outcome};
 use super::story::{ALERTED, promise, tell};
 
 /// The limit of the whole text, bytes.
@@ -27,6 +29,8 @@ pub fn markdown(report: &Report) -> String {
     objectives(&mut out, report);
     sparkline(&mut out, report);
     faults(&mut out, report);
+    findings(&mut out, report);
+    playbook(&mut out, report);
     folded(&mut out, "Phases", |out| phases(out, report));
     if report.phases.iter().any(|s| s.ttft_us.is_some()) {
         folded(&mut out, "Token streams", |out| streams(out, report));
@@ -156,6 +160,35 @@ fn faults(out: &mut String, report: &Report) {
         answers.iter().for_each(|a| {
             let _ = writeln!(out, "- {}", cell_of(a, 500));
         });
+        out.push('\n');
+    }
+}
+
+fn findings(out: &mut String, report: &Report) {
+    if report.findings.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "**Findings**\n");
+    for f in report.findings.iter().take(SHOWN) {
+        let evidence: Vec<String> = f.evidence.iter().take(4).map(|e| cell_of(e, 300)).collect();
+        let (word, sentence, hint) = (f.severity.word(), cell_of(&f.sentence, 400), cell_of(&f.hint, 400));
+        let _ = writeln!(out, "- **{word}**: {sentence} *Seen:* {}. *Try:* {hint}", evidence.join("; "));
+    }
+    if report.findings.len() > SHOWN {
+        let _ = writeln!(out, "- … and {} more, in run.json.", report.findings.len() - SHOWN);
+    }
+    out.push('\n');
+}
+
+/// Steps as a list with boxes: what was seen is done.
+fn playbook(out: &mut String, report: &Report) {
+    for p in report.playbook.iter().filter(|p| !p.steps.is_empty()).take(ROWS) {
+        let _ = writeln!(out, "**Playbook for {}**\n", cell(&p.fault));
+        for s in p.steps.iter().take(ROWS) {
+            let done = if s.status == StepStatus::Seen { "x" } else { " " };
+            let why = if s.detail.is_empty() { String::new() } else { format!(" ({})", cell(&s.detail)) };
+            let _ = writeln!(out, "- [{done}] {}: {} – {}{why}", cell(&s.by), cell_of(&s.step, 300), outcome(s));
+        }
         out.push('\n');
     }
 }

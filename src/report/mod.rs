@@ -1,7 +1,7 @@
 //! Reports: one versioned model, rendered to files. Renderers see the model and nothing else.
 //!
 //! ```text
-//! model ── story, format ──→ text · markdown · html (charts) · junit · csv
+//! model ── story, findings, playbook, format ──→ text · markdown · html (charts) · junit · csv
 //!   └──── store: run.json and back            hlog: written once, while the histograms are at hand
 //! ```
 //!
@@ -10,7 +10,9 @@
 pub mod build;
 mod charts;
 pub mod comparison;
+mod course;
 mod csv;
+pub mod findings;
 pub mod format;
 pub mod history;
 pub mod hlog;
@@ -18,6 +20,7 @@ mod html;
 mod junit;
 mod markdown;
 pub mod model;
+pub mod playbook;
 mod png;
 pub mod sizing;
 pub mod store;

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::findings::Finding;
+use super::playbook::PlaybookReport;
+
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "resbench.run/1";
 
@@ -70,6 +73,12 @@ pub struct Report {
     pub plan: PlanInfo,
     /// What is still broken, and how a person puts it back; empty when clean.
     pub residue: Vec<String>,
+    /// Known patterns that were seen, the most serious first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What the scenario's playbooks say for its faults, and what was seen of it.
+    #[serde(default)]
+    pub playbook: Vec<PlaybookReport>,
 }
 
 /// What was run.
@@ -265,6 +274,12 @@ pub struct FaultReport {
     pub reverted_at_s: Option<f64>,
     /// What it hit, in words.
     pub targets: Vec<String>,
+    /// Numbers of the replicas that it hit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<u16>,
+    /// The dependency that it hit, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<String>,
     /// Evidence.
     pub proof: ProofReport,
     /// What the requests saw of it.

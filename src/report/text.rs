@@ -4,11 +4,13 @@
 
 use std::fmt::Write as _;
 
+use super::findings::{SHOWN, Severity};
 use super::format::{
     at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
     targets,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
+use super::playbook::{StepStatus, outcome};
 use super::story::{self, headline};
 
 /// Rows of a table shown; the rest is in the report.
@@ -24,6 +26,8 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     phases(&mut out, report, width, paint);
     streams(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
+    findings(&mut out, report, width, paint);
+    playbook(&mut out, report, width, paint);
     foot(&mut out, report, width);
     out
 }
@@ -190,6 +194,48 @@ fn impact(f: &FaultReport) -> String {
         // What is not known is said once.
         "none" | "unknown" => bad,
         _ => format!("{}; {bad}", short(&story::back_when(f), 300)),
+    }
+}
+
+/// What it looks like, and what to try; the most serious first.
+fn findings(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    if report.findings.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.strong("findings"));
+    for f in report.findings.iter().take(SHOWN) {
+        let code = match f.severity {
+            Severity::Serious => "1;31",
+            Severity::Warning => "1;33",
+            Severity::Note => "2",
+        };
+        let _ = writeln!(out, "  {}  {}", short(&f.id, 40), paint.with(code, f.severity.word()));
+        wrapped(out, &short(&f.sentence, 400), width, "    ");
+        f.evidence.iter().take(4).for_each(|e| wrapped(out, &format!("· {}", short(e, 300)), width, "      "));
+        wrapped(out, &format!("try: {}", short(&f.hint, 400)), width, "    ");
+    }
+    if report.findings.len() > SHOWN {
+        let _ = writeln!(out, "  … and {} more, in run.json", report.findings.len() - SHOWN);
+    }
+}
+
+/// The steps for each fault, and which of them were seen.
+fn playbook(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    for p in report.playbook.iter().filter(|p| !p.steps.is_empty()).take(ROWS) {
+        let _ = writeln!(out, "\n{}", paint.strong(&format!("playbook for {}", short(&p.fault, 64))));
+        for s in p.steps.iter().take(ROWS) {
+            let (sign, code) = match s.status {
+                StepStatus::Seen => ("✓", "1;32"),
+                StepStatus::NotSeen => ("✗", "1;33"),
+                StepStatus::NotNeeded | StepStatus::NotObservable => ("·", "2"),
+            };
+            let by = if s.by == "automatic" { String::new() } else { format!("{}: ", short(&s.by, 20)) };
+            let line = format!("{sign} {by}{}", short(&s.step, 300));
+            wrapped(out, &line, width, "  ");
+            let why = if s.detail.is_empty() { String::new() } else { format!(": {}", short(&s.detail, 200)) };
+            let _ =
+                writeln!(out, "      {}", paint.with(code, &short(&format!("{}{why}", outcome(s)), width.max(80) - 6)));
+        }
     }
 }
 

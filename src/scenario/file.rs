@@ -4,6 +4,8 @@
 //! what is allowed is said here and nowhere else. Doc comments become the schema's descriptions, which editors show.
 //! Leaves alone what the values mean together: that is `compile/`.
 
+pub(super) mod playbook;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -42,6 +44,9 @@ pub(super) struct Scenario {
     /// What the service promises.
     #[schemars(length(max = 1000))]
     objective: Option<Vec<Objective>>,
+    /// What is to happen when a fault strikes; reports say which steps were seen.
+    #[schemars(length(max = 100))]
+    playbook: Option<Vec<playbook::Playbook>>,
     /// Limits on the blast radius.
     safety: Option<Safety>,
     /// What `compare` and `gate` hold against each other; the first is the reference. A plain run ignores it.

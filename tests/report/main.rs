@@ -94,6 +94,12 @@ fn nasty(evil: &str) -> Report {
     for (n, o) in clean.objectives.iter().enumerate() {
         json["objectives"][n]["verdict"] = o.verdict.word().into();
     }
+    for (n, f) in clean.findings.iter().enumerate() {
+        json["findings"][n]["severity"] = f.severity.word().into();
+    }
+    for (n, s) in clean.playbook[0].steps.iter().enumerate() {
+        json["playbook"][0]["steps"][n]["status"] = serde_json::to_value(s.status).unwrap();
+    }
     let mut report: Report = serde_json::from_value(json).unwrap();
     report.started_at = clean.started_at;
     report.clean = false;

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use resbench::hist::{Hist, bucket_top, rank_of};
+use resbench::report::findings;
 use resbench::report::model::*;
+use resbench::report::playbook::{self, PlaybookReport, Sign, StepReport};
 use resbench::rng;
 use resbench::units::Seed;
 
@@ -127,7 +129,30 @@ pub(crate) fn stretched(times: f64) -> Report {
         .filter(|o| o.verdict == VerdictWord::Violated)
         .map(|o| format!("{} in {}: {}", o.metric, o.span.as_deref().unwrap_or("run"), o.reason))
         .collect();
+    report.findings = findings::find(&report);
+    report.playbook = vec![playbook(&report)];
     report
+}
+
+fn playbook(report: &Report) -> PlaybookReport {
+    let step = |by: &str, step: &str, sign: Option<(&str, Sign<'_>)>| {
+        let plain = StepReport {
+            by: by.into(),
+            step: step.into(),
+            seen_by: sign.map(|(word, _)| word.into()),
+            ..StepReport::default()
+        };
+        playbook::observe(report, "kill-one", plain, sign.map(|(_, sign)| sign))
+    };
+    let paged = ("probe predicts becomes failing", Sign::Probe { name: "predicts", passes: false });
+    let steps = vec![
+        step("automatic", "The link drops the endpoint", Some(("out-of-rotation", Sign::OutOfRotation))),
+        step("automatic", "The supervisor starts it again", Some(("replica-back", Sign::ReplicaBack))),
+        step("automatic", "The prediction probe fails, and somebody is paged", Some(paged)),
+        step("manual", "Read the log of the replica", None),
+        step("escalation", "Call the platform team", None),
+    ];
+    PlaybookReport { fault: "kill-one".into(), steps }
 }
 
 /// Everything that can go wrong at once: lasting and repeated faults, one unproven, one never applied, shed requests, a generator
@@ -222,6 +247,7 @@ pub(crate) fn troubled() -> Report {
     report.reasons.insert(0, "good answers stayed below 10 % for 30 s: the safety stop ended the run at 58.0 s".into());
     report.generator.kept_up = false;
     report.generator.note = "fault: 410 of 10011 requests were not sent in time".into();
+    report.findings = findings::find(&report);
     report
 }
 
@@ -382,6 +408,7 @@ fn fault(killed: f64, back: f64) -> FaultReport {
         planned_at_s: killed - 0.004,
         applied_at_s: Some(killed),
         targets: vec!["replica 1 (pid 41877)".into()],
+        replicas: vec![1],
         proof: ProofReport {
             level: "effect".into(),
             proven: true,

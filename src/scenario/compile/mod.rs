@@ -13,6 +13,7 @@ mod kubernetes;
 mod objective;
 mod phase;
 mod platform;
+mod playbook;
 mod probe;
 mod registry_alias;
 mod safety;
@@ -157,6 +158,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         faults: &faults,
     };
     let objectives = objective::compile(cx, &facts);
+    let playbooks = playbook::compile(cx, &facts);
     let (variants, gate) = (decision::variants(cx), decision::gate(cx, &facts));
     let capacity = decision::capacity(cx, &facts);
     if !cx.report.is_empty() {
@@ -174,6 +176,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         faults: faults.into_iter().map(|f| f.plan).collect::<Option<_>>()?,
         probes: probes?,
         objectives: objectives?,
+        playbooks: playbooks?,
         safety: safety?,
         variants: variants?,
         gate: gate?,

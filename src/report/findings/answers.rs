@@ -1,0 +1,224 @@
+//! Patterns of what answers said: wrong while well-formed, no fallback, an old version; and of alerts that did not come.
+
+use std::collections::BTreeMap;
+
+use super::{Finding, Severity, finding};
+use crate::report::course::Course;
+use crate::report::format::{clean, count, percent, short, time_s};
+use crate::report::model::{AlertReport, FaultReport, ProbeReport, SpanReport};
+
+/// Answers that a share needs before it is believed.
+const ENOUGH: u64 = 30;
+
+/// A share and what it was taken over.
+fn share(span: &SpanReport, metric: &str) -> Option<(f64, u64)> {
+    let m = span.metrics.get(metric)?;
+    Some((m.value?, m.n)).filter(|(_, n)| *n >= ENOUGH)
+}
+
+/// Two shares differ by more than chance would make them: three standard errors of the difference, and a point at least.
+fn fell((before, n): (f64, u64), (now, m): (f64, u64)) -> bool {
+    let pooled = (before * n as f64 + now * m as f64) / (n + m) as f64;
+    let error = (pooled * (1.0 - pooled) * (1.0 / n as f64 + 1.0 / m as f64)).sqrt();
+    before - now >= 0.01 && before - now > 3.0 * error
+}
+
+/// Measured spans after the baseline, those of faults first.
+fn later<'a>(c: &Course<'a>, base: &SpanReport) -> impl Iterator<Item = &'a SpanReport> {
+    let end = base.start_at_s + base.duration_s;
+    let spans = c.report.spans.iter().chain(c.report.phases.iter().filter(|p| p.measured));
+    spans.filter(move |s| s.start_at_s >= end - 1e-9)
+}
+
+/// Accuracy or agreement fell while the answers counted as good.
+pub(super) fn wrong_answers(c: &Course<'_>) -> Vec<Finding> {
+    let Some(base) = c.baseline().or_else(|| c.report.phases.iter().find(|p| p.measured && p.planned > 0)) else {
+        return vec![];
+    };
+    let of = |metric: &str, what: &str| -> Option<Finding> {
+        // What agrees with the baseline agrees wholly in the baseline itself.
+        let whole = |n| (metric == "agreement").then_some((1.0, n));
+        let before = |n| share(base, metric).or_else(|| whole(n));
+        let worse = later(c, base).filter_map(|s| {
+            let now = share(s, metric)?;
+            let before = before(now.1)?;
+            fell(before, now).then_some((s, before, now))
+        });
+        // The first of the worst: a fault's own span stands before the phase around it.
+        let (span, before, now) = worse.reduce(|a, b| if b.2.0 < a.2.0 { b } else { a })?;
+        let fault = span.name.split_once(':').map(|(_, name)| name.to_owned());
+        let sentence = format!(
+            "Answers were wrong while they counted as good: {metric} fell from {} to {} in {}.",
+            percent(before.0),
+            percent(now.0),
+            clean(&span.name)
+        );
+        let evidence = vec![
+            format!("{}: {} of {} {what}", clean(&base.name), percent(before.0), count(before.1)),
+            format!("{}: {} of {} {what}", clean(&span.name), percent(now.0), count(now.1)),
+            format!("good answers there: {} of {} planned", count(span.ok), count(span.planned)),
+        ];
+        let hint = "A status says nothing about a prediction: watch the answers themselves (labels that come later, agreement with a \
+                    reference, the distribution of inputs and outputs), alert on that, and promise it with an objective.";
+        let found = finding("wrong-answers", Severity::Serious, fault.as_deref(), sentence, evidence, hint);
+        Some(found)
+    };
+    [of("accuracy", "labelled answers right"), of("agreement", "answers as in the baseline")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Answers that said they were a fallback, of those that were asked for it.
+fn fallbacks(span: &SpanReport) -> Option<(u64, u64)> {
+    let m = span.metrics.get("fallback_rate")?;
+    Some(((m.value? * m.n as f64).round() as u64, m.n))
+}
+
+/// Something that replicas call was broken, requests failed, and not one answer was a fallback.
+pub(super) fn no_fallback_seen(c: &Course<'_>) -> Vec<Finding> {
+    let Some(base) = c.baseline() else { return vec![] };
+    // Where nobody says which answer is a fallback, none can be missed.
+    if fallbacks(base).is_none() {
+        return vec![];
+    }
+    let of = |f: &FaultReport| -> Option<Finding> {
+        let dependency = f.dependency.as_ref()?;
+        let during = c.during(f)?;
+        let (served, looked) = fallbacks(during).unwrap_or((0, 0));
+        let failed = during.planned - during.ok;
+        let rates = during.error_rate? - base.error_rate?;
+        if !f.proof.proven || served > 0 || rates < 0.01 || failed < 10 {
+            return None;
+        }
+        let sentence = format!(
+            "No answer came from a fallback while {} was broken: {} of the requests failed instead.",
+            clean(dependency),
+            percent(during.error_rate?)
+        );
+        let evidence = vec![
+            format!(
+                "{}: {} of {} requests failed or were shed",
+                clean(&during.name),
+                count(failed),
+                count(during.planned)
+            ),
+            format!("fallbacks among the good answers: 0 of {}", count(looked)),
+            format!("{}: {} failed", clean(&base.name), percent(base.error_rate?)),
+        ];
+        let hint = "Answer from a cache, a simpler model or a safe default when the dependency does not, with a timeout far below the \
+                    client's and a circuit breaker, and say so in the answer.";
+        Some(finding("no-fallback-seen", Severity::Serious, Some(&f.name), sentence, evidence, hint))
+    };
+    c.report.faults.iter().filter_map(of).collect()
+}
+
+/// Fallbacks answered while a fault was on: the service lived on them.
+pub(super) fn fallback_served(c: &Course<'_>) -> Vec<Finding> {
+    let Some(base) = c.baseline() else { return vec![] };
+    let of = |f: &FaultReport| -> Option<Finding> {
+        let during = c.during(f)?;
+        let ((before, n), (served, looked)) = (fallbacks(base)?, fallbacks(during)?);
+        if n < ENOUGH || looked < ENOUGH {
+            return None;
+        }
+        let rate = |part: u64, all: u64| part as f64 / all as f64;
+        // The other answers became fewer.
+        if !fell((1.0 - rate(before, n), n), (1.0 - rate(served, looked), looked)) {
+            return None;
+        }
+        let sentence = format!(
+            "{} of the good answers during {} came from a fallback.",
+            percent(rate(served, looked)),
+            clean(&f.name)
+        );
+        let evidence = vec![
+            format!("{}: {} of {}", clean(&during.name), count(served), count(looked)),
+            format!("{}: {} of {}", clean(&base.name), count(before), count(n)),
+        ];
+        let hint = "That kept answers coming. Decide how good they have to be, and promise it: accuracy or agreement, and fallback_rate in \
+                    during: and after: spans.";
+        Some(finding("fallback-served", Severity::Note, Some(&f.name), sentence, evidence, hint))
+    };
+    c.report.faults.iter().filter_map(of).collect()
+}
+
+/// Versions that answered a hundredth of a span at least, and ten times.
+fn names_of(span: &SpanReport) -> BTreeMap<&str, u64> {
+    let all: u64 = span.quality.versions.values().sum();
+    let counts = span.quality.versions.iter().map(|(v, n)| (v.as_str(), *n));
+    counts.filter(|(_, n)| *n >= 10 && *n * 100 >= all).collect()
+}
+
+/// Another version than before answered; at the end the old one still did.
+fn versions_changed(c: &Course<'_>) -> Option<Finding> {
+    let measured: Vec<&SpanReport> = c.report.phases.iter().filter(|p| p.measured && !names_of(p).is_empty()).collect();
+    let (first, last) = (measured.first()?, measured.last()?);
+    let before = names_of(first);
+    let new = measured.iter().find(|p| names_of(p).keys().any(|v| !before.contains_key(v)))?;
+    let names = |span: &SpanReport| -> String {
+        let all = names_of(span).into_iter().map(|(v, n)| format!("{} × {}", short(v, 40), count(n)));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let evidence = measured.iter().take(6).map(|p| format!("{}: {}", clean(&p.name), names(p))).collect();
+    let new_there = names_of(last).keys().any(|v| !before.contains_key(v));
+    let old_there: Vec<&str> = names_of(last).into_keys().filter(|v| before.contains_key(v)).collect();
+    if new_there && !old_there.is_empty() {
+        let sentence = format!(
+            "The version of before ({}) still answered in {}, beside the new one.",
+            short(&old_there.join(", "), 80),
+            clean(&last.name)
+        );
+        let hint = "Replicas serve different versions: let each check at intervals which one it should serve, put the version into its \
+                    readiness, and roll out before the traffic is switched.";
+        return Some(finding("old-version-served", Severity::Warning, None, sentence, evidence, hint));
+    }
+    let sentence = format!("Another version than in {} answered from {} on.", clean(&first.name), clean(&new.name));
+    let hint = "If nobody meant that, pin the version that is served, and promise it with a probe or an objective on agreement.";
+    Some(finding("version-changed", Severity::Note, None, sentence, evidence, hint))
+}
+
+/// As a rule.
+pub(super) fn versions(c: &Course<'_>) -> Vec<Finding> {
+    versions_changed(c).into_iter().collect()
+}
+
+/// An alert that had to follow a fault did not, reached nobody, or came late.
+pub(super) fn alert_missing(c: &Course<'_>) -> Vec<Finding> {
+    let of = |p: &ProbeReport, a: &AlertReport| -> Option<Finding> {
+        let (alert, fault) = (short(&a.alert, 80), clean(&a.fault));
+        let looks = p.results.iter().filter(|r| r.at_s >= c.first_fault_s).count();
+        let mut evidence =
+            vec![short(&a.text, 250), format!("{} looks of {} after the fault", count(looks as u64), clean(&p.name))];
+        let (id, severity, sentence) = match a.state.as_str() {
+            "not_fired" => {
+                ("alert-missing", Severity::Serious, format!("Nobody was alerted: {alert} did not fire after {fault}."))
+            }
+            "pending" => (
+                "alert-missing",
+                Severity::Serious,
+                format!("Nobody was alerted: {alert} was pending after {fault} and never fired."),
+            ),
+            "silenced" | "inhibited" => (
+                "alert-missing",
+                Severity::Serious,
+                format!("Nobody was alerted: {alert} was {} after {fault}.", clean(&a.state)),
+            ),
+            "late" => {
+                let took = a.time_to_alert_s?;
+                evidence.push(format!("time to alert {}", time_s(took)));
+                (
+                    "alert-late",
+                    Severity::Warning,
+                    format!("{alert} fired {} after {fault}, later than promised.", time_s(took)),
+                )
+            }
+            // Fired; or unknown, which is no evidence of anything.
+            _ => return None,
+        };
+        let hint = "Look whether the rule speaks of what users saw (errors, latency, drift of predictions), over a window that fits, and \
+                    whether it is routed to somebody; then run this again: an alert that was never seen to fire does not exist.";
+        Some(finding(id, severity, Some(&a.fault), sentence, evidence, hint))
+    };
+    c.report.probes.iter().flat_map(|p| p.alerts.iter().filter_map(move |a| of(p, a))).collect()
+}
