@@ -79,6 +79,7 @@ alert fires 'a["state"] == "fired" and a["fault"] == "down" and 1 < a["time_to_a
 alert fires '0 < a["active_at_s"] - r["faults"][0]["applied_at_s"] < a["time_to_alert_s"]'
 grep -q "Who was alerted" "$(run_dir "$WORK/fires")/summary.md" || fail "the summary does not say who was alerted"
 grep -q "alert fires" "$(run_dir "$WORK/fires")/charts/timeline.svg" || fail "the alert is not on the time-line"
+grep -q 'replica 1,"model_server_requests_total{code=""200""}",counter' "$(run_dir "$WORK/fires")/scrape.csv" || fail "scrape.csv lacks the replicas' own counters"
 ok "the real alert fires after the fault, and its time stands in the report"
 
 afresh
