@@ -109,11 +109,15 @@ fn panels(report: &Report) -> (Vec<Panel>, usize) {
         let series = &all[metric];
         let counter = series.iter().any(|(_, s)| s.kind == "counter");
         let mut lines: Vec<Line> = series.iter().map(|(scrape, s)| line(scrape, s, several)).collect();
+        // What stayed at zero shows nothing beside what did not.
+        if lines.iter().any(|l| l.top > 0.0) {
+            lines.retain(|l| l.top != 0.0);
+        }
         // The lines that show most; equal ones keep their order.
         lines.sort_by(|a, b| b.top.total_cmp(&a.top));
-        let left_out = lines.len().saturating_sub(usize::from(SERIES));
         lines.truncate(usize::from(SERIES));
         lines.sort_by(|a, b| a.label.cmp(&b.label));
+        let left_out = series.len() - lines.len();
         Panel {
             metric: (*metric).to_owned(),
             unit: if counter { "per second" } else { "as it was read" },
@@ -168,7 +172,8 @@ fn legend(p: &mut Picture, lines: &[Line], row: &[usize], y: f64) {
 fn draw_panel(p: &mut Picture, report: &Report, axis: TimeAxis, panel: &Panel, plot: (f64, f64)) {
     let values = || panel.lines.iter().flat_map(|l| l.points.iter().filter_map(|(_, v)| *v));
     let (low, high) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
-    let step = nice_step((high - low).max(1e-9) / 3.0);
+    let high = if high > low { high } else { low + 1.0 };
+    let step = nice_step((high - low) / 3.0);
     let scale = Scale::linear(((low / step).floor() * step, (high / step).ceil().max(1.0) * step), plot);
     ground(p, report, axis, plot);
     scale.draw(p, (LEFT, RIGHT), tick_number);
