@@ -9,7 +9,7 @@ mod probe;
 
 pub use probe::{
     Across, AlertApi, AlertProbe, CommandProbe, KubernetesProbe, ProbeKind, ProbePlan, PrometheusProbe, QueryRange,
-    Reduce, Service, Workload,
+    Reduce, ScrapeFrom, ScrapePlan, Service, Workload,
 };
 
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ pub struct Plan {
     pub faults: Vec<FaultPlan>,
     /// In the order of the file.
     pub probes: Vec<ProbePlan>,
+    /// Pages of metrics that are read while load runs.
+    pub scrapes: Vec<ScrapePlan>,
     /// In the order of the file.
     pub objectives: Vec<Objective>,
     /// What is to happen when a fault strikes, in the order of the file.
@@ -1539,6 +1541,7 @@ pub(crate) mod tests_support {
             phases,
             faults: vec![],
             probes: vec![],
+            scrapes: vec![],
             objectives: vec![],
             playbooks: vec![],
             repeats: Vec::new(),

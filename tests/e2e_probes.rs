@@ -315,3 +315,71 @@ fn a_silence_is_told_apart_and_a_silent_server_is_no_pass() {
         alert["text"].as_str().is_some_and(|t| t.contains("nobody answered") && t.contains("no answer within 200ms"))
     );
 }
+
+#[test]
+fn pages_of_metrics_are_drawn_with_their_gaps() {
+    let _seat = light();
+    let room = Room::new();
+    let broken = room.path("broken");
+    let began = monotonic_nanos();
+    let page = Monitor::start(move |request| {
+        assert!(
+            request.starts_with("GET /metrics ") && request.contains("Authorization: Bearer sesame-123"),
+            "{request}"
+        );
+        if broken.exists() {
+            return Some((503, "busy".to_owned()));
+        }
+        let n = (monotonic_nanos() - began) / 1_000_000;
+        let text = format!(
+            "# TYPE answers counter\nanswers_total{{code=\"200\"}} {n}\nanswers_total{{code=\"500\"}} 0\n# TYPE queue gauge\nqueue 7\nother 1\n<oops\n"
+        );
+        Some((200, text))
+    });
+    let scrape = format!(
+        "[[scrape]]\nname = \"own\"\nurl = \"{}/metrics\"\nheaders = {{ Authorization = \"Bearer ${{TOKEN}}\" }}\n\
+         series = [\"answers_*\", \"queue\"]\nevery = \"200ms\"\n\
+         [[scrape]]\nname = \"none\"\nurl = \"http://127.0.0.1:9/metrics\"\nseries = [\"*\"]\n",
+        page.url()
+    );
+    let target = target();
+    let file = room.write("s.toml", &scenario(&target, "1s", &scrape));
+    let mut command = room.command(&["run", &file.display().to_string()]);
+    command.env("TOKEN", "sesame-123");
+    let ran = room.spawn(command).wait();
+    ran.ends(0);
+    assert!(!format!("{ran}{}", ran.json()).contains("sesame"), "the token stays out of everything");
+    let [own, none] = ran.json()["scrapes"].as_array().expect("scrapes").as_slice() else { panic!("{ran}") };
+    let n = |v: &Value, key: &str| v[key].as_u64().unwrap_or_else(|| panic!("{key} of {v}"));
+    assert!(n(own, "failed") >= 1 && n(own, "failed") < n(own, "read"), "{own}");
+    assert_eq!(own["gaps"][0]["why"], "status 503");
+    assert!(own["notes"][0].as_str().is_some_and(|t| t.contains("line 7: <oops")), "{}", own["notes"]);
+    let names: Vec<&str> =
+        own["series"].as_array().expect("series").iter().filter_map(|s| s["name"].as_str()).collect();
+    assert_eq!(names, ["answers_total{code=\"200\"}", "answers_total{code=\"500\"}", "queue"]);
+    assert!(n(none, "failed") == n(none, "read") && n(none, "read") >= 4, "{none}");
+    assert!(none["gaps"][0]["why"].as_str().is_some_and(|w| w.contains("refused")), "{none}");
+    // Nothing was read while it was broken, and the growth per second is that of a clock in milliseconds.
+    let fault = ran.fault("break");
+    let (from, to) = (fault["applied_at_s"].as_f64().expect("on"), fault["reverted_at_s"].as_f64().expect("off"));
+    let csv = ran.file("scrape.csv");
+    let mut rates = 0;
+    for row in csv.lines().skip(1).map(|l| l.split(',').collect::<Vec<_>>()) {
+        let at: f64 = row[0].parse().expect("a time");
+        assert!(at <= from + 0.2 || at >= to - 0.2, "{row:?}");
+        if row[3].contains("code=\"\"200\"\"") && !row[6].is_empty() {
+            let rate: f64 = row[6].parse().expect("a rate");
+            assert!(rate > 100.0 && rate < 10_000.0, "{row:?}");
+            rates += 1;
+        }
+    }
+    assert!(rates >= 5, "{csv}");
+    let svg = ran.file("charts/scrapes.svg");
+    assert!(svg.contains("answers_total") && svg.contains("per second") && svg.contains("queue"));
+    assert!(ran.file("report.html").contains("Pages of metrics"));
+    assert!(ran.stdout.contains("readings failed"), "{ran}");
+    // What is made anew from run.json is the same.
+    let html = ran.file("report.html");
+    room.call(&["report", &ran.dir().display().to_string()]).ends(0);
+    assert_eq!(ran.file("report.html"), html);
+}

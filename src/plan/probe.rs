@@ -192,3 +192,27 @@ pub struct CommandProbe {
     /// What it prints must contain this.
     pub output_contains: Option<String>,
 }
+
+/// A page of metrics that is read while load runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScrapePlan {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub from: ScrapeFrom,
+    /// Which series are kept: names, or whole series with their labels, with `*` and `?`.
+    pub series: Vec<String>,
+    /// Between two readings.
+    pub every: Duration,
+    /// Limit on one reading.
+    pub timeout: Duration,
+}
+
+/// Where a page of metrics is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScrapeFrom {
+    /// This path on every replica of a local platform; elsewhere on the target's address.
+    Path(String),
+    /// One page; the path is whole.
+    Page(Service),
+}

@@ -1,6 +1,6 @@
 //! Steady-state probes: what must hold before anything is broken, and afterwards again.
 //!
-//! One file per kind. Owns asking and the log of answers; leaves alone when probes are asked (`run.rs`) and what a failing
+//! One file per kind; `scrape/` reads pages of metrics besides. Owns asking and the log of answers; leaves alone when probes are asked (`run.rs`) and what a failing
 //! one means (`objective.rs`).
 
 pub mod alert;
@@ -9,6 +9,7 @@ mod http;
 mod kubernetes;
 mod prediction;
 mod prometheus;
+pub mod scrape;
 mod service;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

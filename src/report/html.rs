@@ -445,6 +445,7 @@ fn tables(report: &Report) -> Vec<Table> {
     keep(quality(report));
     keep(probes(report));
     keep(alerts(report));
+    keep(scrapes(report));
     keep(events(report));
     keep(generator(report));
     keep(environment(report));
@@ -756,6 +757,26 @@ fn alerts(report: &Report) -> Table {
             short(&a.text, 300),
         ];
         Row { class, cells }
+    })
+}
+
+fn scrapes(report: &Report) -> Table {
+    let head = ["scrape", "page", "#every", "#read", "#failed", "#series", "first gap", "notes"];
+    let caption = "Pages of metrics, read while load ran. A reading that failed is a gap in the chart, never a zero.";
+    Table::new("scraped", "Pages of metrics", caption, &head).fill(&report.scrapes, |s| {
+        let gap = s.gaps.first().map_or(NOTHING.into(), |g| format!("{}: {}", at_s(g.at_s), short(&g.why, 200)));
+        let notes: Vec<String> = s.notes.iter().map(|n| short(n, 200)).collect();
+        let cells = vec![
+            clean(&s.name),
+            short(&s.source, 100),
+            time_s(s.every_s),
+            count(s.read),
+            count(s.failed),
+            count(s.series.len() as u64),
+            gap,
+            notes.join("; "),
+        ];
+        Row { class: "", cells }
     })
 }
 

@@ -24,6 +24,7 @@ mod markdown;
 pub mod model;
 pub mod playbook;
 mod png;
+pub mod rates;
 mod repeats;
 pub mod sizing;
 pub mod store;

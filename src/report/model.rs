@@ -51,6 +51,9 @@ pub struct Report {
     pub objectives: Vec<ObjectiveReport>,
     /// One per probe.
     pub probes: Vec<ProbeReport>,
+    /// One per page of metrics that was read while load ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scrapes: Vec<ScrapeReport>,
     /// Did the generator keep up?
     pub generator: GeneratorReport,
     /// Where it ran.
@@ -640,6 +643,51 @@ pub struct ProbeResult {
     pub ok: bool,
     /// What was seen, at most 300 characters.
     pub detail: String,
+}
+
+/// A page of metrics that was read while load ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScrapeReport {
+    /// The scrape's name.
+    pub name: String,
+    /// Whose page: `replica 0`, `target`, or its URL.
+    pub source: String,
+    /// Between two readings.
+    pub every_s: f64,
+    /// Between two of the values kept here: at most 600 a series. `scrape.csv` has all.
+    pub kept_every_s: f64,
+    /// Readings.
+    pub read: u64,
+    /// Of those, failed: gaps, never zeros.
+    pub failed: u64,
+    /// When and why, the first 200.
+    pub gaps: Vec<ScrapeGap>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+    /// What was asked for.
+    pub series: Vec<SeriesReport>,
+}
+
+/// A reading that failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScrapeGap {
+    /// When.
+    pub at_s: f64,
+    /// Why, at most 300 characters.
+    pub why: String,
+}
+
+/// One series of a page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SeriesReport {
+    /// `name` or `name{labels}`.
+    pub name: String,
+    /// `counter` (also buckets, sums and counts), `gauge` or `untyped`.
+    pub kind: String,
+    /// How often a counter began anew.
+    pub resets: u64,
+    /// (seconds since the start of load, value as it was read); null for NaN and infinities. A reading that failed has none.
+    pub points: Vec<(f64, Option<f64>)>,
 }
 
 /// Generator health.

@@ -273,6 +273,17 @@ fn foot(out: &mut String, report: &Report, width: usize) {
     for w in report.warnings.iter().take(ROWS) {
         wrapped(out, &format!("warning: {}", short(w, 400)), width, "");
     }
+    for s in report.scrapes.iter().filter(|s| s.failed > 0 || !s.notes.is_empty()).take(ROWS) {
+        let gap =
+            s.gaps.first().map_or(String::new(), |g| format!(", first at {}: {}", at_s(g.at_s), short(&g.why, 200)));
+        let lost = if s.failed > 0 {
+            format!("; {} of {} readings failed{gap}", count(s.failed), count(s.read))
+        } else {
+            String::new()
+        };
+        let notes: String = s.notes.iter().map(|n| format!("; {}", short(n, 200))).collect();
+        wrapped(out, &format!("scrape {} of {}{lost}{notes}", short(&s.name, 64), short(&s.source, 100)), width, "");
+    }
     if !report.reproduce.is_empty() {
         let _ = writeln!(out, "reproduce: {}", short(&report.reproduce, 400));
     }

@@ -18,7 +18,7 @@ use crate::report::model::{
     Ending, Environment, GeneratorReport, LagReport, LinkTime, Report, ScenarioInfo, VerdictWord,
 };
 use crate::report::{hlog, store};
-use crate::run::{Finished, Measured, RunError, RunOptions, altered, surroundings};
+use crate::run::{Finished, Measured, RunError, RunOptions, altered, scrapes, surroundings};
 use crate::summary::{RunSummary, SpanStats};
 use crate::units::{Offset, show_measured};
 
@@ -92,6 +92,7 @@ pub(super) fn conclude(
         },
         reproduce: options.reproduce.clone(),
         residue: left,
+        scrapes: scrapes::reports(plan, &measured.scrapes),
         ..Report::default()
     };
     let no_errors = Vec::new();
@@ -118,6 +119,7 @@ pub(super) fn conclude(
     mask(&mut report, &plan.secrets);
     check_sums(&report);
     write_hlog(dir, plan, &summary, &measured).map_err(kept)?;
+    write_scrapes(dir, plan, &measured).map_err(kept)?;
     store::save(dir, &report).map_err(kept)?;
     Ok(Finished { report, dir: dir.to_owned() })
 }
@@ -495,6 +497,16 @@ fn write_hlog(dir: &Path, plan: &Plan, summary: &Summed, measured: &Measured) ->
     let mut out = Vec::new();
     hlog::write(&mut out, &head, intervals)?;
     std::fs::write(dir.join("latency.hlog"), out)
+}
+
+/// Every value that was read; the report keeps as many as its charts show. Like the histograms, written once.
+fn write_scrapes(dir: &Path, plan: &Plan, measured: &Measured) -> std::io::Result<()> {
+    if measured.scrapes.is_empty() {
+        return Ok(());
+    }
+    let secrets: Vec<&str> = plan.secrets.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+    let bytes = scrapes::csv(plan, &measured.scrapes, &|text| masked(text, &secrets));
+    std::fs::write(dir.join("scrape.csv"), bytes)
 }
 
 #[cfg(test)]

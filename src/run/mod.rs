@@ -8,6 +8,7 @@ mod conclude;
 mod guard;
 pub mod own_limit;
 mod preflight;
+mod scrapes;
 pub mod series;
 mod surroundings;
 pub mod trials;
@@ -35,6 +36,7 @@ use crate::platform::local::{Local, LocalOptions, MountedVolume};
 use crate::platform::process::{available_cpus, split_cpus};
 use crate::platform::volume::{VolumeView, Writes};
 use crate::platform::{Endpoint, PlatformEvent, Replicas, Running, StartError};
+use crate::probe::scrape::{ScrapeLog, Scraper};
 use crate::probe::{ProbeLog, Prober, When};
 use crate::record::LiveLatency;
 use crate::report::model::{Ending, Report};
@@ -45,6 +47,8 @@ use crate::units::{Offset, Seed};
 const LEAD: Duration = Duration::from_millis(200);
 /// Between two looks at progress, stop signal and safety.
 const LOOK: Duration = Duration::from_millis(50);
+/// Replicas whose pages of metrics are read.
+const SCRAPED_MAX: usize = 16;
 /// Load workers at most, whatever the machine has.
 const WORKERS_MAX: usize = 64;
 
@@ -279,6 +283,7 @@ pub(crate) struct Measured {
     pub(crate) load_end: Offset,
     pub(crate) faults: Vec<FaultRecord>,
     pub(crate) probes: Vec<ProbeLog>,
+    pub(crate) scrapes: Vec<ScrapeLog>,
     pub(crate) events: Vec<PlatformEvent>,
     pub(crate) replicas: usize,
     pub(crate) endpoint: Option<Endpoint>,
@@ -302,6 +307,7 @@ impl Measured {
             load_end: Offset::ZERO,
             faults: Vec::new(),
             probes: vec![ProbeLog::default(); plan.probes.len()],
+            scrapes: Vec::new(),
             events: Vec::new(),
             replicas: 0,
             endpoint: None,
@@ -466,7 +472,9 @@ impl Stage<'_> {
         let pinned = if apart || !self.options.load.cpus.is_empty() { load_cpus } else { &[] };
         let load = Engine::start(job, shared.clone(), clock, pinned, self.dir.join("slots.tmp"));
         self.observer.armed(&clock);
-        let ran = self.run_together(clock, &shared, load, faults, platform, &prober);
+        let scraper = Scraper::new(self.plan, &url, &replica_addresses(platform));
+        let ran = self.run_together(clock, &shared, load, faults, platform, (&prober, &scraper));
+        measured.scrapes = scraper.logs();
         measured.ending = ran.ending;
         measured.why.extend(ran.why);
         measured.faults = ran.faults;
@@ -554,7 +562,7 @@ impl Stage<'_> {
         load: Engine,
         prepared: PreparedFaults,
         platform: Option<&Arc<dyn Running>>,
-        prober: &Prober<'_>,
+        (prober, scraper): (&Prober<'_>, &Scraper<'_>),
     ) -> Ran {
         let stop = &self.options.stop;
         let in_flight = self.plan.faults.iter().map(|_| AtomicU64::new(UNKNOWN)).collect();
@@ -582,6 +590,9 @@ impl Stage<'_> {
                 if let Some(every) = probe.during {
                     scope.spawn(move || self.ask_during(prober, index, every, clock, shared));
                 }
+            }
+            for source in 0..scraper.len() {
+                scope.spawn(move || self.scrape_during(scraper, source, clock, shared));
             }
             let mut watch = guard::SafetyWatch::new(&self.plan.safety);
             let mut ending = Ending::Completed;
@@ -647,6 +658,25 @@ impl Stage<'_> {
         }
     }
 
+    /// Reads a page of metrics on its grid, away from the load's threads.
+    fn scrape_during(&self, scraper: &Scraper<'_>, source: usize, clock: Clock, shared: &Shared) {
+        let every = scraper.every(source);
+        let (mut next, mut told) = (Offset::ZERO, false);
+        while next < shared.load_end() {
+            if self.options.stop.wait_until(&clock, next) || shared.stopped() {
+                return;
+            }
+            let read = scraper.read(source, &clock);
+            match &read {
+                Err(why) if !told => self.observer.event(clock.now(), &format!("scrape {why}")),
+                _ => {}
+            }
+            told = read.is_err();
+            let behind = clock.now().since(next).as_nanos() / every.as_nanos().max(1);
+            next = next + every * (behind as u32 + 1);
+        }
+    }
+
     fn ask_after(&self, prober: &Prober<'_>, clock: &Clock) {
         for (index, _) in self.plan.probes.iter().enumerate().filter(|(_, p)| p.after) {
             if self.options.stop.stopped() {
@@ -663,6 +693,13 @@ struct Ran {
     faults: Vec<FaultRecord>,
     in_flight: Vec<Option<u64>>,
     load: std::io::Result<LoadResult>,
+}
+
+/// Where each replica listens on this machine, at most a page for each of the first 16.
+fn replica_addresses(platform: Option<&Arc<dyn Running>>) -> Vec<(u16, std::net::SocketAddr)> {
+    let Some(platform) = platform else { return Vec::new() };
+    let all = platform.list().into_iter().filter_map(|r| Some((r.index, platform.replica_address(r.index)?)));
+    all.take(SCRAPED_MAX).collect()
 }
 
 fn stop_if_panicking(stop: &StopSignal) {

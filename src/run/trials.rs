@@ -272,6 +272,7 @@ fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> 
         p.before
     });
     (trial.gate, trial.capacity) = (None, None);
+    trial.scrapes.clear();
     trial.variants.clear();
     trial.warnings.clear();
     Ok(trial)

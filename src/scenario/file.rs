@@ -41,6 +41,9 @@ pub(super) struct Scenario {
     /// The steady state: must hold before any fault.
     #[schemars(length(max = 100))]
     probe: Option<Vec<Probe>>,
+    /// Pages of metrics that are read while load runs, for the report.
+    #[schemars(length(max = 10))]
+    scrape: Option<Vec<Scrape>>,
     /// What the service promises.
     #[schemars(length(max = 1000))]
     objective: Option<Vec<Objective>>,
@@ -1345,6 +1348,29 @@ pub(super) enum When {
     During,
     /// Once load and faults have ended.
     After,
+}
+
+/// A page of metrics in the Prometheus text format, read while load runs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scrape {
+    /// Its name.
+    pub(super) name: Name,
+    /// Path on every replica of a local platform, elsewhere on the target's address. Default /metrics.
+    pub(super) path: Option<String>,
+    /// A whole URL instead of `path`.
+    pub(super) url: Option<String>,
+    /// Request headers for `url`; `${VAR}` in their values stays out of reports.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// A PEM file of extra certificate authorities for `url`.
+    pub(super) ca: Option<String>,
+    /// Which series are kept: names of metrics, or whole series with their labels; `*` and `?` stand for others. At most 50 of a page.
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 500)))]
+    pub(super) series: Vec<String>,
+    /// Between two readings, at least 200ms. Default 1s.
+    pub(super) every: Option<Duration>,
+    /// Limit on one reading. Default `every`, at most 1s.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// One promise: `metric` with `max` or `min`, or `probe`.

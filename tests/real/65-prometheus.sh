@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # A real Prometheus and Alertmanager watch the replicas that resbench breaks: the alert fires, or the probe says why not.
-# scenarios/prometheus/replica-down.toml: the alert fires and its time stands in the report; without the rule the probe fails; silenced in
+# scenarios/prometheus/drift-alert.toml: accuracy falls and the drift alert fires. scenarios/prometheus/replica-down.toml: the alert fires and its time stands in the report; without the rule the probe fails; silenced in
 # Alertmanager it fails too, and says so; firing before the fault, the run does not begin.
 #
 # needs: Debian packages prometheus and prometheus-alertmanager, curl
-# costs: 2 min; a Prometheus, an Alertmanager and two model servers on loopback ports of their own
+# costs: 3 min; a Prometheus, an Alertmanager and two model servers on loopback ports of their own
 . tests/real/lib.sh
 
 PATH=$(dirname "$RESBENCH"):$PATH # replicas are started by a shell
@@ -79,7 +79,15 @@ alert fires 'a["state"] == "fired" and a["fault"] == "down" and 1 < a["time_to_a
 alert fires '0 < a["active_at_s"] - r["faults"][0]["applied_at_s"] < a["time_to_alert_s"]'
 grep -q "Who was alerted" "$(run_dir "$WORK/fires")/summary.md" || fail "the summary does not say who was alerted"
 grep -q "alert fires" "$(run_dir "$WORK/fires")/charts/timeline.svg" || fail "the alert is not on the time-line"
+grep -q 'replica 1,"model_server_requests_total{code=""200""}",counter' "$(run_dir "$WORK/fires")/scrape.csv" || fail "scrape.csv lacks the replicas' own counters"
 ok "the real alert fires after the fault, and its time stands in the report"
+
+afresh
+run_one drift "0 3" scenarios/prometheus/drift-alert.toml
+alert drift 'a["alert"] == "PredictionDrift" and a["state"] == "fired" and a["fault"] == "larger-amounts" and a["time_to_alert_s"] < 10'
+alert drift '(lambda of: of["during:larger-amounts"] < of["baseline"] - 0.1)({s["name"]: s["quality"]["accuracy"] for s in r["phases"] + r["spans"]})'
+alert drift 'all(s["error_rate"] < 0.02 for s in r["phases"])'
+ok "the data drifts: accuracy falls, no request fails, and the real alert fires"
 
 afresh
 cp "$WORK/prometheus/rules.yml" "$WORK/rules.kept"

@@ -10,6 +10,7 @@ mod heatmap;
 pub(super) mod ink;
 mod nines;
 mod picture;
+mod scrapes;
 mod svg;
 pub(super) mod timeline;
 
@@ -32,8 +33,14 @@ pub(super) struct Chart {
 
 /// Every chart that has something to show.
 pub(super) fn all(report: &Report) -> Vec<Chart> {
-    [timeline::draw(report), compliance::draw(report), nines::draw(report), heatmap::draw(report)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        timeline::draw(report),
+        scrapes::draw(report),
+        compliance::draw(report),
+        nines::draw(report),
+        heatmap::draw(report),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

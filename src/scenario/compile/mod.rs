@@ -19,6 +19,7 @@ mod playbook;
 mod probe;
 mod registry_alias;
 mod safety;
+mod scrape;
 mod target;
 mod toxiproxy;
 mod traffic;
@@ -153,6 +154,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     let sent = payload::Sent { target: target.as_ref(), traffic: traffic.as_ref() };
     let faults = fault::compile(cx, phases.as_deref(), platform.as_ref(), &sent);
     let probes = probe::compile(cx, &faults, phases.as_deref());
+    let scrapes = scrape::compile(cx);
     let safety = safety::compile(cx, platform.as_ref(), &faults);
     let facts = objective::Facts {
         target: target.as_ref(),
@@ -182,6 +184,7 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
         phases: phases?,
         faults: faults.into_iter().map(|f| f.plan).collect::<Option<_>>()?,
         probes: probes?,
+        scrapes: scrapes?,
         objectives: objectives?.into_iter().chain(expectations).collect(),
         playbooks: playbooks?,
         repeats,
