@@ -18,13 +18,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::Options;
 use super::answer::Answer;
 use super::chat::{self, ChatBody, Pace};
 use super::metrics::Metrics;
 use super::model_registry::{Asked, Registry};
 use super::pool::Pool;
 use super::request::Format;
+use super::{Options, open_inference, tf_serving};
 
 /// Connections at the same time; further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 16_384;
@@ -195,11 +195,15 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
             reply
         }
         "/v1/models" => get(request.method(), || reply(StatusCode::OK, JSON, chat::models(state.model_name()))),
-        _ => {
-            let paths =
-                "paths here: /invocations, /v1/chat/completions, /v1/models, /ping, /health, /version, /metrics";
-            error(StatusCode::NOT_FOUND, paths)
-        }
+        path => match (open_inference::path(path), tf_serving::path(path)) {
+            (Some(asked), _) => open_inference(state, asked, request).await,
+            (_, Some(asked)) => tf_serving(state, asked, request).await,
+            (None, None) => {
+                let paths = "paths here: /invocations, /v2/models/NAME/infer, /v1/models/NAME:predict, /v1/chat/completions, \
+                             /v1/models, /ping, /health, /version, /metrics";
+                error(StatusCode::NOT_FOUND, paths)
+            }
+        },
     };
     reply.headers_mut().insert(MODEL_VERSION, state.version.clone());
     Ok(reply)
@@ -224,6 +228,64 @@ async fn invocations(state: &State, request: Request<Incoming>) -> Reply {
             reply(answer.status, JSON, answer.body)
         }
         Err(reply) => reply,
+    }
+}
+
+async fn open_inference(state: &State, asked: open_inference::Path, request: Request<Incoming>) -> Reply {
+    use open_inference::{Path, error};
+    let ready = |state: &State, body: String| match state.check() {
+        Ok(()) => reply(StatusCode::OK, JSON, body),
+        Err(answer) => reply(answer.status, JSON, answer.body),
+    };
+    match asked {
+        Path::Live => get(request.method(), || reply(StatusCode::OK, JSON, "{\"live\":true}")),
+        Path::Ready => get(request.method(), || ready(state, "{\"ready\":true}".to_owned())),
+        Path::Server => get(request.method(), || reply(StatusCode::OK, JSON, open_inference::server())),
+        Path::Metadata => get(request.method(), || ready(state, open_inference::metadata(state.pool.model()))),
+        Path::Infer if request.method() != Method::POST => not_allowed("POST"),
+        Path::Infer => {
+            let _inside = state.pool.metrics().enter();
+            let header =
+                request.headers().get(open_inference::HEADER).map(|v| v.to_str().unwrap_or("unreadable").to_owned());
+            let answered = match (state.check(), body(request.into_body(), state.max_body).await) {
+                (Err(answer), _) => error(answer.status, "not ready yet"),
+                (_, Err(reply)) => reply,
+                (Ok(()), Ok(body)) => match open_inference::inward(&body, header.as_deref()) {
+                    Ok((body, asked)) => {
+                        let answer = state.pool.answer(Format::Json, body).await;
+                        open_inference::outward(&answer, &asked, state.pool.model())
+                    }
+                    Err(problem) => error(StatusCode::BAD_REQUEST, &problem),
+                },
+            };
+            state.pool.metrics().answered(answered.status().as_u16());
+            answered
+        }
+    }
+}
+
+async fn tf_serving(state: &State, asked: tf_serving::Path, request: Request<Incoming>) -> Reply {
+    match asked {
+        tf_serving::Path::Status => get(request.method(), || match state.check() {
+            Ok(()) => reply(StatusCode::OK, JSON, tf_serving::status(state.pool.model())),
+            Err(answer) => reply(answer.status, JSON, answer.body),
+        }),
+        tf_serving::Path::Predict if request.method() != Method::POST => not_allowed("POST"),
+        tf_serving::Path::Predict => {
+            let _inside = state.pool.metrics().enter();
+            let answered = match (state.check(), body(request.into_body(), state.max_body).await) {
+                (Err(answer), _) => tf_serving::error(answer.status, "not ready yet"),
+                (_, Err(reply)) => reply,
+                (Ok(()), Ok(body)) => match tf_serving::inward(&body) {
+                    Ok((body, by_columns)) => {
+                        tf_serving::outward(&state.pool.answer(Format::Json, body).await, by_columns)
+                    }
+                    Err(problem) => tf_serving::error(StatusCode::BAD_REQUEST, &problem),
+                },
+            };
+            state.pool.metrics().answered(answered.status().as_u16());
+            answered
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Charts: each is drawn once, as a [`Picture`], and then written as an SVG file, as a PNG and inside the HTML.
 //!
-//! A chart is a pure function from the report to shapes in CSS pixels. All four share one time axis
+//! A chart is a pure function from the report to shapes in CSS pixels. All of them share one time axis
 //! (`frame.rs`), one list of inks (`ink.rs`) and one way to join windows (`columns.rs`).
 
 pub(super) mod columns;
@@ -10,6 +10,7 @@ mod heatmap;
 pub(super) mod ink;
 mod nines;
 mod picture;
+mod quality;
 mod svg;
 pub(super) mod timeline;
 
@@ -32,8 +33,14 @@ pub(super) struct Chart {
 
 /// Every chart that has something to show.
 pub(super) fn all(report: &Report) -> Vec<Chart> {
-    [timeline::draw(report), compliance::draw(report), nines::draw(report), heatmap::draw(report)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        timeline::draw(report),
+        quality::draw(report),
+        compliance::draw(report),
+        nines::draw(report),
+        heatmap::draw(report),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
