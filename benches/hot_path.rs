@@ -103,7 +103,7 @@ fn record(c: &mut Criterion) {
             for (i, &due) in due.iter().enumerate() {
                 let key = shard.planned(due);
                 shard.sent(key, due, due + 40_000, 8);
-                let outcome = Ok(Facts { correct: Some(true), ..Facts::default() });
+                let outcome = Ok(Facts { labelled: 1, correct: 1, ..Facts::default() });
                 shard.done(key, &Sample { due, sent: due + 40_000, done: due + latency(i), outcome });
             }
             (shard.finish(), taken.try_iter().map(|part| part.ok()).sum::<u64>())

@@ -13,8 +13,8 @@ use crate::hist::{bucket_of, bucket_top};
 use crate::impact::{self, FaultTimes, State};
 use crate::plan::{FaultTarget, Metric, Objective, Op, Plan, ProbePlan, SpanRef};
 use crate::statistics::censored::{self, Seen};
-use crate::summary::{RunSummary, SpanStats};
-use crate::units::{Offset, PhaseId, show_measured};
+use crate::summary::{AGE_UNITS, Quality, RunSummary, SpanStats};
+use crate::units::{Offset, PhaseId, Quantile, show_measured};
 
 /// A claim is made when the chance of seeing this little against it by luck is at most this.
 const RISK: f64 = 0.05;
@@ -179,7 +179,7 @@ pub fn exit_code(clean: bool, ending: Ending, verdict: Verdict) -> u8 {
 pub fn sample_needed(metric: &Metric, op: Op, bound: f64) -> u64 {
     let Some(allowed) = allowed_share(metric, op, bound).filter(|a| *a > 0.0) else { return 1 };
     let exact = match metric {
-        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => {
+        Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) | Metric::Freshness(_) => {
             RISK.ln() / (1.0 - allowed).ln()
         }
         _ => 3.0 / allowed,
@@ -190,8 +190,10 @@ pub fn sample_needed(metric: &Metric, op: Op, bound: f64) -> u64 {
 
 /// The share of the sample that may speak against the bound; none for metrics that are no quantile and no share.
 fn allowed_share(metric: &Metric, op: Op, bound: f64) -> Option<f64> {
-    use Metric::{Itl, Latency, LatencyOk, Ttft};
+    use Metric::{Freshness, Itl, Latency, LatencyOk, Ttft};
     let allowed = match (metric, op) {
+        (Freshness(q), Op::Max) => 1.0 - freshness_quantile(*q).share(),
+        (Freshness(q), Op::Min) => freshness_quantile(*q).share(),
         (Latency(q) | LatencyOk(q) | Ttft(q) | Itl(q), Op::Max) => 1.0 - q.share(),
         (Latency(q) | LatencyOk(q) | Ttft(q) | Itl(q), Op::Min) => q.share(),
         (metric, Op::Max) if metric.unit() == "ratio" => bound,
@@ -199,6 +201,11 @@ fn allowed_share(metric: &Metric, op: Op, bound: f64) -> Option<f64> {
         _ => return None,
     };
     Some(allowed)
+}
+
+/// Plain `freshness` is what all but one in a hundred answers keep.
+fn freshness_quantile(q: Option<Quantile>) -> Quantile {
+    q.unwrap_or(Quantile::P99)
 }
 
 /// P[Bin(n, p) ≥ k].
@@ -293,6 +300,21 @@ fn read(objective: &Objective, span: &SpanStats) -> Result<Reading, &'static str
             0 => return Err("no good answer had a label and a prediction"),
             n => share(span.quality.correct, n),
         },
+        Metric::Agreement => match span.quality.compared {
+            0 => return Err("no good answer was to a row that had been answered before the first fault"),
+            n => share(span.quality.agreed, n),
+        },
+        Metric::Freshness(q) => {
+            let ages = &span.quality.ages;
+            let value =
+                ages.quantile(freshness_quantile(*q).share()).ok_or("no good answer told how old its features are")?;
+            let against = over(ages.count(), ages.count_at_or_below((objective.bound * AGE_UNITS).round() as u64));
+            Reading { value: Some(value as f64 / AGE_UNITS), n: ages.count(), against }
+        }
+        Metric::FreshnessMax => match span.quality.ages.count() {
+            0 => return Err("no good answer told how old its features are"),
+            n => Reading { value: Some(span.quality.ages.max() as f64 / AGE_UNITS), n, against: 0 },
+        },
         Metric::RecoveryTime
         | Metric::DetectionTime
         | Metric::LongestOutage
@@ -315,6 +337,18 @@ fn statistic(objective: &Objective) -> Option<Statistic> {
     }
 }
 
+/// Wilson's interval of what answers said. Answers of one second are seldom independent, so it is a floor as the bootstrap's is.
+fn share_of_answers(metric: &Metric, quality: &Quality) -> Option<Interval> {
+    let (k, n) = match metric {
+        Metric::Accuracy => (quality.correct, quality.labelled),
+        Metric::Agreement => (quality.agreed, quality.compared),
+        Metric::FallbackRate => (quality.fallback, quality.fallback_known),
+        _ => return None,
+    };
+    let wilson = crate::statistics::share::wilson(crate::statistics::share::Share { k, n }, RISK / 2.0);
+    (n > 0).then_some(Interval { low: wilson.low, high: wilson.high })
+}
+
 /// Does the value keep its bound? An infinite one (none) is above every bound. A percentile stands at the top of its bucket
 /// (0.1 % wide), so it keeps a bound that lies in the same bucket, as `good_ratio` counts it.
 fn keeps(metric: &Metric, op: Op, value: Option<f64>, bound: f64) -> bool {
@@ -322,6 +356,9 @@ fn keeps(metric: &Metric, op: Op, value: Option<f64>, bound: f64) -> bool {
         Metric::Latency(_) | Metric::LatencyOk(_) | Metric::Ttft(_) | Metric::Itl(_) => {
             let top = bucket_top(bucket_of((bound * 1e9) as u64)) as f64 / 1e9;
             if op == Op::Max { top.max(bound) } else { bound }
+        }
+        Metric::Freshness(_) if op == Op::Max => {
+            (bucket_top(bucket_of((bound * AGE_UNITS) as u64)) as f64 / AGE_UNITS).max(bound)
         }
         _ => bound,
     };
@@ -359,6 +396,7 @@ fn judge_span(facts: &Facts, objective: &Objective, span: &SpanRef) -> Judged {
     };
     (judged.value, judged.n) = (reading.value, reading.n);
     judged.interval = statistic(objective).and_then(|s| block_bootstrap(s, &stats.seconds, facts.plan.seed));
+    judged.interval = judged.interval.or_else(|| share_of_answers(&objective.metric, &stats.quality));
     judged.close = judged.interval.is_some_and(|i| i.holds(objective.bound));
     (judged.verdict, judged.reason) = decide(objective, stats, &reading, needed);
     if let Some(doubt) = doubt(facts, span, stats, judged.verdict) {

@@ -4,6 +4,7 @@
 //! "is this in range?". Owns the types; leaves alone how they are written (`scenario/`) and what is
 //! done with them.
 
+mod body;
 mod playbook;
 mod probe;
 
@@ -17,6 +18,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use body::{AGE_MAX, AgePlace, Batch, Datatype, Encoding, Form, Piece, Template};
 
 use crate::units::{Offset, PhaseId, Quantile, Rate, Ratio, Seed};
 
@@ -240,6 +243,8 @@ pub struct Target {
     pub answer: AnswerPaths,
     /// What is written around prompts; always there for rows of a dataset under the `openai` protocol.
     pub chat: Option<Chat>,
+    /// How rows of a dataset are written, where the protocol knows several ways.
+    pub encoding: Encoding,
 }
 
 /// What stands around a prompt in a chat request.
@@ -260,6 +265,10 @@ pub enum Protocol {
     Http,
     /// OpenAI's chat completions: `POST /v1/chat/completions`, answers streamed token by token.
     Openai,
+    /// Open Inference v2 (KServe, Triton, MLServer): `POST /v2/models/NAME/infer`.
+    OpenInference,
+    /// TF Serving's REST: `POST /v1/models/NAME:predict`.
+    TfServing,
 }
 
 impl Protocol {
@@ -269,7 +278,19 @@ impl Protocol {
             Protocol::Mlflow => "mlflow",
             Protocol::Http => "http",
             Protocol::Openai => "openai",
+            Protocol::OpenInference => "open-inference",
+            Protocol::TfServing => "tf-serving",
         }
+    }
+
+    /// Its answers are lists of predictions, whose place it knows by itself.
+    pub fn has_predictions(self) -> bool {
+        matches!(self, Protocol::Mlflow | Protocol::OpenInference | Protocol::TfServing)
+    }
+
+    /// Addresses name the model that is asked.
+    pub fn names_models(self) -> bool {
+        matches!(self, Protocol::OpenInference | Protocol::TfServing)
     }
 }
 
@@ -280,8 +301,13 @@ pub struct AnswerPaths {
     pub version: Option<Place>,
     /// The fallback level, 0 or absent for a full answer.
     pub fallback: Option<Place>,
-    /// The prediction to compare with the label.
+    /// The prediction to compare with the label and with the answer at baseline: one value, or a list with one for each row
+    /// of the body; `*` in a pointer stands for every element.
     pub prediction: Option<Place>,
+    /// How old the features behind it are.
+    pub age: Option<AgePlace>,
+    /// Two numbers whose difference is at most this share of the larger (and 1e-9) are the same answer.
+    pub tolerance: f64,
 }
 
 /// A place in an answer: `header:x-model-version` or `json:/predictions/0` (RFC 6901).
@@ -498,6 +524,10 @@ pub struct Traffic {
     pub max_answer: usize,
     /// Some bodies ask for a stream of tokens (protocol `openai` only).
     pub token_streams: bool,
+    /// Rows of the dataset in a body.
+    pub batch: Batch,
+    /// What is written around them (protocol `http` only).
+    pub template: Option<Arc<Template>>,
 }
 
 /// A version of the Internet Protocol.
@@ -529,7 +559,7 @@ pub struct Dataset {
     pub rows: Vec<Vec<String>>,
     /// The label of each row, when a label column is named.
     pub labels: Option<Vec<String>>,
-    /// Columns whose every cell is a number (sent as JSON numbers).
+    /// Columns whose every cell is a number or empty (sent as JSON numbers and null).
     pub numeric: Vec<bool>,
 }
 
@@ -1387,6 +1417,12 @@ pub enum Metric {
     FallbackRate,
     /// Share of labelled good answers whose prediction equals the label.
     Accuracy,
+    /// Share of predictions that are the same as at baseline for the same row.
+    Agreement,
+    /// `freshness.pNN`: age of the features behind good answers; plain `freshness` (none) is the 99th percentile.
+    Freshness(Option<Quantile>),
+    /// `freshness.max`.
+    FreshnessMax,
     /// shed/planned.
     ShedRate,
     /// Per fault: see DESIGN section 2, Recovery.
@@ -1418,6 +1454,10 @@ impl Metric {
             Metric::GoodRatio => "good_ratio".into(),
             Metric::FallbackRate => "fallback_rate".into(),
             Metric::Accuracy => "accuracy".into(),
+            Metric::Agreement => "agreement".into(),
+            Metric::Freshness(None) => "freshness".into(),
+            Metric::Freshness(Some(q)) => format!("freshness.{q}"),
+            Metric::FreshnessMax => "freshness.max".into(),
             Metric::ShedRate => "shed_rate".into(),
             Metric::RecoveryTime => "recovery_time".into(),
             Metric::DetectionTime => "detection_time".into(),
@@ -1444,6 +1484,7 @@ impl Metric {
         match self {
             Metric::Latency(_) | Metric::LatencyMax | Metric::LatencyOk(_) => "s",
             Metric::Ttft(_) | Metric::Itl(_) => "s",
+            Metric::Freshness(_) | Metric::FreshnessMax => "s",
             Metric::RecoveryTime | Metric::DetectionTime | Metric::LongestOutage => "s",
             Metric::Throughput => "/s",
             Metric::LostRequests => "count",
@@ -1537,6 +1578,8 @@ pub(crate) mod tests_support {
                 dns_refresh: Duration::from_secs(5),
                 max_answer: 1 << 20,
                 token_streams: false,
+                batch: Batch::default(),
+                template: None,
             },
             phases,
             faults: vec![],
@@ -1568,6 +1611,7 @@ pub(crate) mod tests_support {
             expect_status: vec![200],
             answer,
             chat: None,
+            encoding: Encoding::default(),
         }
     }
 }

@@ -136,19 +136,31 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
+/// Units of an age in a second: ages are kept in the histograms of latencies, a microsecond in the place of a nanosecond, so that
+/// they are told apart from 1 ms to 1000 hours.
+pub const AGE_UNITS: f64 = 1e6;
+
 /// What good answers said.
 #[derive(Clone, Debug, Default)]
 pub struct Quality {
-    /// Answers whose row has a label and whose prediction was found.
+    /// Predictions whose row has a label.
     pub labelled: u64,
     /// Of those, equal to the label.
     pub correct: u64,
+    /// Predictions whose row was answered before the first fault.
+    pub compared: u64,
+    /// Of those, the same answer.
+    pub agreed: u64,
     /// Good answers in which a fallback level was looked for.
     pub fallback_known: u64,
     /// Of those, with a level above 0.
     pub fallback: u64,
+    /// Age of the features behind good answers that told one, in [`AGE_UNITS`].
+    pub ages: Hist,
     /// Answers by model version; at most 32 names, the rest is `other`.
     pub versions: BTreeMap<String, u64>,
+    /// Answers by fallback level, likewise.
+    pub levels: BTreeMap<String, u64>,
 }
 
 impl Quality {
@@ -157,9 +169,19 @@ impl Quality {
         share(self.correct, self.labelled)
     }
 
+    /// Share of answers that are the same as at baseline.
+    pub fn agreement(&self) -> Option<f64> {
+        share(self.agreed, self.compared)
+    }
+
     /// Share of answers that came from a fallback.
     pub fn fallback_rate(&self) -> Option<f64> {
         share(self.fallback, self.fallback_known)
+    }
+
+    /// The quantile of the age of features, seconds; none where no answer told one.
+    pub fn freshness(&self, q: Quantile) -> Option<f64> {
+        self.ages.quantile(q.share()).map(|age| age as f64 / AGE_UNITS)
     }
 }
 

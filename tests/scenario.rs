@@ -818,6 +818,83 @@ fn containers_are_found_as_docker_compose_names_them() {
     assert_eq!(labels("", "label = \"tier=model\"\nservice = \"model\""), ["tier=model".to_owned(), service]);
 }
 
+/// A scenario with this target and traffic, no more.
+fn with_target(target: &str, traffic: &str) -> Plan {
+    let phase = "[[phase]]\nname = \"a\"\nduration = \"5s\"\nrate = 5\n";
+    plan(&format!("name = \"x\"\n[target]\n{target}\n[traffic]\n{traffic}\n{phase}"))
+}
+
+#[test]
+fn protocols_have_their_addresses_forms_and_tensors() {
+    let csv = "dataset = \"../data/good.csv\"";
+    let local = "[platform.local]\ncommand = [\"x\", \"{port}\"]\n[traffic]\ndataset = \"../data/good.csv\"\n";
+    let on_platform = |target: &str| {
+        let phase = "[[phase]]\nname = \"a\"\nduration = \"5s\"\nrate = 5\n";
+        let plan = plan(&format!("name = \"x\"\n[target]\n{target}\n{local}{phase}"));
+        let Some(Platform::Local(platform)) = plan.platform else { panic!("no local platform") };
+        (plan.target.path, platform.ready.path)
+    };
+    assert_eq!(
+        on_platform("protocol = \"open-inference\"\nmodel = \"fraud\"\nmodel_version = \"3\""),
+        ("/v2/models/fraud/versions/3/infer".into(), "/v2/health/ready".into())
+    );
+    assert_eq!(
+        on_platform("protocol = \"tf-serving\"\nmodel = \"fraud\""),
+        ("/v1/models/fraud:predict".into(), "/v1/models/fraud".into())
+    );
+    let url = "url = \"http://127.0.0.1:9/x\"";
+    let encoding = |target: &str| with_target(&format!("{target}\n{url}"), csv).target.encoding;
+    assert_eq!(encoding("protocol = \"mlflow\"").form, Form::Split);
+    assert_eq!(encoding("protocol = \"mlflow\"\nform = \"inputs\"").form, Form::Inputs);
+    assert_eq!(encoding("protocol = \"tf-serving\"").form, Form::Instances);
+    let tensors =
+        encoding("protocol = \"open-inference\"\nform = \"binary\"\ninput = \"predict\"\ndatatype = \"FP32\"");
+    let expected =
+        Encoding { form: Form::Binary, input: Some("predict".into()), datatype: Some(Datatype::Fp32), signature: None };
+    assert_eq!(tensors, expected);
+    let answer = with_target(
+        &format!(
+            "protocol = \"http\"\n{url}\nanswer = {{ prediction = \"json:/p/*/y\", timestamp = \"header:Last-Modified\" }}"
+        ),
+        csv,
+    );
+    assert_eq!(answer.target.answer.age, Some(AgePlace::Timestamp(Place::Header("last-modified".into()))));
+    assert_eq!(answer.target.answer.tolerance, 1e-5);
+}
+
+#[test]
+fn rows_go_together_in_batches_and_templates() {
+    let url = "protocol = \"http\"\nurl = \"http://127.0.0.1:9/x\"";
+    let traffic =
+        |more: &str| with_target(url, &format!("dataset = \"../data/gaps.csv\"\nlabel = \"is_fraud\"\n{more}")).traffic;
+    assert!(traffic("").batch.is_single());
+    assert_eq!(traffic("batch = 8").batch.sizes, [(8, 1.0)]);
+    let mixed = traffic("batch = { sizes = [1, 8, 32], weights = [6, 3, 1] }").batch;
+    assert_eq!(mixed.sizes, [(1, 0.6), (8, 0.3), (32, 0.1)]);
+    assert!((mixed.mean() - 6.2).abs() < 1e-12);
+    assert_eq!((mixed.bodies(10), mixed.bodies(620_000)), (1000, 100_000));
+    let template =
+        traffic("template = '[{{#rows}}{\"id\": \"tx-{{id}}\", \"n\": {{amount}}}{{/rows}}]'\nbatch = 2").template;
+    let template = template.expect("a template");
+    assert_eq!(template.each.as_ref().map(Vec::len), Some(5));
+}
+
+#[test]
+fn gaps_in_a_dataset_are_told_and_have_a_meaning() {
+    let plan = with_target(
+        "protocol = \"mlflow\"\nurl = \"http://127.0.0.1:9/x\"",
+        "dataset = \"../data/gaps.csv\"\nlabel = \"is_fraud\"",
+    );
+    let Bodies::Dataset(table) = &plan.traffic.bodies else { panic!("a dataset") };
+    assert_eq!(table.numeric, [true, true, false], "a column of numbers with gaps is one of numbers");
+    for part in [
+        "`amount` has 1 cell without a number; they are sent as null",
+        "1 of 3 rows have no `is_fraud`; their answers are in no accuracy",
+    ] {
+        assert!(plan.warnings.iter().any(|w| w.contains(part)), "{part}: {:?}", plan.warnings);
+    }
+}
+
 /// A scenario that uses most of the language, as lines to be mutated.
 fn rich() -> String {
     with_platform(

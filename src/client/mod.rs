@@ -87,6 +87,9 @@ fn http1_requests(target: &Target, url: &Url, bodies: &RequestBodies) -> Rows {
         if !body.is_empty() || expects_body(&target.method) {
             request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
         }
+        if let Some((name, value)) = bodies.header(row) {
+            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(body);
         all.end();

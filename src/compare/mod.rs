@@ -53,7 +53,9 @@ impl Asked {
         // Recoveries may be censored: ranks of differences would take "longer than we looked" for a length.
         let test = if *metric == Metric::RecoveryTime { Test::Sign } else { Test::SignedRank };
         let worse = match metric {
-            Metric::Throughput | Metric::Availability | Metric::GoodRatio | Metric::Accuracy => Worse::Lower,
+            Metric::Throughput | Metric::Availability | Metric::GoodRatio | Metric::Accuracy | Metric::Agreement => {
+                Worse::Lower
+            }
             _ => Worse::Higher,
         };
         Asked {

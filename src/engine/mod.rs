@@ -58,7 +58,7 @@ use crate::client::{Endpoint, Requests};
 use crate::clock::{self, Clock};
 use crate::plan::{Phase, Plan, Url};
 use crate::record::{Collected, Collector, Cuts, ErrorTrace, LiveLatency};
-use crate::target::{Checker, RequestBodies};
+use crate::target::{Agreement, Checker, RequestBodies};
 use crate::units::Offset;
 
 /// What every worker reads and none writes.
@@ -73,6 +73,8 @@ pub struct Job {
     pub alterations: Arc<Alterations>,
     /// Judges answers.
     pub checker: Checker,
+    /// What each row was answered first.
+    pub agreement: Agreement,
     /// Where they go.
     pub resolved: Arc<Resolved>,
     /// What their connections have in common.
@@ -238,11 +240,14 @@ impl Job {
         let alterations = Arc::new(Alterations::of(&plan));
         let bodies = RequestBodies::with_twins(&plan, &alterations);
         let (target, traffic) = (&plan.target, &plan.traffic);
+        let checker = Checker::new(target);
+        let comparable = if checker.reads_predictions() { bodies.comparable() } else { 0 };
         Job {
             requests: Requests::new(target, url, &bodies),
             bodies,
             alterations,
-            checker: Checker::new(target),
+            checker,
+            agreement: Agreement::new(&plan, comparable),
             resolved,
             endpoint: Endpoint {
                 tls,

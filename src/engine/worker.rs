@@ -23,7 +23,7 @@ use crate::outcome::ErrorClass;
 use crate::plan::Load;
 use crate::record::{Part, Sample, Shard, SlotKey};
 use crate::schedule::Arrivals;
-use crate::target::Wrong;
+use crate::target::{Age, Scratch, Wrong};
 use crate::units::Offset;
 
 /// Sends in a row before sockets are looked at.
@@ -55,6 +55,8 @@ struct Worker<'a> {
     seat: Seat,
     shard: Shard,
     pool: Pool,
+    /// Predictions of the answer that is judged just now.
+    scratch: Scratch,
     /// Ascending: the timeout is the same for all.
     deadlines: VecDeque<Deadline>,
     flights: u64,
@@ -107,6 +109,7 @@ pub(super) fn run(job: &Job, shared: &Shared, clock: Clock, seat: Seat, out: Sen
         seat,
         shard: Shard::new(&job.plan, shared.cuts.clone(), job.late_limit_ns, out),
         pool: Pool::new(job, seat.index, seat.workers),
+        scratch: Scratch::default(),
         deadlines: VecDeque::new(),
         flights: 0,
         next_id: 0,
@@ -449,15 +452,21 @@ impl Worker<'_> {
         let done = self.clock.now().0;
         let line = self.pool.get_mut(index).expect("events come for open lines");
         let flight = line.land(slot).expect("an answer belongs to a request");
-        let (job, shard) = (self.job, &mut self.shard);
+        let (job, shard, scratch, clock) = (self.job, &mut self.shard, &mut self.scratch, &self.clock);
         let good = line.conn.with_answer(slot, |answer| {
             let outcome = match line.readings.get(slot as usize) {
                 Some(reading) => job.checker.check_tokens(answer, &job.bodies, flight.row, &reading.stream),
-                None => job.checker.check(answer, &job.bodies, flight.row),
+                None => job.checker.check_with(answer, &job.bodies, flight.row, scratch),
             };
             let seen;
             let outcome = match outcome {
-                Ok(facts) => Ok(facts),
+                Ok(mut facts) => {
+                    let rows = job.bodies.rows(flight.row);
+                    (facts.compared, facts.agreed) = job.agreement.judge(rows, scratch.prints(), flight.due, done);
+                    let wall = clock.wall_origin() + i128::from(done);
+                    facts.age = facts.age.map(|age| Age::Micros(age.micros(wall)));
+                    Ok(facts)
+                }
                 Err(wrong) => {
                     seen = describe(&wrong, answer.body);
                     Err((class_of(&wrong), seen.as_str()))

@@ -92,6 +92,7 @@ pub(super) fn send(request: &Request, timeout: Duration, purpose: Purpose) -> Re
         expect_status: request.expect_status.clone(),
         answer: AnswerPaths::default(),
         chat: None,
+        encoding: Default::default(),
     };
     let good = |status: u16| match request.expect_status.as_slice() {
         [] => (200..300).contains(&status) || (purpose == Purpose::PutBack && status == 404),

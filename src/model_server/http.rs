@@ -18,7 +18,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::Options;
 use super::answer::{Answer, Notes};
 use super::chat::{self, ChatBody, Pace};
 use super::feature_role::FeatureServer;
@@ -28,6 +27,7 @@ use super::model_registry::{Asked, Registry};
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::request::Format;
+use super::{Options, open_inference, tf_serving};
 
 /// Connections at the same time; further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 16_384;
@@ -227,11 +227,15 @@ async fn handle(site: &Site, request: Request<Incoming>) -> Result<Reply, Infall
             reply
         }
         "/v1/models" => get(request.method(), || reply(StatusCode::OK, JSON, chat::models(&state.model_name()))),
-        _ => {
-            let paths =
-                "paths here: /invocations, /v1/chat/completions, /v1/models, /ping, /health, /version, /metrics";
-            error(StatusCode::NOT_FOUND, paths)
-        }
+        path => match (open_inference::path(path), tf_serving::path(path)) {
+            (Some(asked), _) => open_inference(state, asked, request).await,
+            (_, Some(asked)) => tf_serving(state, asked, request).await,
+            (None, None) => {
+                let paths = "paths here: /invocations, /v2/models/NAME/infer, /v1/models/NAME:predict, /v1/chat/completions, \
+                             /v1/models, /ping, /health, /version, /metrics";
+                error(StatusCode::NOT_FOUND, paths)
+            }
+        },
     };
     if !reply.headers().contains_key(MODEL_VERSION) {
         reply.headers_mut().insert(MODEL_VERSION, version_value(&state.model().version));
@@ -255,14 +259,19 @@ async fn invocations(state: &State, request: Request<Incoming>) -> Reply {
     match body(request.into_body(), state.max_body).await {
         Ok(body) => {
             let answer = state.pool.answer(format, body).await;
-            let mut reply = reply(answer.status, JSON, answer.body);
-            if let Some(notes) = &answer.notes {
-                tell(notes, reply.headers_mut());
-            }
-            reply
+            let plain = reply(answer.status, JSON, answer.body.clone());
+            with_notes(&answer, plain)
         }
         Err(reply) => reply,
     }
+}
+
+/// A reply and what its answer tells of itself, in whichever protocol.
+fn with_notes(answer: &Answer, mut reply: Reply) -> Reply {
+    if let Some(notes) = &answer.notes {
+        tell(notes, reply.headers_mut());
+    }
+    reply
 }
 
 /// What an answer tells of itself, beside its body.
@@ -283,6 +292,65 @@ fn tell(notes: &Notes, headers: &mut HeaderMap) {
 /// The model's version is visible ASCII; model.rs has checked it.
 fn version_value(version: &str) -> HeaderValue {
     HeaderValue::from_str(version).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+async fn open_inference(state: &State, asked: open_inference::Path, request: Request<Incoming>) -> Reply {
+    use open_inference::{Path, error};
+    let ready = |state: &State, body: String| match state.check() {
+        Ok(()) => reply(StatusCode::OK, JSON, body),
+        Err(answer) => reply(answer.status, JSON, answer.body),
+    };
+    match asked {
+        Path::Live => get(request.method(), || reply(StatusCode::OK, JSON, "{\"live\":true}")),
+        Path::Ready => get(request.method(), || ready(state, "{\"ready\":true}".to_owned())),
+        Path::Server => get(request.method(), || reply(StatusCode::OK, JSON, open_inference::server())),
+        Path::Metadata => get(request.method(), || ready(state, open_inference::metadata(&state.model()))),
+        Path::Infer if request.method() != Method::POST => not_allowed("POST"),
+        Path::Infer => {
+            let _inside = state.metrics().enter();
+            let header =
+                request.headers().get(open_inference::HEADER).map(|v| v.to_str().unwrap_or("unreadable").to_owned());
+            let answered = match (state.check(), body(request.into_body(), state.max_body).await) {
+                (Err(answer), _) => error(answer.status, "not ready yet"),
+                (_, Err(reply)) => reply,
+                (Ok(()), Ok(body)) => match open_inference::inward(&body, header.as_deref()) {
+                    Ok((body, asked)) => {
+                        let answer = state.pool.answer(Format::Json, body).await;
+                        with_notes(&answer, open_inference::outward(&answer, &asked, &state.model()))
+                    }
+                    Err(problem) => error(StatusCode::BAD_REQUEST, &problem),
+                },
+            };
+            state.metrics().answered(answered.status().as_u16());
+            answered
+        }
+    }
+}
+
+async fn tf_serving(state: &State, asked: tf_serving::Path, request: Request<Incoming>) -> Reply {
+    match asked {
+        tf_serving::Path::Status => get(request.method(), || match state.check() {
+            Ok(()) => reply(StatusCode::OK, JSON, tf_serving::status(&state.model())),
+            Err(answer) => reply(answer.status, JSON, answer.body),
+        }),
+        tf_serving::Path::Predict if request.method() != Method::POST => not_allowed("POST"),
+        tf_serving::Path::Predict => {
+            let _inside = state.metrics().enter();
+            let answered = match (state.check(), body(request.into_body(), state.max_body).await) {
+                (Err(answer), _) => tf_serving::error(answer.status, "not ready yet"),
+                (_, Err(reply)) => reply,
+                (Ok(()), Ok(body)) => match tf_serving::inward(&body) {
+                    Ok((body, by_columns)) => {
+                        let answer = state.pool.answer(Format::Json, body).await;
+                        with_notes(&answer, tf_serving::outward(&answer, by_columns))
+                    }
+                    Err(problem) => tf_serving::error(StatusCode::BAD_REQUEST, &problem),
+                },
+            };
+            state.metrics().answered(answered.status().as_u16());
+            answered
+        }
+    }
 }
 
 async fn chat_completions(state: &Arc<State>, request: Request<Incoming>) -> Reply {

@@ -1,4 +1,5 @@
-//! The embedded target: a small model server that speaks the MLflow scoring protocol, and OpenAI's chat completions.
+//! The embedded target: a small model server that speaks the MLflow scoring protocol, Open Inference v2, TF Serving's REST, and
+//! OpenAI's chat completions.
 //!
 //! Owns: its options, its life (listen, load the model, become ready, serve, stop) and its errors. It is a
 //! target like any other, so it knows nothing of scenarios, faults or measurement, and it prints nothing. It
@@ -11,6 +12,7 @@
 //! - `reload`: the model that a registry names · `feature_role`: being a feature store
 //! - `request`: body → rows · `answer`: rows → body · `model`: artifact and score · `store`: stored features
 //! - `prediction_log`: a line per answer, for audits
+//! - `open_inference`, `tf_serving`: the same predictions in other protocols
 //! - `chat`: chat completions, streamed at a stated rate · `service_time`: its distribution · `metrics`: counters
 
 mod answer;
@@ -25,6 +27,7 @@ mod memory;
 mod metrics;
 mod model;
 mod model_registry;
+mod open_inference;
 mod pool;
 mod prediction_log;
 mod registry;
@@ -37,6 +40,7 @@ mod serving;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tf_serving;
 
 use std::fmt;
 use std::io;

@@ -26,7 +26,7 @@ pub(super) fn ask(
             })
         }
     };
-    blocking::call(target, url, &target.method, bodies.get(row), timeout, family, judge)
+    blocking::call(&bodies.target(row, target), url, &target.method, bodies.get(row), timeout, family, judge)
         .unwrap_or_else(|(class, why)| Err(format!("{url}: {}: {why}", class.word())))
 }
 

@@ -7,7 +7,7 @@ use crate::outcome::ErrorClass;
 use crate::plan::{Payload, Plan, SpanRef};
 use crate::record::collector::Collected;
 use crate::record::part::{Part, Times, merge_buckets};
-use crate::record::shard::VERSIONS_MAX;
+use crate::record::said::Said;
 use crate::summary::{Altered, SecondStats, Slot, SpanStats};
 use crate::units::{Offset, PhaseId};
 
@@ -44,6 +44,8 @@ pub struct Window {
     pub done_failed: u64,
     /// Most requests in flight, over all workers.
     pub in_flight_max: u64,
+    /// What good answers said.
+    pub said: Said,
 }
 
 /// Everything by phase, by window, by slot.
@@ -164,16 +166,7 @@ fn add_to_span(span: &mut SpanStats, part: &Part) {
     part.itl.add_to(&mut span.itl);
     span.output_tokens += part.output_tokens;
     span.done_tokens += part.done_tokens;
-    span.quality.labelled += part.labelled;
-    span.quality.correct += part.correct;
-    span.quality.fallback_known += part.fallback_known;
-    span.quality.fallback += part.fallback;
-    for (name, n) in &part.versions {
-        // Each worker keeps so many names of its own.
-        let versions = &mut span.quality.versions;
-        let name = if versions.len() < VERSIONS_MAX || versions.contains_key(name) { name } else { "other" };
-        *versions.entry(name.to_owned()).or_default() += n;
-    }
+    part.said.add_to(&mut span.quality);
     let second = part.start.0 / SECOND_NS;
     if span.seconds.last().is_none_or(|s| s.start.0 / SECOND_NS != second) {
         span.seconds.push(SecondStats { start: part.start, ..SecondStats::default() });
@@ -223,6 +216,7 @@ fn add_to_window(window: &mut Window, part: &Part) {
     window.done_ok += part.done_ok;
     window.done_failed += part.done_failed;
     window.in_flight_max = window.in_flight_max.max(part.in_flight_max);
+    window.said.merge(&part.said);
 }
 
 #[cfg(test)]
@@ -289,7 +283,7 @@ mod tests {
     fn version_names_are_bounded_over_all_workers() {
         let named = |worker: u64| {
             let versions = (0..32).map(|v| (format!("{worker}-{v}"), 1)).collect();
-            Part { versions, ..part(0, 0) }
+            Part { said: Said { versions, ..Said::default() }, ..part(0, 0) }
         };
         let mut all = collected((0..4).map(named).collect());
         let versions =

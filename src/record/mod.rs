@@ -9,10 +9,12 @@
 pub mod assemble;
 mod collector;
 mod part;
+mod said;
 mod shard;
 
 pub use collector::{Collected, Collector, LiveLatency};
 pub use part::{Part, Times};
+pub use said::Said;
 pub use shard::{Edges, ErrorTrace, Sample, Shard, ShardReport, SlotKey};
 
 use std::sync::Mutex;

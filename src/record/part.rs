@@ -1,9 +1,8 @@
 //! One slot of one worker, packed for keeping: run-length lists of bucket indices in variable-length integers.
 
-use std::collections::BTreeMap;
-
 use crate::hist::Hist;
 use crate::outcome::ErrorClass;
+use crate::record::said::Said;
 use crate::units::{Offset, PhaseId};
 
 /// Bucket indices with counts, ascending, and what buckets lose: exact sum and maximum.
@@ -57,6 +56,19 @@ impl Times {
     pub fn add_to(&self, hist: &mut Hist) {
         self.buckets.iter().for_each(|(b, n)| hist.record_bucket(*b, u64::from(*n)));
         hist.note(u128::from(self.sum_ns), self.max_ns, self.overflow);
+    }
+
+    /// Appends the packed form.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for n in [self.buckets.len() as u64, self.sum_ns, self.max_ns, self.overflow] {
+            put(out, n);
+        }
+        let mut last = 0;
+        for (bucket, n) in &self.buckets {
+            put(out, u64::from(bucket - last));
+            put(out, u64::from(*n));
+            last = *bucket;
+        }
     }
 
     /// Adds everything of the other.
@@ -140,16 +152,8 @@ pub struct Part {
     pub done_failed: u64,
     /// Most requests in flight, over all workers.
     pub in_flight_max: u64,
-    /// Answers whose row has a label and whose prediction was found.
-    pub labelled: u64,
-    /// Of those, right.
-    pub correct: u64,
-    /// Answers in which a fallback level was looked for.
-    pub fallback_known: u64,
-    /// Of those, from a fallback.
-    pub fallback: u64,
-    /// Answers by model version.
-    pub versions: BTreeMap<String, u64>,
+    /// What good answers said.
+    pub said: Said,
 }
 
 impl Part {
@@ -187,35 +191,12 @@ impl Part {
             &self.ttft,
             &self.itl,
         ] {
-            for n in [times.buckets.len() as u64, times.sum_ns, times.max_ns, times.overflow] {
-                put(out, n);
-            }
-            let mut last = 0;
-            for (bucket, n) in &times.buckets {
-                put(out, u64::from(bucket - last));
-                put(out, u64::from(*n));
-                last = *bucket;
-            }
+            times.encode(out);
         }
-        for n in [
-            self.output_tokens,
-            self.done_tokens,
-            self.done_ok,
-            self.done_failed,
-            self.in_flight_max,
-            self.labelled,
-            self.correct,
-            self.fallback_known,
-            self.fallback,
-        ] {
+        for n in [self.output_tokens, self.done_tokens, self.done_ok, self.done_failed, self.in_flight_max] {
             put(out, n);
         }
-        put(out, self.versions.len() as u64);
-        for (name, n) in &self.versions {
-            put(out, name.len() as u64);
-            out.extend_from_slice(name.as_bytes());
-            put(out, *n);
-        }
+        self.said.encode(out);
     }
 
     /// Reads what [`Part::encode`] wrote. The bytes are our own, so damage is our bug and panics.
@@ -251,22 +232,15 @@ impl Part {
             &mut part.done_ok,
             &mut part.done_failed,
             &mut part.in_flight_max,
-            &mut part.labelled,
-            &mut part.correct,
-            &mut part.fallback_known,
-            &mut part.fallback,
         ] {
             *field = r.next();
         }
-        for _ in 0..r.next() {
-            let name = r.text();
-            part.versions.insert(name, r.next());
-        }
+        part.said = Said::decode(&mut r);
         part
     }
 }
 
-fn put(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -274,12 +248,13 @@ fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
-struct Reader<'a> {
+/// Reads packed numbers.
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
 }
 
 impl Reader<'_> {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         let mut n = 0;
         let mut shift = 0;
         loop {
@@ -293,14 +268,14 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         let len = self.next() as usize;
         let (text, rest) = self.bytes.split_at(len);
         self.bytes = rest;
         String::from_utf8(text.to_vec()).expect("names were written as UTF-8")
     }
 
-    fn times(&mut self) -> Times {
+    pub(super) fn times(&mut self) -> Times {
         let len = self.next() as usize;
         let mut times =
             Times { sum_ns: self.next(), max_ns: self.next(), overflow: self.next(), buckets: Vec::with_capacity(len) };
@@ -316,6 +291,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -329,7 +306,8 @@ mod tests {
             let part = Part {
                 start: Offset(start), end: Offset(start + length), phase: PhaseId(3), planned, errors, altered_by: planned % 3,
                 latency_ok: Times { sum_ns: 12, max_ns: 99, overflow: 2, ..Times::default() }.pack(&latencies, &mut Vec::new()),
-                lag: Times::default().pack(&[5, 1, 5], &mut Vec::new()), done_ok: 7, versions,
+                lag: Times::default().pack(&[5, 1, 5], &mut Vec::new()), done_ok: 7,
+                said: Said { agreed: 3, compared: 4, levels: versions.clone(), versions, ages: Times::default().pack(&[8], &mut Vec::new()), ..Said::default() },
                 ttft: Times::default().pack(&[9, 2], &mut Vec::new()), itl: Times::default().pack(&[0, 0, 3], &mut Vec::new()), output_tokens: 300, done_tokens: 200,
                 ..Part::default()
             };

@@ -12,18 +12,14 @@ use crate::hist::{HIGHEST_NS, bucket_of};
 use crate::outcome::ErrorClass;
 use crate::plan::Plan;
 use crate::record::part::Part;
+use crate::record::said::{self, Names};
 use crate::record::{Cuts, SLOT_NS};
-use crate::target::{Facts, Tokens};
+use crate::target::{Age, Facts, Tokens};
 use crate::units::{Offset, PhaseId};
 
 /// Names a slot that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey(u32);
-
-/// Model versions kept by name; further ones are counted as `other`.
-pub(super) const VERSIONS_MAX: usize = 32;
-/// Characters kept of such a name.
-const VERSION_CHARS_MAX: usize = 64;
 
 /// Where slots begin and end.
 #[derive(Clone, Debug)]
@@ -106,10 +102,29 @@ struct OpenSlot {
     handshake: Vec<u16>,
     ttft: Vec<u16>,
     itl: Vec<u16>,
+    ages: Vec<u16>,
     versions: Vec<u64>,
+    levels: Vec<u64>,
 }
 
 impl OpenSlot {
+    /// What a good answer said, names aside.
+    fn said(&mut self, facts: &Facts<'_>) {
+        let said = &mut self.part.said;
+        said.labelled += u64::from(facts.labelled);
+        said.correct += u64::from(facts.correct);
+        said.compared += u64::from(facts.compared);
+        said.agreed += u64::from(facts.agreed);
+        said.fallback_known += u64::from(facts.fallback.is_some());
+        said.fallback += u64::from(facts.fallback == Some(true));
+        if let Some(Age::Micros(age)) = facts.age {
+            // A microsecond here takes the place of a nanosecond, so that the histogram ends at 1000 hours.
+            let age = age.min(u64::from(u32::MAX) << 16);
+            self.ages.push(bucket_of(age));
+            said.ages.note(age);
+        }
+    }
+
     /// What a good answer said in tokens.
     fn tokens(&mut self, tokens: &Tokens<'_>, due: u64) {
         self.part.output_tokens += tokens.count;
@@ -136,7 +151,8 @@ pub struct Shard {
     current: Vec<Option<SlotKey>>,
     /// By stream: counted apart from everything else.
     apart: Vec<bool>,
-    versions: Vec<String>,
+    versions: Names,
+    levels: Names,
     late_limit: u64,
     /// Room to count in, see [`Times::pack`](super::part::Times::pack).
     counts: Vec<u32>,
@@ -155,7 +171,8 @@ impl Shard {
             slots: Vec::new(),
             free: Vec::new(),
             current: vec![None; apart.len()],
-            versions: Vec::new(),
+            versions: Names::default(),
+            levels: Names::default(),
             late_limit,
             counts: Vec::new(),
             out,
@@ -243,23 +260,17 @@ impl Shard {
         let latency = sample.done.saturating_sub(sample.due);
         match &sample.outcome {
             Ok(facts) => {
-                let version = facts.version.as_deref().map(|name| self.version(name));
+                let version = facts.version.as_deref().map(|name| self.versions.of(name));
+                let level = facts.level.as_deref().map(|name| self.levels.of(name));
                 let slot = &mut self.slots[key.0 as usize];
                 let service = sample.done.saturating_sub(sample.sent);
                 slot.latency_ok.push(bucket_of(latency));
                 slot.part.latency_ok.note(latency);
                 slot.service.push(bucket_of(service));
                 slot.part.service.note(service);
-                slot.part.labelled += u64::from(facts.correct.is_some());
-                slot.part.correct += u64::from(facts.correct == Some(true));
-                slot.part.fallback_known += u64::from(facts.fallback.is_some());
-                slot.part.fallback += u64::from(facts.fallback == Some(true));
-                if let Some(version) = version {
-                    if slot.versions.len() <= version {
-                        slot.versions.resize(version + 1, 0);
-                    }
-                    slot.versions[version] += 1;
-                }
+                slot.said(facts);
+                version.into_iter().for_each(|version| said::count(&mut slot.versions, version));
+                level.into_iter().for_each(|level| said::count(&mut slot.levels, level));
                 let tokens = facts.tokens.unwrap_or_default();
                 slot.tokens(&tokens, sample.due);
                 if let Some(SlotKey(k)) = now_slot {
@@ -305,18 +316,6 @@ impl Shard {
             trace.first = trace.first.min(Offset(due));
             trace.last = trace.last.max(Offset(due));
         }
-    }
-
-    fn version(&mut self, name: &str) -> usize {
-        let name = name.char_indices().nth(VERSION_CHARS_MAX).map_or(name, |(end, _)| &name[..end]);
-        if let Some(known) = self.versions.iter().position(|v| v == name) {
-            return known;
-        }
-        if self.versions.len() < VERSIONS_MAX {
-            self.versions.push(name.to_owned());
-            return self.versions.len() - 1;
-        }
-        VERSIONS_MAX
     }
 
     /// The slot in which something that ends now is counted as *done*; none in the drain after the last phase.
@@ -385,14 +384,13 @@ impl Shard {
             (&mut part.handshake, &mut slot.handshake),
             (&mut part.ttft, &mut slot.ttft),
             (&mut part.itl, &mut slot.itl),
+            (&mut part.said.ages, &mut slot.ages),
         ] {
             *times = std::mem::take(times).pack(indices, &mut self.counts);
             indices.clear();
         }
-        for (version, n) in slot.versions.drain(..).enumerate().filter(|(_, n)| *n > 0) {
-            let name = self.versions.get(version).map_or("other", String::as_str);
-            *part.versions.entry(name.to_owned()).or_default() += n;
-        }
+        self.versions.take(&mut slot.versions, &mut part.said.versions);
+        self.levels.take(&mut slot.levels, &mut part.said.levels);
         slot.in_use = false;
         self.free.push(key.0);
         // The collector only goes away when the run is being torn down; then nobody asks for numbers.

@@ -1,6 +1,7 @@
 //! From what was measured to the report model. Pure: the same facts give the same report.
 
 pub mod costs;
+mod quality;
 
 use std::collections::BTreeMap;
 
@@ -143,7 +144,7 @@ fn span(name: &str, measured: bool, stats: &SpanStats) -> SpanReport {
         output_tokens: None,
         output_tokens_per_s: None,
         metrics: metrics(stats),
-        quality: quality_of(stats),
+        quality: quality::report(&stats.quality),
         kept_up: stats.kept_up(),
     }
 }
@@ -227,12 +228,7 @@ fn metrics(stats: &SpanStats) -> BTreeMap<String, MetricValue> {
     put(&Metric::Availability, stats.error_rate().map(|r| 1.0 - r), planned);
     put(&Metric::Throughput, stats.throughput(), stats.done_ok);
     put(&Metric::ShedRate, (planned > 0).then(|| stats.shed as f64 / planned as f64), planned);
-    if stats.quality.labelled > 0 {
-        put(&Metric::Accuracy, stats.quality.accuracy(), stats.quality.labelled);
-    }
-    if stats.quality.fallback_known > 0 {
-        put(&Metric::FallbackRate, stats.quality.fallback_rate(), stats.quality.fallback_known);
-    }
+    all.extend(quality::metrics(&stats.quality));
     all
 }
 
@@ -247,6 +243,7 @@ fn add_gate_metrics(report: &mut Report, plan: &Plan, summary: &RunSummary) {
             Metric::LatencyOk(q) => (stats.latency_ok.quantile(q.share()).map(seconds), stats.ok),
             Metric::Ttft(q) => (stats.ttft(*q).flatten().map(seconds), stats.streams_planned()),
             Metric::Itl(q) => (stats.itl.quantile(q.share()).map(seconds), stats.itl.count()),
+            Metric::Freshness(Some(q)) => (stats.quality.freshness(*q), stats.quality.ages.count()),
             _ => continue,
         };
         let span = report.phases.iter_mut().chain(report.spans.iter_mut()).find(|s| s.name == name);
@@ -348,14 +345,14 @@ fn altered_report(payload: &Payload, seen: &Altered, samples: &[ErrorTrace]) -> 
         errors: errors_of(&seen.altered),
         bodies: seen.bodies as u64,
         ended_us: percentiles(&ended(&seen.altered)),
-        quality: quality_of(&seen.altered),
+        quality: quality::report(&seen.altered.quality),
         twins: TwinsReport {
             planned: seen.twins.planned,
             ok: seen.twins.ok,
             shed: seen.twins.shed,
             errors: errors_of(&seen.twins),
             ended_us: percentiles(&ended(&seen.twins)),
-            quality: quality_of(&seen.twins),
+            quality: quality::report(&seen.twins.quality),
         },
         samples: error_samples(samples),
     }
@@ -367,14 +364,6 @@ fn ended(stats: &SpanStats) -> Hist {
     all.merge(&stats.latency_ok);
     all.merge(&stats.latency_failed);
     all
-}
-
-fn quality_of(stats: &SpanStats) -> QualityReport {
-    QualityReport {
-        accuracy: stats.quality.accuracy(),
-        fallback_rate: stats.quality.fallback_rate(),
-        versions: stats.quality.versions.clone(),
-    }
 }
 
 /// Requests due in the last `timeout` before a fault and not good: what it took with it. Its own span may begin a little before it
@@ -527,6 +516,7 @@ fn windows(facts: &Facts<'_>) -> Vec<WindowReport> {
             due_max_ok_us: (ok > 0).then(|| us(w.latency_ok.max_ns)),
             due_lag_p99_us: quantile_of(&w.lag.buckets, rank_of(0.99, w.lag.count())).map(us),
             streams: facts.plan.traffic.token_streams.then(|| stream_window(w)),
+            quality: quality::window(&w.said),
             due_errors: ErrorClass::ALL
                 .iter()
                 .map(|c| (c.word().to_owned(), w.errors[*c as usize]))

@@ -37,10 +37,14 @@ pub(super) fn phases(report: &Report) -> Vec<u8> {
     let tokens_head = times_head(if streams { &["ttft", "itl"] } else { &[] });
     let tokens_head = tokens_head.chain(STREAM_PHASE.iter().filter(|_| streams).map(|c| (*c).to_owned()));
     let latencies = times_head(&["latency", "latency_ok", "service", "connect", "lag"]);
-    table.row(head.split(' ').map(str::to_owned).chain(latencies).chain(errors_head).chain(tokens_head));
+    let said = all().any(|s| s.quality.agreement.is_some() || s.quality.freshness_s.is_some());
+    let said_head = QUALITY_PHASE.iter().filter(|_| said).map(|c| (*c).to_owned());
+    let head = head.split(' ').map(str::to_owned).chain(latencies).chain(errors_head);
+    table.row(head.chain(tokens_head).chain(said_head));
     for span in all() {
-        let tokens = if streams { stream_phase(span) } else { vec![] };
-        table.row(phase(span).into_iter().chain(errors(&classes, &span.errors)).chain(tokens));
+        let mut more = if streams { stream_phase(span) } else { vec![] };
+        more.extend(said.then(|| quality_phase(span)).into_iter().flatten());
+        table.row(phase(span).into_iter().chain(errors(&classes, &span.errors)).chain(more));
     }
     table.finish()
 }
@@ -53,6 +57,7 @@ const PERCENTILES: [&str; 9] =
     ["n", "p50_us", "p90_us", "p95_us", "p99_us", "p99_9_us", "max_us", "mean_us", "overflow"];
 const STREAM_WINDOW: [&str; 5] =
     ["due_ttft_p50_us", "due_ttft_p99_us", "due_itl_p50_us", "due_itl_p99_us", "done_tokens"];
+const QUALITY_PHASE: [&str; 4] = ["agreement", "freshness_p50_s", "freshness_p99_s", "freshness_max_s"];
 const STREAM_PHASE: [&str; 2] = ["output_tokens", "output_tokens_per_s"];
 
 fn stream_window(w: &WindowReport) -> Vec<String> {
@@ -60,6 +65,12 @@ fn stream_window(w: &WindowReport) -> Vec<String> {
     let endless = |us: Option<f64>| if w.due_planned > 0 { infinite(us) } else { maybe(us) };
     let [itl_p50, itl_p99] = [s.due_itl_p50_us, s.due_itl_p99_us].map(maybe);
     vec![endless(s.due_ttft_p50_us), endless(s.due_ttft_p99_us), itl_p50, itl_p99, s.done_tokens.to_string()]
+}
+
+fn quality_phase(s: &SpanReport) -> [String; 4] {
+    let ages = s.quality.freshness_s.as_ref();
+    let [p50, p99] = [ages.and_then(|f| f.p50.value), ages.and_then(|f| f.p99.value)];
+    [s.quality.agreement, p50, p99, ages.and_then(|f| f.max)].map(maybe)
 }
 
 fn stream_phase(s: &SpanReport) -> Vec<String> {

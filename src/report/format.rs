@@ -3,6 +3,8 @@
 //! Owns units, digits and the cleaning of strings that came from outside. Leaves alone the escaping of a
 //! particular format (HTML, XML, Markdown), which stands beside the writer of that format.
 
+use std::collections::BTreeMap;
+
 use crate::report::model::{ObjectiveReport, SpanReport};
 
 /// What stands for a latency that never ended.
@@ -75,6 +77,55 @@ pub fn stream_cells(span: &SpanReport) -> [String; 8] {
     let [i50, i99, i_max] = [itl.p50, itl.p99, itl.max].map(maybe_us);
     let tokens = span.output_tokens.map_or(NOTHING.into(), count);
     [tokens, span.output_tokens_per_s.map_or(NOTHING.into(), rate), t50, t99, t_max, i50, i99, i_max]
+}
+
+/// Answers of a phase or span said something.
+pub fn said_something(span: &SpanReport) -> bool {
+    let q = &span.quality;
+    !q.shares.is_empty()
+        || !q.versions.is_empty()
+        || q.freshness_s.is_some()
+        || q.accuracy.is_some()
+        || q.fallback_rate.is_some()
+}
+
+/// Heads of [`quality_cells`].
+pub const QUALITY_HEAD: [&str; 6] = [
+    "accuracy (95 %)",
+    "same as at baseline (95 %)",
+    "from a fallback (95 %)",
+    "levels",
+    "model versions",
+    "feature age p50, p99, max",
+];
+
+/// What the answers of a phase or span said: shares with their intervals and what they were taken from, fallback levels, versions, age.
+pub fn quality_cells(span: &SpanReport) -> [String; 6] {
+    use super::model::MetricValue;
+    let q = &span.quality;
+    let share = |name: &str, plain: Option<f64>| match q.shares.get(name) {
+        Some(MetricValue { value: Some(value), n, low: Some(low), high: Some(high) }) => {
+            format!("{} ({} … {}, n {})", percent(*value), percent(*low), percent(*high), count(*n))
+        }
+        _ => maybe_percent(plain),
+    };
+    let names = |all: &BTreeMap<String, MetricValue>, but: &str| -> String {
+        let shown = all.iter().filter(|(name, _)| *name != but);
+        let parts: Vec<String> =
+            shown.map(|(name, v)| format!("{} {}", short(name, 40), maybe_percent(v.value))).collect();
+        if parts.is_empty() { NOTHING.to_owned() } else { parts.join(", ") }
+    };
+    let age = q.freshness_s.as_ref().map_or(NOTHING.to_owned(), |f| {
+        format!("{}, {}, {} (n {})", maybe_s(f.p50.value), maybe_s(f.p99.value), maybe_s(f.max), count(f.n))
+    });
+    [
+        share("accuracy", q.accuracy),
+        share("agreement", q.agreement),
+        share("fallback_rate", q.fallback_rate),
+        names(&q.fallback_levels, "0"),
+        names(&q.version_shares, ""),
+        age,
+    ]
 }
 
 /// A share as a percentage that never rounds to 0 or 100: `99.94 %`, `0.0031 %`.

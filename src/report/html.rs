@@ -13,9 +13,9 @@ use super::charts::ink::{Ink, dark_rules};
 use super::charts::{Chart, TITLE, escape, timeline};
 use super::findings::{Finding, SHOWN, Severity};
 use super::format::{
-    NOTHING, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s, maybe_us,
-    objective_bound, objective_place, objective_value, percent, rate, short, span_name, stream_cells, targets, time_s,
-    time_us, within_run,
+    NOTHING, QUALITY_HEAD, at_s, bytes, clean, count, latency_us, maybe_at_s, maybe_count, maybe_percent, maybe_s,
+    maybe_us, objective_bound, objective_place, objective_value, percent, quality_cells, rate, said_something, short,
+    span_name, stream_cells, targets, time_s, time_us, within_run,
 };
 use super::model::{
     AlertReport, FaultReport, GeneratorReport, ImpactReport, ObjectiveReport, ProbeReport, Report, SpanReport,
@@ -696,21 +696,13 @@ fn errors(report: &Report) -> Table {
 }
 
 fn quality(report: &Report) -> Table {
-    let said: Vec<&SpanReport> = spans(report)
-        .into_iter()
-        .filter(|s| {
-            let q = &s.quality;
-            q.accuracy.is_some() || q.fallback_rate.is_some() || !q.versions.is_empty()
-        })
-        .collect();
-    let head = ["phase or span", "#accuracy", "#fallback", "versions"];
-    let caption = "Accuracy against labels, share of answers from a fallback, answers by model version.";
-    Table::new("quality", "What the answers said", caption, &head).fill(&said, |s| {
-        let q = &s.quality;
-        let versions: Vec<String> =
-            q.versions.iter().map(|(v, n)| format!("{} × {}", short(v, 40), count(*n))).collect();
-        span_row(s, vec![maybe_percent(q.accuracy), maybe_percent(q.fallback_rate), versions.join(", ")])
-    })
+    let said: Vec<&SpanReport> = spans(report).into_iter().filter(|s| said_something(s)).collect();
+    let mut head = vec!["phase or span"];
+    head.extend(QUALITY_HEAD);
+    let caption = "Against labels; against the first good answer to the same row before the first fault; by fallback level and model version; age \
+                   of features. Intervals are Wilson's, within this run: a floor.";
+    Table::new("quality", "What the answers said", caption, &head)
+        .fill(&said, |s| span_row(s, quality_cells(s).iter().map(|c| clean(c)).collect()))
 }
 
 fn probes(report: &Report) -> Table {

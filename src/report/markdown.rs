@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use super::charts::columns::{Column, end_s, join};
 use super::findings::SHOWN;
 use super::format::{
-    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, time_s, time_us,
-    within_run,
+    QUALITY_HEAD, at_s, count, objective_bound, objective_place, objective_value, quality_cells, said_something, short,
+    span_name, span_numbers, time_s, time_us, within_run,
 };
 use super::model::{Ending, Report, SpanReport, VerdictWord};
 use super::playbook::{StepStatus, outcome};
@@ -36,6 +36,9 @@ pub fn markdown(report: &Report) -> String {
     folded(&mut out, "Phases", |out| phases(out, report));
     if report.phases.iter().any(|s| s.ttft_us.is_some()) {
         folded(&mut out, "Token streams", |out| streams(out, report));
+    }
+    if report.phases.iter().any(said_something) {
+        folded(&mut out, "What the answers said", |out| quality(out, report));
     }
     if !report.error_samples.is_empty() {
         folded(&mut out, "Errors", |out| errors(out, report));
@@ -247,6 +250,16 @@ fn streams(out: &mut String, report: &Report) {
     let all: Vec<&SpanReport> = report.phases.iter().chain(&report.spans).filter(|s| s.ttft_us.is_some()).collect();
     for s in all.iter().take(ROWS) {
         let _ = writeln!(out, "| {} | {} |", cell(&s.name), super::format::stream_cells(s).join(" | "));
+    }
+    more(out, all.len());
+}
+
+fn quality(out: &mut String, report: &Report) {
+    let _ = writeln!(out, "| phase or span | {} |\n|---|---|---|---|---|---|---|", QUALITY_HEAD.join(" | "));
+    let all: Vec<&SpanReport> = report.phases.iter().chain(&report.spans).filter(|s| said_something(s)).collect();
+    for s in all.iter().take(ROWS) {
+        let cells: Vec<String> = quality_cells(s).iter().map(|c| cell(c)).collect();
+        let _ = writeln!(out, "| {} | {} |", cell(&span_name(s)), cells.join(" | "));
     }
     more(out, all.len());
 }

@@ -263,6 +263,61 @@ pub struct QualityReport {
     pub fallback_rate: Option<f64>,
     /// Answers by model version.
     pub versions: BTreeMap<String, u64>,
+    /// Share of predictions that are the same as at baseline for the same row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// The same shares with what they were taken from and Wilson's 95 % interval, by name: `accuracy`, `agreement`, `fallback_rate`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, MetricValue>,
+    /// Share of each model version among the answers that named one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub version_shares: BTreeMap<String, MetricValue>,
+    /// Share of each fallback level among the answers in which one was looked for; `0` is a full answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallback_levels: BTreeMap<String, MetricValue>,
+    /// Age of the features behind good answers; absent where no answer told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness_s: Option<FreshnessReport>,
+}
+
+/// Ages of features, seconds; told apart from 1 ms to 1000 hours.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreshnessReport {
+    /// Good answers that told one.
+    pub n: u64,
+    /// Median, with the interval of the order statistics around it.
+    pub p50: MetricValue,
+    /// 99th percentile, likewise.
+    pub p99: MetricValue,
+    /// The oldest, exact to a µs.
+    pub max: Option<f64>,
+    /// The mean, exact to a µs.
+    pub mean: Option<f64>,
+    /// Older than 1000 hours.
+    pub overflow: u64,
+}
+
+/// What the answers of one second said; a share is null where there was nothing to take it from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QualityWindow {
+    /// Predictions with a label.
+    pub labelled: u64,
+    /// Of those, right.
+    pub correct: u64,
+    /// Predictions for rows with an answer at baseline.
+    pub compared: u64,
+    /// Of those, the same.
+    pub agreed: u64,
+    /// Answers in which a fallback level was looked for.
+    pub fallback_known: u64,
+    /// Of those, from a fallback.
+    pub fallback: u64,
+    /// Median age of features, s.
+    pub freshness_p50_s: Option<f64>,
+    /// 99th percentile, s.
+    pub freshness_p99_s: Option<f64>,
+    /// Answers by model version.
+    pub versions: BTreeMap<String, u64>,
 }
 
 /// One fault: asked for, done, proven, and what it did.
@@ -801,6 +856,9 @@ pub struct WindowReport {
     /// What streams say; absent without streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<StreamWindow>,
+    /// What answers said; absent where none said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityWindow>,
     /// Errors by class.
     pub due_errors: BTreeMap<String, u64>,
     /// Good answers done in it.

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use super::altered;
 use super::findings::{SHOWN, Severity};
 use super::format::{
-    at_s, count, objective_bound, objective_place, objective_value, short, span_name, span_numbers, stream_cells,
-    targets, within_run,
+    NOTHING, QUALITY_HEAD, at_s, count, objective_bound, objective_place, objective_value, quality_cells,
+    said_something, short, span_name, span_numbers, stream_cells, targets, within_run,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
 use super::playbook::{StepStatus, outcome};
@@ -27,6 +27,7 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     objectives(&mut out, report, width, paint);
     phases(&mut out, report, width, paint);
     streams(&mut out, report, width, paint);
+    quality(&mut out, report, width, paint);
     faults(&mut out, report, width, paint);
     findings(&mut out, report, width, paint);
     playbook(&mut out, report, width, paint);
@@ -152,6 +153,28 @@ fn streams(out: &mut String, report: &Report, width: usize, paint: Paint) {
     out.push('\n');
     table.write(out, width, paint);
     more(out, with_streams().count());
+}
+
+/// Only what answers spoke of: a column that is empty throughout is left out.
+fn quality(out: &mut String, report: &Report, width: usize, paint: Paint) {
+    let said: Vec<_> = report.phases.iter().chain(&report.spans).filter(|s| said_something(s)).collect();
+    let mut first = true;
+    for (place, head) in QUALITY_HEAD.iter().enumerate() {
+        let cells: Vec<String> = said.iter().map(|s| quality_cells(s)[place].clone()).collect();
+        if cells.iter().all(|c| c == NOTHING) {
+            continue;
+        }
+        if first {
+            out.push('\n');
+            first = false;
+        }
+        let mut table = Table::new(&[*head, ""], "ll");
+        for (s, cell) in said.iter().zip(&cells).filter(|(_, c)| *c != NOTHING).take(ROWS) {
+            table.row([short(&s.name, 40), short(cell, 160)], String::new(), None);
+        }
+        table.write(out, width, paint);
+        more(out, said.len());
+    }
 }
 
 fn faults(out: &mut String, report: &Report, width: usize, paint: Paint) {

@@ -84,7 +84,20 @@ pub(super) fn dataset(path: &Path, shown: &str, label: Option<&str>) -> Result<(
     if let Some(at) = label_at {
         columns.remove(at);
     }
-    let (numeric, notes) = numeric_columns(&columns, &mut rows, shown);
+    let (numeric, mut notes) = numeric_columns(&columns, &mut rows, shown);
+    if let Some(label) = label {
+        let missing = labels.iter().filter(|l| l.trim().is_empty()).count();
+        if missing == labels.len() {
+            return Err((
+                format!("`{shown}`: the column `{label}` is empty"),
+                "name the column that holds the answers".into(),
+            ));
+        }
+        if missing > 0 {
+            let of = labels.len();
+            notes.push(format!("{shown}: {missing} of {of} rows have no `{label}`; their answers are in no accuracy"));
+        }
+    }
     Ok((Dataset { columns, rows, labels: label.map(|_| labels), numeric }, notes))
 }
 
@@ -114,16 +127,33 @@ fn label_column(columns: &[String], label: &str, shown: &str) -> Result<usize, W
     Ok(at)
 }
 
-/// Which columns hold numbers throughout; their cells become JSON numbers.
+/// Which columns hold numbers, and nothing else but empty cells; their cells become JSON numbers. What keeps a column of numbers
+/// from being one is told with its place.
 fn numeric_columns(columns: &[String], rows: &mut [Vec<String>], shown: &str) -> (Vec<bool>, Vec<String>) {
     let mut notes = Vec::new();
     let numeric = columns.iter().enumerate().map(|(c, column)| {
         let empty = rows.iter().filter(|r| r[c].trim().is_empty()).count();
         let numbers = rows.iter().filter(|r| json_number(&r[c]).is_some()).count();
-        if empty > 0 && numbers > 0 && empty + numbers == rows.len() {
-            notes.push(format!("{shown}: `{column}` has {empty} empty cells among numbers, so it is sent as text"));
+        let texts = rows.len() - empty - numbers;
+        let cells = |n: usize| if n == 1 { "1 cell".to_owned() } else { format!("{n} cells") };
+        if texts == 0 && empty > 0 && numbers > 0 {
+            notes.push(format!(
+                "{shown}: `{column}` has {} without a number; they are sent as null (in tensors of bytes as NaN)",
+                cells(empty)
+            ));
         }
-        numbers == rows.len()
+        // A few among many are a mistake, not a column of texts.
+        if texts > 0 && numbers > 9 * texts {
+            let is_text = |r: &Vec<String>| !r[c].trim().is_empty() && json_number(&r[c]).is_none();
+            let row = rows.iter().position(is_text).unwrap_or_default();
+            let cell = super::tree::shortened(&rows[row][c]);
+            notes.push(format!(
+                "{shown}: `{column}` has {} of text among numbers (first in row {}: `{cell}`), so all of it is sent as text",
+                cells(texts),
+                row + 1
+            ));
+        }
+        numbers > 0 && texts == 0
     });
     let numeric: Vec<bool> = numeric.collect();
     for row in rows {

@@ -118,7 +118,7 @@ impl JsonSchema for MetricName {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [
             { "type": "string", "enum": words::METRICS },
-            { "type": "string", "pattern": "^(latency\\.(ok\\.)?|ttft\\.|itl\\.)p[0-9.]+$" },
+            { "type": "string", "pattern": "^(latency\\.(ok\\.)?|ttft\\.|itl\\.|freshness\\.)p[0-9.]+$" },
         ] })
     }
 }
@@ -146,9 +146,25 @@ pub(super) struct Target {
     pub(super) expect_status: Option<Vec<u16>>,
     /// Where an answer carries its version, fallback level and prediction.
     pub(super) answer: Option<Answer>,
-    /// The model to ask (protocol openai); needed where a dataset is sent.
+    /// The model to ask (protocols openai, open-inference, tf-serving). For openai it is needed where a dataset is sent; for the
+    /// other two it stands in the path, where no `url` gives it.
     #[schemars(length(min = 1, max = 200))]
     pub(super) model: Option<String>,
+    /// The version of the model to ask (protocols open-inference, tf-serving). Default: the server's choice.
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) model_version: Option<String>,
+    /// How rows of a dataset are written. mlflow: dataframe_split (default), dataframe_records, instances, inputs. tf-serving:
+    /// instances (rows, default), inputs (columns). open-inference: json (default), binary.
+    pub(super) form: Option<FormWord>,
+    /// open-inference, tf-serving: all columns of the dataset as one tensor of this name. Default: a tensor for each column, named
+    /// by it.
+    #[schemars(length(min = 1, max = 200))]
+    pub(super) input: Option<String>,
+    /// open-inference: the type of numbers. Default: INT64 for columns of whole numbers, else FP64.
+    pub(super) datatype: Option<DatatypeWord>,
+    /// tf-serving: the signature that is asked. Default: the server's own, serving_default.
+    #[schemars(length(min = 1, max = 200))]
+    pub(super) signature: Option<String>,
     /// Tokens that an answer may have (protocol openai, with a dataset). Default: the server's own limit.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_tokens: Option<u32>,
@@ -164,9 +180,46 @@ pub(super) enum Protocol {
     Http,
     /// OpenAI chat completions, streamed: POST /v1/chat/completions; the dataset's column `prompt` is what is asked.
     Openai,
+    /// Open Inference v2 over REST (KServe, Triton, MLServer): POST /v2/models/NAME/infer.
+    OpenInference,
+    /// TF Serving over REST: POST /v1/models/NAME:predict.
+    TfServing,
+}
+
+/// How rows of a dataset are written.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FormWord {
+    /// Names of columns, then rows (mlflow).
+    DataframeSplit,
+    /// An object for each row (mlflow).
+    DataframeRecords,
+    /// An object for each row (mlflow, tf-serving).
+    Instances,
+    /// A list for each column (mlflow, tf-serving).
+    Inputs,
+    /// Tensors in JSON (open-inference).
+    Json,
+    /// Tensors as bytes behind the JSON (open-inference).
+    Binary,
+}
+
+/// Types of numbers in a tensor.
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum DatatypeWord {
+    /// 32-bit float.
+    Fp32,
+    /// 64-bit float.
+    Fp64,
+    /// 32-bit whole number.
+    Int32,
+    /// 64-bit whole number.
+    Int64,
 }
 
 /// Places in an answer: `"header:x-model-version"`, or `"json:/predictions/0"` (a JSON pointer).
+/// And what makes two answers the same.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
@@ -174,8 +227,17 @@ pub(super) struct Answer {
     pub(super) version: Option<String>,
     /// The fallback level; 0 or absent for a full answer.
     pub(super) fallback: Option<String>,
-    /// The prediction to compare with the label.
+    /// The prediction, compared with the label and with the answer at baseline: one value, or a list with one for each row of the
+    /// body; `*` in a pointer stands for every element, as in "json:/results/*/score". With protocol http, an answer without a
+    /// prediction there is a bad answer.
     pub(super) prediction: Option<String>,
+    /// The age of the features behind it, in seconds.
+    pub(super) age: Option<String>,
+    /// The moment at which those were made, instead of `age`: Unix time, RFC 3339, or a date as HTTP headers have it.
+    pub(super) timestamp: Option<String>,
+    /// Two numbers that differ by at most this share are the same answer, for `agreement`. Default 0.00001.
+    #[schemars(range(min = 0, max = 1))]
+    pub(super) tolerance: Option<f64>,
 }
 
 /// Where replicas live: exactly one of these.
@@ -259,7 +321,7 @@ pub(super) struct DockerDependency {
 #[serde(deny_unknown_fields)]
 pub(super) struct Ready {
     /// Polled by GET; any 2xx is ready. Default `/ping` for mlflow replicas, `/health` for openai
-    /// replicas, `/` for http replicas and dependencies.
+    /// replicas, `/v2/health/ready` for open-inference, `/v1/models/NAME` for tf-serving, `/` for http replicas and dependencies.
     pub(super) path: Option<String>,
     /// Between two polls, at least 10ms. Default 1s.
     pub(super) every: Option<Duration>,
@@ -326,7 +388,7 @@ pub(super) struct KubernetesDependency {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Traffic {
-    /// A CSV file with a header; rows become request bodies in the target's protocol (http: one JSON object each;
+    /// A CSV file with a header; rows become request bodies in the target's protocol (http: one JSON object each, or `template`;
     /// openai: a chat with the column `prompt`).
     pub(super) dataset: Option<String>,
     /// A JSON Lines file; lines are sent as they are.
@@ -335,6 +397,14 @@ pub(super) struct Traffic {
     pub(super) body: Option<String>,
     /// The column of the dataset that predictions are checked against; it is not sent.
     pub(super) label: Option<String>,
+    /// Rows of the dataset in each body: a number, or `{ sizes = [1, 8, 32], weights = [0.7, 0.2, 0.1] }`. Default 1.
+    pub(super) batch: Option<BatchSpec>,
+    /// The body as JSON with holes for columns of the dataset (protocol http): `{{column}}`, and `{{#rows}}…{{/rows}}` around what
+    /// stands once for each row of a batch.
+    #[schemars(length(min = 1, max = 1000000))]
+    pub(super) template: Option<String>,
+    /// A file with such a template instead, relative to the scenario file.
+    pub(super) template_file: Option<String>,
     /// How arrivals scatter around the planned rate. Default poisson.
     pub(super) arrivals: Option<Arrivals>,
     /// Coefficient of variation of gamma arrivals: 1 is Poisson, above 1 bursty.
@@ -366,6 +436,28 @@ pub(super) struct Traffic {
     pub(super) dns_refresh: Option<Duration>,
     /// Largest answer that is read, in bytes or as "64KiB", "1MiB"; at most 64MiB. Default 1MiB.
     pub(super) max_answer: Option<Bytes>,
+}
+
+/// Rows in a body.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum BatchSpec {
+    /// The same in each.
+    Rows(#[schemars(range(min = 1, max = 10_000))] u32),
+    /// Drawn from the seed.
+    Sizes(BatchSizes),
+}
+
+/// Sizes of batches, and how often each comes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchSizes {
+    /// Rows in a body.
+    #[schemars(length(min = 1, max = 32), inner(range(min = 1, max = 10_000)))]
+    pub(super) sizes: Vec<u32>,
+    /// How often each size comes, beside the others. Default: equally often.
+    #[schemars(length(min = 1, max = 32), inner(range(min = 0)))]
+    pub(super) weights: Option<Vec<f64>>,
 }
 
 /// A version of the Internet Protocol.

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub(super) const FILE_BYTES: u64 = 1 << 20;
 /// Bytes of a dataset, of a file of bodies, and of a trace: they are held in memory.
 pub(super) const DATA_BYTES: u64 = 100_000_000;
+/// Bytes of all request bodies that are made of a dataset: they are made before the run and held in memory, twice (as bodies and as
+/// whole requests), and once more where there are probes.
+pub(super) const BODIES_BYTES: f64 = 512e6;
 /// Rows of a dataset or a file of bodies.
 pub(super) const DATA_ROWS: usize = 1_000_000;
 /// Arrivals in a recorded trace: eight bytes each.

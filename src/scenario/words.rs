@@ -48,7 +48,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// The metrics, as a person lists them. `pNN` stands for every percentile from p50 to p99.99.
-pub(super) const METRICS: [&str; 24] = [
+pub(super) const METRICS: [&str; 29] = [
     "latency.p50",
     "latency.p90",
     "latency.p95",
@@ -68,6 +68,11 @@ pub(super) const METRICS: [&str; 24] = [
     "good_ratio",
     "fallback_rate",
     "accuracy",
+    "agreement",
+    "freshness",
+    "freshness.p50",
+    "freshness.p99",
+    "freshness.max",
     "shed_rate",
     "recovery_time",
     "detection_time",
@@ -85,6 +90,9 @@ pub(super) fn metric(word: &str) -> Option<Metric> {
         "good_ratio" => Metric::GoodRatio,
         "fallback_rate" => Metric::FallbackRate,
         "accuracy" => Metric::Accuracy,
+        "agreement" => Metric::Agreement,
+        "freshness" => Metric::Freshness(None),
+        "freshness.max" => Metric::FreshnessMax,
         "shed_rate" => Metric::ShedRate,
         "recovery_time" => Metric::RecoveryTime,
         "detection_time" => Metric::DetectionTime,
@@ -95,7 +103,8 @@ pub(super) fn metric(word: &str) -> Option<Metric> {
             let ok = quantile("latency.ok.").map(Metric::LatencyOk);
             let latency = || quantile("latency.").map(Metric::Latency);
             let stream = || quantile("ttft.").map(Metric::Ttft).or_else(|| quantile("itl.").map(Metric::Itl));
-            ok.or_else(latency).or_else(stream)?
+            let freshness = || quantile("freshness.").map(|q| Metric::Freshness(Some(q)));
+            ok.or_else(latency).or_else(stream).or_else(freshness)?
         }
     })
 }

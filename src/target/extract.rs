@@ -26,37 +26,14 @@ pub enum Scalar<'a> {
 pub fn scalar_at<'a>(body: &'a [u8], pointer: &str) -> Option<Scalar<'a>> {
     match walk(body, pointer) {
         Ok(Some(Value::Scalar(s))) => Some(s),
-        Ok(Some(Value::Array { .. })) => Some(Scalar::Other),
+        Ok(Some(Value::Array)) => Some(Scalar::Other),
         _ => None,
-    }
-}
-
-/// What stands where an array should.
-#[derive(Debug, PartialEq)]
-pub(super) enum Found<'a> {
-    /// An array, and its first element (`Null` when it is empty).
-    Array { len: usize, first: Scalar<'a> },
-    /// Something else.
-    NotArray,
-    /// Nothing.
-    Missing,
-    /// The document is broken.
-    NotJson,
-}
-
-/// The array at a JSON pointer.
-pub(super) fn array_at<'a>(body: &'a [u8], pointer: &str) -> Found<'a> {
-    match walk(body, pointer) {
-        Ok(Some(Value::Array { len, first })) => Found::Array { len, first },
-        Ok(Some(Value::Scalar(_))) => Found::NotArray,
-        Ok(None) => Found::Missing,
-        Err(_) => Found::NotJson,
     }
 }
 
 enum Value<'a> {
     Scalar(Scalar<'a>),
-    Array { len: usize, first: Scalar<'a> },
+    Array,
 }
 
 fn walk<'a>(body: &'a [u8], pointer: &str) -> Result<Option<Value<'a>>, serde_json::Error> {
@@ -82,7 +59,7 @@ impl<'p> Step<'p> {
 }
 
 /// Does a pointer token (with `~0` and `~1`) name this key?
-fn names(token: &str, key: &str) -> bool {
+pub(super) fn names(token: &str, key: &str) -> bool {
     if token.contains('~') { token.replace("~1", "/").replace("~0", "~") == key } else { token == key }
 }
 
@@ -170,24 +147,20 @@ impl<'de> Visitor<'de> for Step<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let wanted: Option<(usize, Step<'_>)> = self.next().map(|(t, next)| (t.parse().unwrap_or(usize::MAX), next));
-        let (mut len, mut first, mut found) = (0, Scalar::Null, None);
-        loop {
-            let element = match wanted {
-                Some((index, next)) if index == len => seq.next_element_seed(next)?,
-                None if len == 0 => seq.next_element_seed(Step { rest: "" })?,
-                _ => seq.next_element::<IgnoredAny>()?.map(|_| None),
-            };
-            let Some(element) = element else { break };
-            match (wanted, element) {
-                (Some((index, _)), value) if index == len => found = value,
-                (None, Some(Value::Scalar(s))) if len == 0 => first = s,
-                (None, Some(Value::Array { .. })) if len == 0 => first = Scalar::Other,
-                _ => {}
+        let Some((token, next)) = self.next() else {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Some(Value::Array));
+        };
+        let (wanted, mut found) = (token.parse().unwrap_or(usize::MAX), None);
+        for index in 0.. {
+            if index == wanted {
+                let Some(value) = seq.next_element_seed(next)? else { break };
+                found = value;
+            } else if seq.next_element::<IgnoredAny>()?.is_none() {
+                break;
             }
-            len += 1;
         }
-        Ok(if wanted.is_none() { Some(Value::Array { len, first }) } else { found })
+        Ok(found)
     }
 }
 
@@ -209,20 +182,19 @@ mod tests {
         assert_eq!(scalar_at(doc, "/a"), Some(Scalar::Other));
         assert_eq!(scalar_at(doc, "/n/deeper"), None);
         assert_eq!(scalar_at(br#"{"a":1} x"#, "/a"), None, "trailing bytes are not JSON");
-        assert_eq!(array_at(br#"{"p":[[1,2]]}"#, "/p"), Found::Array { len: 1, first: Scalar::Other });
+        assert_eq!(scalar_at(br#"{"p":[[1,2]]}"#, "/p"), Some(Scalar::Other));
     }
 
     #[test]
     fn deep_nesting_is_refused_not_a_crash() {
         let deep = "[".repeat(100_000);
-        assert_eq!(array_at(deep.as_bytes(), "/x"), Found::NotJson);
+        assert_eq!(scalar_at(deep.as_bytes(), "/x"), None);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..200), pointer in "(/[a-z0-9~]{0,3}){0,4}") {
             let _ = scalar_at(&body, &pointer);
-            let _ = array_at(&body, &pointer);
         }
 
         #[test]

@@ -1,42 +1,34 @@
-//! MLflow's scoring protocol: `POST /invocations` with `dataframe_split`, answered by `{"predictions": […]}`.
+//! MLflow's scoring protocol: `POST /invocations` in one of four forms, answered by `{"predictions": […]}`.
+//!
+//! The forms, as mlflow.org's "Local inference server" has them: `dataframe_split` and `dataframe_records` become a pandas
+//! DataFrame, `instances` and `inputs` are those of TF Serving (rows and columns).
 
-use std::borrow::Cow;
+use crate::plan::{Dataset, Form};
+use crate::target::encode;
 
-use crate::plan::Dataset;
-use crate::target::{Scalar, extract, json_cell};
-
-/// Appends rows as `{"dataframe_split":{"columns":[…],"data":[[…],…]}}`.
-pub(super) fn encode(table: &Dataset, rows: &[&[String]], out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"dataframe_split":{"columns":"#);
-    serde_json::to_writer(&mut *out, &table.columns).expect("writing to memory");
-    out.extend_from_slice(br#","data":["#);
-    for (n, row) in rows.iter().enumerate() {
-        out.extend_from_slice(if n > 0 { b",[" } else { b"[" });
-        for (column, cell) in row.iter().enumerate() {
-            if column > 0 {
-                out.push(b',');
-            }
-            json_cell(table, column, cell, out);
+/// Appends rows in this form.
+pub(super) fn encode(form: Form, table: &Dataset, rows: &[&[String]], out: &mut Vec<u8>) {
+    match form {
+        Form::Records | Form::Instances => {
+            out.extend_from_slice(if form == Form::Records {
+                br#"{"dataframe_records":["#
+            } else {
+                br#"{"instances":["#
+            });
+            encode::list(rows, out, |row, out| encode::record(table, row, out));
+            out.extend_from_slice(b"]}");
         }
-        out.push(b']');
-    }
-    out.extend_from_slice(b"]}}");
-}
-
-/// A good answer is a JSON object with a prediction for each row, the first of which is null neither in itself nor by being no number.
-pub(super) fn check(body: &[u8], rows: usize) -> Result<(), Cow<'static, str>> {
-    match extract::array_at(body, "/predictions") {
-        extract::Found::Array { len, first } if len == rows => match first {
-            Scalar::Null => Err("the prediction is null".into()),
-            Scalar::Number(n) if !n.is_finite() => Err("the prediction is not a finite number".into()),
-            _ => Ok(()),
-        },
-        extract::Found::Array { len, .. } => {
-            let s = if rows == 1 { "" } else { "s" };
-            Err(format!("{len} predictions for {rows} row{s}").into())
+        Form::Inputs => {
+            out.extend_from_slice(br#"{"inputs":"#);
+            encode::columns(table, rows, out);
+            out.push(b'}');
         }
-        extract::Found::NotArray => Err("`predictions` is not an array".into()),
-        extract::Found::Missing => Err("no `predictions` in the answer".into()),
-        extract::Found::NotJson => Err("the answer is not JSON".into()),
+        _ => {
+            out.extend_from_slice(br#"{"dataframe_split":{"columns":["#);
+            encode::list(&table.columns, out, |name, out| encode::text(name, out));
+            out.extend_from_slice(br#"],"data":["#);
+            encode::list(rows, out, |row, out| encode::cells(table, row, out));
+            out.extend_from_slice(b"]}}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use rand::Rng;
 
-use super::{RequestBodies, encode_rows};
+use super::{BodyRows, Encoder, RequestBodies};
 use crate::alteration::{self, Alterations};
 use crate::plan::{Alter, Bodies, Dataset, Garbage, Plan};
 use crate::rng::{self, Stream};
@@ -22,17 +22,15 @@ pub(super) struct Block {
     /// Number of the first of them among all bodies.
     first: usize,
     count: usize,
-    /// Rows in each.
-    batch: usize,
     pick: Pick,
 }
 
 /// Which twin is sent.
 #[derive(Clone, Debug)]
 enum Pick {
-    /// That of the row whose turn it is.
+    /// That of the body whose turn it is.
     OfRow,
-    /// The next, whichever row's turn it is.
+    /// The next, whichever body's turn it is.
     Any,
     /// The one made for this very arrival; ascending by the arrivals' numbers.
     Own(Vec<u64>),
@@ -48,11 +46,6 @@ impl Block {
             Pick::Own(arrivals) => arrivals.binary_search(&index).unwrap_or_else(|next| next),
         };
         self.first + nth % self.count
-    }
-
-    /// How many rows the body of this number has; none when it is not of this block.
-    pub(super) fn batch_of(&self, body: usize) -> Option<usize> {
-        (self.first..self.first + self.count).contains(&body).then_some(self.batch)
     }
 
     /// How many bodies.
@@ -80,30 +73,30 @@ pub(super) fn append(plan: &Plan, alterations: &Alterations, all: &mut RequestBo
         let first = all.rows.len();
         let mut maker =
             Maker { plan, all, chance: rng::stream(plan.seed, &format!("bodies:{}", payload.alter.word())) };
-        let (batch, pick) = match (&payload.alter, &plan.traffic.bodies) {
+        let pick = match (&payload.alter, &plan.traffic.bodies) {
             (Alter::Malformed, _) => {
                 maker.malformed();
-                (1, Pick::OfRow)
+                Pick::OfRow
             }
             (Alter::Oversize { batch }, Bodies::Dataset(table)) => {
                 maker.oversize(table, *batch);
-                (*batch, Pick::Any)
+                Pick::Any
             }
             (Alter::CacheBust { features, .. }, Bodies::Dataset(table)) => {
                 let count = alteration::distinct(plan, alteration.fault, arrivals.len());
                 maker.cache_bust(table, features, &arrivals, count, used);
                 used += count;
                 // Where fewer are made than go out, they go round.
-                (1, if arrivals.len() == count { Pick::Own(arrivals) } else { Pick::Any })
+                if arrivals.len() == count { Pick::Own(arrivals) } else { Pick::Any }
             }
             (alter, Bodies::Dataset(table)) => {
-                maker.by_row(table, alter);
-                (1, Pick::OfRow)
+                maker.by_body(table, alter);
+                Pick::OfRow
             }
             (_, Bodies::One(_) | Bodies::Lines(_)) => unreachable!("only rows of a dataset have features"),
         };
         let count = all.rows.len() - first;
-        all.blocks.push(Block { first, count, batch, pick });
+        all.blocks.push(Block { first, count, pick });
     }
 }
 
@@ -114,8 +107,24 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// A twin of these bytes, which are what the original's would be but for the fault.
     fn push(&mut self, body: &[u8], original: usize) {
+        let json = self.all.json.get(original).copied();
         self.all.push(body);
+        self.note(self.all.held.get(original).copied(), json, original);
+    }
+
+    /// A twin of these rows, written as every other body is.
+    fn write(&mut self, encoder: &Encoder<'_>, cells: &[Vec<String>], held: BodyRows, original: usize) {
+        let rows: Vec<&[String]> = cells.iter().map(Vec::as_slice).collect();
+        let json = encoder.write(&rows, self.all.rows.begin());
+        self.all.rows.end();
+        self.note(Some(held), json, original);
+    }
+
+    fn note(&mut self, held: Option<BodyRows>, json: Option<usize>, original: usize) {
+        self.all.held.extend(held);
+        self.all.json.extend(json);
         self.all.originals.push(original as u32);
     }
 
@@ -127,60 +136,79 @@ impl Maker<'_> {
     }
 
     fn oversize(&mut self, table: &Dataset, batch: usize) {
-        let mut bytes = 0;
+        let encoder = Encoder::new(self.plan, table);
+        let (before, of) = (self.all.rows.bytes.len(), table.rows.len() as u32);
+        let mut last = 0;
         for first in 0..table.rows.len().min(OVERSIZE_BODIES) {
-            let rows: Vec<&[String]> = table.rows.iter().cycle().skip(first).take(batch).map(Vec::as_slice).collect();
-            let mut body = Vec::new();
-            encode_rows(&self.plan.target, table, &rows, &mut body);
-            bytes += body.len();
-            if first > 0 && bytes > OVERSIZE_BYTES {
+            let rows: Vec<Vec<String>> = table.rows.iter().cycle().skip(first).take(batch).cloned().collect();
+            // As large as the one before it: what would go beyond the limit is not made.
+            if first > 0 && self.all.rows.bytes.len() - before + last > OVERSIZE_BYTES {
                 return;
             }
-            self.push(&body, first);
+            let start = self.all.rows.bytes.len();
+            let held = BodyRows { start: first as u32, len: batch as u32, of };
+            self.write(&encoder, &rows, held, first % self.all.len());
+            last = self.all.rows.bytes.len() - start;
         }
     }
 
-    /// One for each row.
-    fn by_row(&mut self, table: &Dataset, alter: &Alter) {
-        let head = head(table, alter);
+    /// One for each body, all of its rows altered.
+    fn by_body(&mut self, table: &Dataset, alter: &Alter) {
+        // A template has a hole for every column: what is dropped is left empty there.
+        let emptied;
+        let alter = match alter {
+            Alter::Drop { features } if self.plan.traffic.template.is_some() => {
+                emptied = Alter::Corrupt { features: features.clone(), garbage: Garbage::Null };
+                &emptied
+            }
+            alter => alter,
+        };
+        let (head, kept) = head(table, alter);
+        let whole = kept.iter().enumerate().map(|(place, c)| head.numeric[place] && table.whole(*c)).collect();
+        let encoder = Encoder::with(self.plan, &head, whole);
         let columns: Vec<Column> = (0..table.columns.len()).map(|c| Column::of(table, c)).collect();
-        let mut body = Vec::new();
-        for (n, row) in table.rows.iter().enumerate() {
-            let row = altered(row, alter, &columns, &mut self.chance);
-            body.clear();
-            encode_rows(&self.plan.target, &head, &[&row], &mut body);
-            self.push(&body, n);
+        for n in 0..self.all.len() {
+            let held = self.all.rows(n);
+            let row = |place: usize| &table.rows[held.row(place)];
+            let rows: Vec<Vec<String>> =
+                (0..held.len as usize).map(|place| altered(row(place), alter, &columns, &mut self.chance)).collect();
+            self.write(&encoder, &rows, held, n);
         }
     }
 
-    /// `count` bodies with values that are in no row; those of an arrival are made from the row whose turn it is.
+    /// `count` bodies with values that are in no row; those of an arrival are made from the body whose turn it is.
     fn cache_bust(&mut self, table: &Dataset, features: &[usize], arrivals: &[u64], count: usize, used: usize) {
+        let encoder = Encoder::new(self.plan, table);
         let columns: Vec<Column> = (0..table.columns.len()).map(|c| Column::of(table, c)).collect();
-        let mut body = Vec::new();
+        let most = self.plan.traffic.batch.largest() as usize;
         for nth in 0..count {
             let turn = arrivals.get(nth).copied().unwrap_or(nth as u64);
-            let original = (turn % table.rows.len() as u64) as usize;
-            let mut row = table.rows[original].clone();
-            for feature in features {
-                row[*feature] = columns[*feature].never_seen(&row[*feature], used + nth + 1);
-            }
-            body.clear();
-            encode_rows(&self.plan.target, table, &[&row], &mut body);
-            self.push(&body, original);
+            let original = (turn % self.all.len() as u64) as usize;
+            let held = self.all.rows(original);
+            let rows = (0..held.len as usize).map(|place| {
+                let mut row = table.rows[held.row(place)].clone();
+                for feature in features {
+                    row[*feature] = columns[*feature].never_seen(&row[*feature], (used + nth) * most + place + 1);
+                }
+                row
+            });
+            let rows: Vec<Vec<String>> = rows.collect();
+            self.write(&encoder, &rows, held, original);
         }
     }
 }
 
-/// The table without its rows, as the altered rows need it.
-fn head(table: &Dataset, alter: &Alter) -> Dataset {
+/// The table without its rows, as the altered rows need it, and which of its columns are kept.
+fn head(table: &Dataset, alter: &Alter) -> (Dataset, Vec<usize>) {
     let kept = |c: &usize| !matches!(alter, Alter::Drop { features } if features.contains(c));
     let text = |c: usize| matches!(alter, Alter::Corrupt { features, garbage: Garbage::Text } if features.contains(&c));
     let columns: Vec<usize> = (0..table.columns.len()).filter(kept).collect();
-    Dataset {
+    let head = Dataset {
         columns: columns.iter().map(|c| table.columns[*c].clone()).collect(),
         numeric: columns.iter().map(|c| table.numeric[*c] && !text(*c)).collect(),
         ..Dataset::default()
-    }
+    };
+    (head, columns)
 }
 
 fn altered(row: &[String], alter: &Alter, columns: &[Column], chance: &mut Stream) -> Vec<String> {
@@ -236,6 +264,10 @@ impl Column {
     }
 
     fn shifted(&self, cell: &str, shift: f64) -> String {
+        // What is missing stays so.
+        if cell.trim().is_empty() {
+            return String::new();
+        }
         self.cell(number(cell) + shift * self.sd)
     }
 
@@ -399,9 +431,9 @@ mod tests {
         let checker = Checker::new(&tests_support::target(Protocol::Mlflow, AnswerPaths::default()));
         for row in 0..20 {
             let answer = Answer { status: 200, headers: Headers::Fields(&[]), body: br#"{"predictions":[1]}"# };
-            let correct = |row| checker.check(&answer, &all, row).unwrap().correct;
+            let correct = |row| checker.check(&answer, &all, row).map(|f| (f.labelled, f.correct)).unwrap();
             assert_eq!(correct(all.twin(0, 5, row)), correct(row));
-            assert_eq!(correct(row), Some(row % 2 == 1));
+            assert_eq!(correct(row), (1, u32::from(row % 2 == 1)));
         }
     }
 
@@ -460,7 +492,7 @@ mod tests {
                 let row = (*index % 20) as usize;
                 let at = all.twin(nth, *index, row);
                 assert!(seen.insert(all.get(at).to_vec()), "sent before: {}", String::from_utf8_lossy(all.get(at)));
-                assert_eq!(all.label(at), all.label(row), "made from the row whose turn it is");
+                assert_eq!(all.rows(at), all.rows(row), "made from the row whose turn it is");
                 let body: Value = serde_json::from_slice(all.get(at)).unwrap();
                 let cells = &body["dataframe_split"]["data"][0];
                 let x = cells[1].as_f64().unwrap() - (row as f64 + 0.5);

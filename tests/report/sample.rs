@@ -352,6 +352,7 @@ fn span(name: &str, at: f64, long: f64, measured: bool, all: &[Request]) -> Span
             accuracy: Some(0.9612),
             fallback_rate: Some(0.0),
             versions: BTreeMap::from([("fraud-v1".into(), ok)]),
+            ..QualityReport::default()
         },
         kept_up: true,
         ..SpanReport::default()

@@ -12,7 +12,7 @@ use resbench::plan::Plan;
 use resbench::record::assemble::{Assembled, assemble};
 use resbench::record::{ErrorTrace, Part};
 use resbench::scenario;
-use resbench::target::{Checker, RequestBodies};
+use resbench::target::{Agreement, Checker, RequestBodies};
 
 use super::server::{GOOD, Pipe, Server, Then};
 use super::{Ran, Room, light};
@@ -94,6 +94,7 @@ pub fn start_inside(text: &str, workers: usize, resolved: Option<Arc<Resolved>>)
         bodies,
         alterations: Arc::default(),
         checker: Checker::new(&plan.target),
+        agreement: Agreement::new(&plan, 0),
         resolved: resolved.unwrap_or_else(|| {
             Resolved::new(&url.host, url.port, traffic.address_family, traffic.dns_refresh).expect("it resolves")
         }),

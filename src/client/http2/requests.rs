@@ -19,7 +19,7 @@ pub struct Requests {
     whole: Vec<u8>,
     /// What they take of the peer's table.
     table: usize,
-    /// `content-length` of every body, as a field; empty where none is sent.
+    /// `content-length` of every body, and a header that it alone has, as fields; empty where none is sent.
     lengths: Rows,
     bodies: Rows,
     pub(super) head_only: bool,
@@ -28,8 +28,8 @@ pub struct Requests {
 impl Requests {
     /// For every body of the target, as [`Requests`](crate::client::Requests) has them for HTTP/1.1.
     pub fn new(target: &Target, url: &Url, bodies: &RequestBodies) -> Requests {
-        let rows = (0..bodies.all()).map(|row| bodies.get(row));
-        Requests::with_bodies(target, url, &target.method, bodies.content_type, rows)
+        let rows = (0..bodies.all()).map(|row| (bodies.get(row), bodies.header(row)));
+        Requests::with_headers(target, url, &target.method, bodies.content_type, rows)
     }
 
     /// For these bodies, by any method.
@@ -40,13 +40,28 @@ impl Requests {
         content_type: &str,
         bodies: impl IntoIterator<Item = &'a [u8]>,
     ) -> Requests {
+        let bodies = bodies.into_iter().map(|body| (body, None));
+        Requests::with_headers(target, url, method, content_type, bodies)
+    }
+
+    /// For these bodies, each with a header of its own or none.
+    fn with_headers<'a>(
+        target: &Target,
+        url: &Url,
+        method: &str,
+        content_type: &str,
+        bodies: impl IntoIterator<Item = (&'a [u8], Option<(&'static str, usize)>)>,
+    ) -> Requests {
         let mut all = Requests { head_only: method == "HEAD", ..Requests::default() };
         all.put_fields(&fields(target, url, method, content_type));
-        for body in bodies {
+        for (body, header) in bodies {
             let length = all.lengths.begin();
             if !body.is_empty() || expects_body(method) {
                 // It differs from body to body: kept in the table, it would drive out what does not.
                 hpack::put_literal(length, Literal::Once, "content-length", body.len().to_string().as_bytes());
+            }
+            if let Some((name, value)) = header {
+                hpack::put_literal(length, Literal::Once, name, value.to_string().as_bytes());
             }
             all.lengths.end();
             all.bodies.begin().extend_from_slice(body);

@@ -100,6 +100,7 @@ impl Server {
             expect_status: Vec::new(),
             answer: AnswerPaths::default(),
             chat: None,
+            encoding: Default::default(),
         };
         Ok(Server { url, target, model: registry.model.clone(), alias: registry.alias.clone(), timeout })
     }

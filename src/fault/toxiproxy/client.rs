@@ -212,6 +212,7 @@ impl Server {
             expect_status: Vec::new(),
             answer: AnswerPaths::default(),
             chat: None,
+            encoding: Default::default(),
         };
         blocking::call(&target, &url, method, body.as_bytes(), timeout, None, |answer| Answer {
             status: answer.status,

@@ -1,6 +1,6 @@
 //! Charts: each is drawn once, as a [`Picture`], and then written as an SVG file, as a PNG and inside the HTML.
 //!
-//! A chart is a pure function from the report to shapes in CSS pixels. All four share one time axis
+//! A chart is a pure function from the report to shapes in CSS pixels. All of them share one time axis
 //! (`frame.rs`), one list of inks (`ink.rs`) and one way to join windows (`columns.rs`).
 
 pub(super) mod columns;
@@ -10,6 +10,7 @@ mod heatmap;
 pub(super) mod ink;
 mod nines;
 mod picture;
+mod quality;
 mod scrapes;
 mod svg;
 pub(super) mod timeline;
@@ -36,6 +37,7 @@ pub(super) fn all(report: &Report) -> Vec<Chart> {
     [
         timeline::draw(report),
         scrapes::draw(report),
+        quality::draw(report),
         compliance::draw(report),
         nines::draw(report),
         heatmap::draw(report),

@@ -22,7 +22,7 @@ const TITLE: &str = "Requests and latency over time";
 pub(in crate::report) const EDGES: (f64, f64) = (LEFT, RIGHT);
 
 /// Upper and lower edge of a panel.
-type Panel = (f64, f64);
+pub(super) type Panel = (f64, f64);
 
 /// Draws it; none for a run without windows.
 pub(super) fn draw(report: &Report) -> Option<Chart> {
@@ -77,7 +77,7 @@ fn describe(report: &Report) -> String {
 }
 
 /// Name and unit at the left, signs and their meaning at the right.
-fn panel_head(p: &mut Picture, y: f64, name: &str, unit: &str, signs: &[(Sign, &str)]) {
+pub(super) fn panel_head(p: &mut Picture, y: f64, name: &str, unit: &str, signs: &[(Sign, &str)]) {
     p.bold((LEFT, y - 10.0), name, 12.5, Align::Left, Ink::Text);
     p.text((LEFT + width_of(name, 13.5) + 8.0, y - 10.0), unit, SMALL, Align::Left, Ink::Muted);
     let mut x = RIGHT;
@@ -92,7 +92,7 @@ fn panel_head(p: &mut Picture, y: f64, name: &str, unit: &str, signs: &[(Sign, &
 
 /// How something is drawn.
 #[derive(Clone, Copy)]
-enum Sign {
+pub(super) enum Sign {
     Fill(Ink),
     Hatched(Ink),
     Line(Ink, f64),
@@ -100,7 +100,7 @@ enum Sign {
 }
 
 impl Sign {
-    fn ink(self) -> Ink {
+    pub(super) fn ink(self) -> Ink {
         match self {
             Sign::Fill(ink) | Sign::Hatched(ink) | Sign::Line(ink, _) | Sign::Dashed(ink, ..) => ink,
         }
@@ -117,7 +117,7 @@ impl Sign {
         }
     }
 
-    fn trace(self, p: &mut Picture, points: &[Point]) {
+    pub(super) fn trace(self, p: &mut Picture, points: &[Point]) {
         match self {
             Sign::Dashed(ink, width, rhythm) => p.dashed(points, ink, width, rhythm),
             Sign::Line(ink, width) => p.line(points.to_vec(), ink, width),

@@ -5,6 +5,7 @@
 //! left out, nothing is said about how the others go together ([`Context::clash`]), and nobody builds on that table
 //! ([`Context::sound`]): that would be noise. A plan comes out only when nothing at all is wrong.
 
+mod body;
 mod budget;
 pub(super) mod chaos_mesh;
 mod decision;

@@ -160,7 +160,10 @@ fn bound(cx: &mut Context, at: &Path, o: &file::Objective, metric: &Metric) -> O
 
 /// The metrics whose small values are the good ones.
 fn better_when_small(metric: &Metric) -> bool {
-    !matches!(metric, Metric::Availability | Metric::Throughput | Metric::GoodRatio | Metric::Accuracy)
+    !matches!(
+        metric,
+        Metric::Availability | Metric::Throughput | Metric::GoodRatio | Metric::Accuracy | Metric::Agreement
+    )
 }
 
 /// A bound in seconds, as a share, or as a number.
@@ -415,12 +418,51 @@ fn check_needs(cx: &mut Context, at: &Path, metric: &Metric, facts: &Facts) {
                 cx.wrong(&at, "`accuracy` needs to know where the prediction stands", help);
             }
         }
+        Metric::Agreement if facts.target.is_some_and(is_chat) => {
+            let help = "judge error_rate, ttft.pNN or itl.pNN";
+            cx.wrong(&at, "`agreement` does not go with the protocol openai: it has no predictions", help);
+        }
+        Metric::Agreement => {
+            let nowhere = |t: &Target| t.protocol == Protocol::Http && t.answer.prediction.is_none();
+            if facts.target.is_some_and(nowhere) {
+                let help = "add answer = { prediction = \"json:/predictions/0\" } to [target]";
+                cx.wrong(&at, "`agreement` needs to know where the prediction stands", help);
+            }
+            warn_about_references(cx, facts);
+        }
+        Metric::Freshness(_) | Metric::FreshnessMax if facts.target.is_some_and(|t| t.answer.age.is_none()) => {
+            let help = "add answer = { age = \"header:x-feature-age\" } (seconds) or { timestamp = \"json:/made_at\" } to [target]";
+            cx.wrong(&at, "`freshness` needs to know where the age of features stands", help);
+        }
         Metric::FallbackRate if facts.target.is_some_and(|t| t.answer.fallback.is_none()) => {
             let place = if facts.target.is_some_and(is_chat) { "header:x-fallback" } else { "json:/fallback" };
             let help = format!("add answer = {{ fallback = \"{place}\" }} to [target]");
             cx.wrong(&at, "`fallback_rate` needs to know where the fallback level stands", help);
         }
         _ => {}
+    }
+}
+
+/// Rows get their reference before the first fault, or in the first measured phase where there is no fault.
+fn warn_about_references(cx: &mut Context, facts: &Facts) {
+    let (Some(phases), Some(traffic)) = (facts.phases, facts.traffic) else { return };
+    let Bodies::Dataset(table) = &traffic.bodies else { return };
+    let fault = facts.faults.iter().filter_map(|f| Some(f.plan.as_ref()?.at)).min();
+    let first = phases.iter().find(|p| p.measured).map(Phase::end);
+    let Some(until) = fault.or(first) else { return };
+    let before = phases.iter().filter(|p| p.measured && p.start < until);
+    let arrivals: f64 = before
+        .map(|p| {
+            let share = until.min(p.end()).since(p.start).as_secs_f64() / p.duration.as_secs_f64();
+            phase::planned(p) * share
+        })
+        .sum();
+    let (reached, rows) = (arrivals * traffic.batch.mean(), table.rows.len());
+    if reached < rows as f64 && !cx.warnings.iter().any(|w| w.contains("`agreement`")) {
+        cx.warn(format!(
+            "`agreement`: about {} of {rows} rows are answered before the first fault; answers to the others are compared with nothing",
+            reached.floor()
+        ));
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known
     let given: Vec<&str> = PLATFORMS.into_iter().filter(|word| cx.root.at(&table.key(word)).is_some()).collect();
     match given[..] {
         ["local"] => local(cx, target),
-        ["docker"] => super::docker::compile(cx, ready_path(target)).map(Known::Docker),
+        ["docker"] => super::docker::compile(cx, &ready_path(target)).map(Known::Docker),
         ["kubernetes"] => super::kubernetes::compile(cx, &table.key("kubernetes")).map(Known::Kubernetes),
         [] => {
             let help = "write [platform.local], [platform.docker] or [platform.kubernetes]";
@@ -92,12 +92,19 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Known
 }
 
 /// Where a model server of this protocol answers when it is ready.
-fn ready_path(target: Option<&Target>) -> &'static str {
-    match target.map(|t| t.protocol) {
+fn ready_path(target: Option<&Target>) -> String {
+    let fixed = match target.map(|t| t.protocol) {
         Some(Protocol::Http) => "/",
         Some(Protocol::Openai) => "/health",
+        Some(Protocol::OpenInference) => "/v2/health/ready",
+        // The model's own state: it is 200 once a version can be served.
+        Some(Protocol::TfServing) => {
+            let path = target.map_or("/", |t| t.path.as_str());
+            path.strip_suffix(":predict").unwrap_or(path)
+        }
         Some(Protocol::Mlflow) | None => "/ping",
-    }
+    };
+    fixed.to_owned()
 }
 
 fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
@@ -125,7 +132,7 @@ fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
         env,
         volume: local.volume.and_then(|v| volume(cx, &at.key("volume"), &v)),
         writable,
-        ready: ready(cx, &at.key("ready"), local.ready, ready_path(target)),
+        ready: ready(cx, &at.key("ready"), local.ready, &ready_path(target)),
         restart_delay,
         dependencies: dependencies
             .into_iter()

@@ -1,7 +1,7 @@
 //! `[target]`: what receives predictions.
 
 use super::{Context, platform, url};
-use crate::plan::{AnswerPaths, Chat, Place, Protocol, Target};
+use crate::plan::{AgePlace, AnswerPaths, Chat, Datatype, Encoding, Form, Place, Protocol, Target};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, words};
 
@@ -15,6 +15,8 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         file::Protocol::Mlflow => Protocol::Mlflow,
         file::Protocol::Http => Protocol::Http,
         file::Protocol::Openai => Protocol::Openai,
+        file::Protocol::OpenInference => Protocol::OpenInference,
+        file::Protocol::TfServing => Protocol::TfServing,
     };
     match (&t.url, gives_address) {
         (Some(_), true) if platform::place(cx) == Some(Path::root().key("platform").key("kubernetes")) => {
@@ -46,10 +48,12 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         (None, Protocol::Mlflow) => "/invocations".to_owned(),
         (None, Protocol::Http) => "/".to_owned(),
         (None, Protocol::Openai) => "/v1/chat/completions".to_owned(),
+        (None, Protocol::OpenInference | Protocol::TfServing) => model_path(cx, &at, &t, protocol),
     };
     if t.path.is_some() && t.url.is_some() {
         cx.clash(&at, "path", "`path` and `url` exclude each other", "write the whole path into `url`");
     }
+    let encoding = encoding(cx, &at, &t, protocol);
     let method = t.method.unwrap_or_else(|| "POST".to_owned());
     cx.good(&at.key("method"), check_method(&method));
     let answer = answer(cx, &at.key("answer"), t.answer);
@@ -70,18 +74,24 @@ pub(super) fn compile(cx: &mut Context) -> Option<Target> {
         method,
         expect_status: t.expect_status.unwrap_or_else(|| vec![200]),
         answer,
-        chat: t.model.map(|model| Chat { model, max_tokens: t.max_tokens }),
+        chat: t.model.filter(|_| protocol == Protocol::Openai).map(|model| Chat { model, max_tokens: t.max_tokens }),
+        encoding,
     })
 }
 
 /// Keys that a protocol settles by itself, or has no use for.
 fn only_for_some(cx: &mut Context, at: &Path, t: &file::Target, protocol: Protocol) {
     let (http, openai) = (protocol == Protocol::Http, protocol == Protocol::Openai);
+    let (names, tensors) = (protocol.names_models(), protocol == Protocol::OpenInference);
     let keys = [
         ("path", t.path.is_some(), http || openai, "http"),
         ("method", t.method.is_some(), http, "http"),
         ("expect_status", t.expect_status.is_some(), http, "http"),
-        ("model", t.model.is_some(), openai, "openai"),
+        ("model", t.model.is_some(), openai || names, "openai"),
+        ("model_version", t.model_version.is_some(), names, "open-inference"),
+        ("input", t.input.is_some(), names, "open-inference"),
+        ("datatype", t.datatype.is_some(), tensors, "open-inference"),
+        ("signature", t.signature.is_some(), protocol == Protocol::TfServing, "tf-serving"),
         ("max_tokens", t.max_tokens.is_some(), openai, "openai"),
     ];
     for (key, _, _, whose) in keys.into_iter().filter(|(_, is_set, allowed, _)| *is_set && !allowed) {
@@ -93,9 +103,76 @@ fn only_for_some(cx: &mut Context, at: &Path, t: &file::Target, protocol: Protoc
     }
 }
 
+/// The path that names the model, for protocols whose paths do.
+fn model_path(cx: &mut Context, at: &Path, t: &file::Target, protocol: Protocol) -> String {
+    for (key, text) in [("model", &t.model), ("model_version", &t.model_version)] {
+        let plain = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+        if !text.as_ref().is_none_or(plain) {
+            let help = "write letters, digits, `-`, `_` and `.`; or the whole address into `url`";
+            cx.wrong(&at.key(key), "it stands in a path, where it has no room for such characters", help);
+        }
+    }
+    if let (Some(_), key) = (&t.url, if t.model.is_some() { "model" } else { "model_version" }) {
+        if t.model.is_some() || t.model_version.is_some() {
+            cx.clash(at, key, format!("`{key}` and `url` exclude each other"), "write the whole path into `url`");
+        }
+        return "/".to_owned();
+    }
+    let Some(model) = &t.model else {
+        let help = "add model = \"…\" to [target]: the name that the server knows the model by";
+        cx.clash(at, "", format!("the address of {} names a model, and none is named", protocol.word()), help);
+        return "/".to_owned();
+    };
+    let version = t.model_version.as_ref().map_or(String::new(), |v| format!("/versions/{v}"));
+    match protocol {
+        Protocol::TfServing => format!("/v1/models/{model}{version}:predict"),
+        _ => format!("/v2/models/{model}{version}/infer"),
+    }
+}
+
+/// How rows are written.
+fn encoding(cx: &mut Context, at: &Path, t: &file::Target, protocol: Protocol) -> Encoding {
+    let form = t.form.map(|form| match form {
+        file::FormWord::DataframeSplit => Form::Split,
+        file::FormWord::DataframeRecords => Form::Records,
+        file::FormWord::Instances => Form::Instances,
+        file::FormWord::Inputs => Form::Inputs,
+        file::FormWord::Json => Form::Json,
+        file::FormWord::Binary => Form::Binary,
+    });
+    let forms: &[Form] = match protocol {
+        Protocol::Mlflow => &[Form::Split, Form::Records, Form::Instances, Form::Inputs],
+        Protocol::TfServing => &[Form::Instances, Form::Inputs],
+        Protocol::OpenInference => &[Form::Json, Form::Binary],
+        Protocol::Http | Protocol::Openai => &[],
+    };
+    if let Some(form) = form.filter(|f| !forms.contains(f)) {
+        let (word, names) = (protocol.word(), forms.iter().map(|f| f.word()).collect::<Vec<_>>());
+        let help =
+            if names.is_empty() { "remove it".to_owned() } else { format!("there are: {}", words::listed(&names)) };
+        cx.wrong(&at.key("form"), format!("the protocol {word} has no form `{}`", form.word()), help);
+    }
+    let datatype = t.datatype.map(|datatype| match datatype {
+        file::DatatypeWord::Fp32 => Datatype::Fp32,
+        file::DatatypeWord::Fp64 => Datatype::Fp64,
+        file::DatatypeWord::Int32 => Datatype::Int32,
+        file::DatatypeWord::Int64 => Datatype::Int64,
+    });
+    Encoding {
+        form: form.or(forms.first().copied()).unwrap_or_default(),
+        input: t.input.clone(),
+        datatype,
+        signature: t.signature.clone(),
+    }
+}
+
 /// A stream of events is no JSON document, and has no prediction that a label could be held against.
 fn only_headers(cx: &mut Context, at: &Path, answer: &AnswerPaths) {
-    for (key, place) in [("version", &answer.version), ("fallback", &answer.fallback)] {
+    let age = answer.age.as_ref().map(|age| match age {
+        AgePlace::Age(place) | AgePlace::Timestamp(place) => place.clone(),
+    });
+    let of_age = if matches!(answer.age, Some(AgePlace::Age(_))) { "age" } else { "timestamp" };
+    for (key, place) in [("version", &answer.version), ("fallback", &answer.fallback), (of_age, &age)] {
         if matches!(place, Some(Place::Json(_))) {
             let help = "write \"header:…\" for what a header of the answer says, or remove it";
             cx.wrong(&at.key(key), "a stream of tokens is not one JSON document to look into", help);
@@ -158,15 +235,25 @@ pub(super) fn certificates(cx: &mut Context, at: &Path, ca: &str, tls: bool) -> 
 }
 
 fn answer(cx: &mut Context, at: &Path, answer: Option<file::Answer>) -> AnswerPaths {
-    let Some(answer) = answer else { return AnswerPaths::default() };
+    let tolerance = answer.as_ref().and_then(|a| a.tolerance).unwrap_or(DEFAULT_TOLERANCE);
+    let Some(answer) = answer else { return AnswerPaths { tolerance, ..AnswerPaths::default() } };
+    if answer.age.is_some() && answer.timestamp.is_some() {
+        cx.clash(at, "timestamp", "`age` and `timestamp` exclude each other", "keep the one that answers carry");
+    }
     let mut read =
         |key: &str, text: Option<String>| cx.good(&at.key(key), text.map(|t| place(&t)).transpose()).flatten();
+    let age = read("age", answer.age).map(AgePlace::Age);
     AnswerPaths {
         version: read("version", answer.version),
         fallback: read("fallback", answer.fallback),
         prediction: read("prediction", answer.prediction),
+        age: age.or(read("timestamp", answer.timestamp).map(AgePlace::Timestamp)),
+        tolerance,
     }
 }
+
+/// What numpy's `isclose` allows: floats of one model on two machines differ by less, and answers of two models by more.
+const DEFAULT_TOLERANCE: f64 = 1e-5;
 
 /// `header:NAME` or `json:/POINTER`.
 fn place(text: &str) -> Result<Place, (String, String)> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, body};
 use crate::plan::{AddressFamily, Bodies, Process, Protocol, Target, Traffic};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, limits, words};
@@ -42,6 +42,12 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
     let process = process(cx, &at, &t);
     let max_answer = max_answer(cx, &at.key("max_answer"), t.max_answer.as_ref());
     let bodies = bodies(cx, &at, &t);
+    let batch = body::batch(cx, &at, &t);
+    let template = body::template(cx, &at, &t, target, bodies.as_ref());
+    if let (Some(target), Some(bodies), Some(batch)) = (target, &bodies, &batch) {
+        body::check(cx, &at, target, bodies, batch, template.as_ref().is_some_and(|t| t.each.is_none()));
+        body::check_size(cx, &at, target, bodies, batch, template.as_ref());
+    }
     if target.is_some_and(|t| t.method == "GET") && !matches!(&bodies, Some(Bodies::One(b)) if b.is_empty()) {
         cx.warn("target.method is GET, but traffic carries bodies; write body = \"\" to send none");
     }
@@ -64,6 +70,8 @@ pub(super) fn compile(cx: &mut Context, target: Option<&Target>) -> Option<Traff
         source_addresses,
         dns_refresh: t.dns_refresh.map_or(DEFAULT_DNS_REFRESH, |d| d.0),
         max_answer: max_answer?,
+        batch: batch?,
+        template: template.map(Arc::new),
     })
 }
 
