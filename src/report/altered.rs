@@ -73,3 +73,80 @@ pub(super) fn in_words(a: &AlteredReport) -> String {
         count(a.judged)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::{ErrorSample, Percentiles, TwinsReport};
+
+    fn report(expect: &str, expect_share: f64, rejected: u64, failed: u64) -> Report {
+        let errors = [("status_4xx".to_owned(), rejected), ("status_5xx".to_owned(), failed)].into();
+        let sample = ErrorSample { class: "status_5xx".into(), sample: "<b>oops</b>".into(), ..ErrorSample::default() };
+        let altered = AlteredReport {
+            expect: expect.into(),
+            expect_share,
+            planned: 1_010,
+            sent: 1_000,
+            shed: 10,
+            judged: 1_000,
+            as_expected: rejected,
+            rejected,
+            failed,
+            errors,
+            ended_us: Percentiles { p50: Some(1_500.0), p99: Some(20_000.0), ..Percentiles::default() },
+            twins: TwinsReport { planned: 9_000, ok: 9_000, ..TwinsReport::default() },
+            samples: vec![sample],
+            ..AlteredReport::default()
+        };
+        let fault = FaultReport { name: "bad|<i>".into(), altered: Some(altered), ..FaultReport::default() };
+        Report { faults: vec![FaultReport::default(), fault], ..Report::default() }
+    }
+
+    #[test]
+    fn what_was_altered_stands_above_its_twins() {
+        let rows = rows(&report("rejected", 1.0, 998, 2));
+        let cells: Vec<String> = rows.iter().map(|r| r.cells.join(" | ")).collect();
+        assert_eq!(
+            cells,
+            [
+                "bad|<i> | 1,010 | 998 | 0 | 2 | 10 | 1.50 ms | 20.0 ms | –",
+                "  unaltered, meanwhile | 9,000 | 0 | 9,000 | 0 | 0 | – | – | –"
+            ],
+            "a fault of another kind has no line"
+        );
+        assert!(rows[0].altered && !rows[0].good, "two of a thousand are two too many");
+        assert!(super::rows(&report("rejected", 0.99, 998, 2))[0].good, "unless so many are allowed");
+    }
+
+    #[test]
+    fn words_name_what_was_expected_and_what_came() {
+        let words = |expect: &str, share: f64| {
+            let report = report(expect, share, 998, 2);
+            in_words(report.faults[1].altered.as_ref().unwrap())
+        };
+        assert_eq!(
+            words("rejected", 1.0),
+            "altered: 1,010; rejected was expected of all: 998 of 1,000 were (99.80 %); they are in no other number"
+        );
+        assert!(
+            words("either", 0.99).contains("rejected or answered was expected of 99 %"),
+            "{}",
+            words("either", 0.99)
+        );
+    }
+
+    #[test]
+    fn every_report_has_the_table_and_no_markup_of_others() {
+        let report = report("rejected", 1.0, 998, 2);
+        let markdown = crate::report::markdown(&report);
+        assert!(markdown.contains("| ❌ | bad\\|&lt;i&gt; | 1,010 | 998 | 0 | 2 | 10 |"), "{markdown}");
+        let text = crate::report::text::summary(&report, 100, false);
+        assert!(text.contains("bad|<i>                   1,010       998"), "{text}");
+        let html = crate::report::render(&report).into_iter().find(|(name, _)| name == "report.html").unwrap().1;
+        let html = String::from_utf8(html).unwrap();
+        assert!(html.contains("Altered requests") && html.contains("bad|&#60;i&#62;"), "the table, escaped");
+        assert!(!html.contains("bad|<i>"));
+        let none = Report::default();
+        assert!(!crate::report::markdown(&none).contains("altered requests"));
+    }
+}

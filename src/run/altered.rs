@@ -49,11 +49,11 @@ fn proof(seen: &Altered) -> Proof {
     }
     let share = percent(altered as f64 / due as f64);
     let evidence = format!(
-        "{} of the {} requests due in its time were sent altered ({share}), with {} distinct bodies; {} of them came to the service",
+        "{} of the {} requests due in its time were altered ({share}), and {} of them came to the service; {} bodies were made for it",
         count(altered),
         count(due),
-        count(seen.bodies as u64),
-        count(reached)
+        count(reached),
+        count(seen.bodies as u64)
     );
     let level = if reached > 0 { ProofLevel::Effect } else { ProofLevel::None };
     Proof { level, touched: reached, evidence }
