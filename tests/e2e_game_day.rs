@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use resbench::clock::sleep;
@@ -187,6 +187,24 @@ fn a_dry_run_prints_the_order_and_touches_nothing() {
     assert!(!dir.path().join("reports").exists() && !dir.path().join("state").exists());
 }
 
+/// A process that does not outlive its test.
+struct Ended(Option<Child>);
+
+impl Ended {
+    fn get(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it is there")
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+        }
+    }
+}
+
 #[test]
 fn a_day_that_is_interrupted_leaves_a_whole_report() {
     let _seat = alone();
@@ -194,21 +212,22 @@ fn a_day_that_is_interrupted_leaves_a_whole_report() {
     let long = scenario("long", "", EASY).replace("duration = \"3s\"", "duration = \"5m\"");
     write(dir.path(), "long.toml", &long);
     write(dir.path(), "next.toml", &scenario("next", KILL, EASY));
-    let mut child = command(dir.path(), &["game-day", "day", "--quiet"])
+    let child = command(dir.path(), &["game-day", "day", "--quiet"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    // Load is on once its slots are written.
-    support::until("the run begins", || {
-        let runs =
-            std::fs::read_dir(dir.path().join("reports/game-day")).ok()?.flatten().next()?.path().join("runs/long");
-        std::fs::read_dir(runs).ok()?.flatten().next()?.path().join("slots.tmp").exists().then_some(())
+    let mut child = Ended(Some(child));
+    support::until("the first run begins", || {
+        let day = std::fs::read_dir(dir.path().join("reports/game-day")).ok()?.flatten().next()?.path();
+        std::fs::read_dir(day.join("runs/long")).ok()?.flatten().next()
     });
-    sleep(Duration::from_millis(300));
-    let pid = rustix::process::Pid::from_child(&child);
+    // Whether load is on by then or replicas are still starting: both are the middle of a day.
+    sleep(Duration::from_secs(2));
+    let pid = rustix::process::Pid::from_child(child.get());
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
-    let code = support::until("the day ends", || child.try_wait().expect("its state"));
+    let code = support::until("the day ends", || child.get().try_wait().expect("its state"));
+    let child = child.0.take().expect("it is there");
     let out = child.wait_with_output().expect("its words");
     assert_eq!(code.code(), Some(130), "{}", told(&out));
     let day: Value =
