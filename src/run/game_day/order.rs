@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::plan::{FaultPlan, FaultTarget, Lasts, Mode, Plan, Platform};
+use crate::report::format::percent;
 use crate::report::gameday::model::RadiusReport;
 use crate::units::show_duration;
 
@@ -25,15 +26,15 @@ const SEVERITY: [(f64, &str, &[&str]); 3] = [
             "network-reset",
             "memory-stress",
             "registry-alias",
-            "registry-error",
+            "payload-oversize",
         ],
     ),
-    (0.4, "slows", &["network-delay", "network-bandwidth", "network-loss", "io-latency", "cpu-stress"]),
     (
-        0.2,
-        "alters requests",
-        &["payload-drift", "payload-drop", "payload-corrupt", "payload-malformed", "payload-oversize", "payload-bust"],
+        0.4,
+        "slows",
+        &["network-delay", "network-bandwidth", "network-loss", "io-latency", "cpu-stress", "payload-cache-bust"],
     ),
+    (0.4, "alters", &["payload-drift", "payload-drop", "payload-corrupt", "payload-malformed"]),
 ];
 
 /// The blast radius of a scenario, and how it was reckoned.
@@ -75,6 +76,10 @@ fn of_fault(plan: &Plan, f: &FaultPlan) -> (f64, String) {
 
 /// The share of the service that a fault hits at the same time.
 fn share(plan: &Plan, f: &FaultPlan) -> (f64, String) {
+    if let Some(payload) = f.payload() {
+        let share = payload.share.get();
+        return (share, format!("{} of the requests", percent(share)));
+    }
     match (&f.target, replicas(plan)) {
         (FaultTarget::Replica(_) | FaultTarget::Replicas(_), Some(n)) => {
             let hit = f.hits(n);
