@@ -251,7 +251,6 @@ fn checklist(day: &GameDay) -> PlainTable {
     let links = day.scenarios.iter().map(|s| (!s.dir.is_empty()).then(|| format!("{}/report.html", s.dir)));
     PlainTable::new("checklist", "Checklist", caption, &head, day.scenarios.iter().map(row).collect())
         .linked(links.collect())
-        .of_words()
 }
 
 fn actions(day: &GameDay) -> PlainTable {
