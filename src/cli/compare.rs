@@ -321,7 +321,7 @@ pub(super) fn exit_code(c: &Comparison) -> u8 {
 }
 
 /// The id begins with the time, to the second.
-fn started_at(id: &str) -> String {
+pub(super) fn started_at(id: &str) -> String {
     let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or("00");
     format!("{}-{}-{}T{}:{}:{}Z", part(0..4), part(4..6), part(6..8), part(9..11), part(11..13), part(13..15))
 }
@@ -358,7 +358,13 @@ impl Watch for Lines<'_> {
 }
 
 /// Takes its bar away when the run is over.
-struct Transient<'a>(Show<'a>);
+pub(super) struct Transient<'a>(Show<'a>);
+
+impl<'a> Transient<'a> {
+    pub(super) fn new(show: Show<'a>) -> Transient<'a> {
+        Transient(show)
+    }
+}
 
 impl Observer for Transient<'_> {
     fn stage(&self, text: &str) {

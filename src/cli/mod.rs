@@ -6,6 +6,7 @@ mod capacity;
 mod check;
 mod compare;
 mod doctor;
+mod game_day;
 mod gate;
 mod init;
 mod many;
@@ -25,6 +26,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::fault::{stress, watchdog};
 use crate::plan::Plan;
+use crate::report::gameday::{self, model::GameDay};
+use crate::report::result_file;
 use crate::scenario::{self, LoadOptions};
 
 /// Wrong usage, or a scenario that is not valid.
@@ -65,6 +68,8 @@ enum Command {
     Gate(gate::GateArgs),
     /// Search for the highest rate that is carried, also while a fault is held, and say how many replicas follow from it.
     Capacity(capacity::CapacityArgs),
+    /// Run the scenarios of a folder, from the smallest blast radius up, until one fails; one report with a checklist.
+    GameDay(game_day::GameDayArgs),
     /// Render the files of a finished run anew.
     Report(report::ReportArgs),
     /// Put back what a dead run left.
@@ -135,6 +140,7 @@ enum SchemaOf {
     Compare,
     Gate,
     Capacity,
+    GameDay,
 }
 
 /// The form of results on stdout.
@@ -172,6 +178,7 @@ pub fn main() -> u8 {
         Command::Compare(args) => compare::compare(&args),
         Command::Gate(args) => gate::gate(&args),
         Command::Capacity(args) => capacity::capacity(&args),
+        Command::GameDay(args) => game_day::game_day(&args),
         Command::Report(args) => report::report(&args),
         Command::Revert(args) => revert::revert(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -182,6 +189,7 @@ pub fn main() -> u8 {
                 SchemaOf::Run => crate::report::schema(),
                 SchemaOf::Compare => crate::report::comparison::schema(false),
                 SchemaOf::Capacity => crate::report::sizing::schema(),
+                SchemaOf::GameDay => result_file::schema::<GameDay>(gameday::model::SCHEMA, "A game day of resbench"),
                 SchemaOf::Gate => crate::report::comparison::schema(true),
             };
             out::result(&format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default()));

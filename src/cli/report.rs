@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::{Output, USAGE, out};
-use crate::cli::{capacity, compare};
+use crate::cli::{capacity, compare, game_day};
+use crate::report::gameday::model::GameDay;
+use crate::report::result_file::{self, ResultFile};
 use crate::report::{self, comparison, sizing, store};
 
 #[derive(Args)]
@@ -30,10 +32,13 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
         }
     };
     if let Some(file) = comparison::result_file(&dir) {
-        return comparison_of(&file, &dir, args.output);
+        return again(&file, &dir, |c| compare::shown(c, &dir, args.output));
     }
     if let Some(file) = sizing::result_file(&dir) {
-        return search_of(&file, &dir, args.output);
+        return again(&file, &dir, |s| capacity::shown(s, &dir, args.output));
+    }
+    if let Some(file) = result_file::find::<GameDay>(&dir) {
+        return again(&file, &dir, |d| game_day::shown(d, &dir, args.output));
     }
     let report = match store::load(&dir) {
         Ok(report) => report,
@@ -58,32 +63,15 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
     0
 }
 
-/// The files of a comparison or a gate.
-fn comparison_of(file: &Path, dir: &Path, output: Output) -> u8 {
-    let saved = comparison::load(file).and_then(|c| match comparison::save(dir, &c) {
-        Ok(()) => Ok(c),
-        Err(e) => Err(format!("{}: {e}", dir.display())),
-    });
-    let c = match saved {
-        Ok(c) => c,
-        Err(why) => {
-            out::error(&why);
-            return USAGE;
-        }
-    };
-    out::result(&compare::shown(&c, dir, output));
-    0
-}
-
-/// The files of a search for capacity.
-fn search_of(file: &Path, dir: &Path, output: Output) -> u8 {
-    let saved = sizing::load(file).and_then(|s| match sizing::save(dir, &s) {
-        Ok(()) => Ok(s),
+/// The files of a result of many runs, made anew.
+fn again<R: ResultFile>(file: &Path, dir: &Path, shown: impl Fn(&R) -> String) -> u8 {
+    let saved = result_file::load::<R>(file).and_then(|r| match result_file::save(dir, &r) {
+        Ok(()) => Ok(r),
         Err(e) => Err(format!("{}: {e}", dir.display())),
     });
     match saved {
-        Ok(s) => {
-            out::result(&capacity::shown(&s, dir, output));
+        Ok(result) => {
+            out::result(&shown(&result));
             0
         }
         Err(why) => {

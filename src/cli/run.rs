@@ -184,7 +184,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// The command that does the same again.
-fn reproduce(plan: &Plan) -> String {
+pub(super) fn reproduce(plan: &Plan) -> String {
     let mut command = format!("resbench run {} --seed {}", quote(&plan.source.path.display().to_string()), plan.seed.0);
     for set in &plan.source.sets {
         command.push_str(&format!(" --set {}", quote(set)));

@@ -86,19 +86,28 @@ struct Table {
     head: Vec<(&'static str, bool)>,
     rows: Vec<Row>,
     left_out: usize,
+    /// Where the first cell of each row leads, for tables that lead anywhere.
+    links: Vec<Option<String>>,
 }
 
 impl Table {
     /// `head`: names, those of numbers with a `#` before them.
     fn new(id: &'static str, title: &'static str, caption: impl Into<String>, head: &[&'static str]) -> Table {
         let head = head.iter().map(|h| h.strip_prefix('#').map_or((*h, false), |h| (h, true))).collect();
-        Table { id, title, lead: String::new(), caption: caption.into(), class: "", head, rows: vec![], left_out: 0 }
+        let (lead, caption) = (String::new(), caption.into());
+        Table { id, title, lead, caption, class: "", head, rows: vec![], left_out: 0, links: vec![] }
     }
 
     fn fill<T>(mut self, items: &[T], row: impl Fn(&T) -> Row) -> Table {
         self.rows = items.iter().take(ROWS).map(row).collect();
         self.left_out = items.len().saturating_sub(ROWS);
         self
+    }
+
+    /// Only to files beside this one: no scheme, no host, no way up or to the root.
+    fn href(&self, row: &usize) -> Option<&str> {
+        let inside = |path: &&str| !path.starts_with('/') && !path.contains([':', '\\']) && !path.contains("..");
+        self.links.get(*row)?.as_deref().filter(inside)
     }
 
     fn right(&self, index: &usize) -> bool {
@@ -174,6 +183,8 @@ pub(super) struct PlainTable {
     head: Vec<&'static str>,
     /// Class and cells.
     pub(super) rows: Vec<(&'static str, Vec<String>)>,
+    class: &'static str,
+    links: Vec<Option<String>>,
 }
 
 impl PlainTable {
@@ -185,12 +196,23 @@ impl PlainTable {
         head: &[&'static str],
         rows: Vec<(&'static str, Vec<String>)>,
     ) -> PlainTable {
-        PlainTable { id, title, caption: caption.into(), head: head.to_vec(), rows }
+        PlainTable { id, title, caption: caption.into(), head: head.to_vec(), rows, class: "", links: vec![] }
+    }
+
+    /// The first cell of each row leads to a file beside the page.
+    pub(super) fn linked(self, links: Vec<Option<String>>) -> PlainTable {
+        PlainTable { links, ..self }
+    }
+
+    /// Its cells are sentences.
+    pub(super) fn of_words(self) -> PlainTable {
+        PlainTable { class: "words", ..self }
     }
 
     fn table(self) -> Table {
         let mut table = Table::new(self.id, self.title, self.caption, &self.head);
         table.left_out = self.rows.len().saturating_sub(ROWS);
+        (table.class, table.links) = (self.class, self.links);
         table.rows = self.rows.into_iter().take(ROWS).map(|(class, cells)| Row { class, cells }).collect();
         table
     }

@@ -5,6 +5,7 @@
 
 mod altered;
 mod conclude;
+pub mod game_day;
 mod guard;
 pub mod own_limit;
 mod preflight;
@@ -257,11 +258,19 @@ pub fn environment(plan: &Plan) -> crate::report::model::Environment {
 /// # Errors
 /// When it cannot be made.
 pub fn make_dir(plan: &Plan, reports: &Path) -> Result<(String, PathBuf), RunError> {
+    make_dir_named(&plan.name, reports)
+}
+
+/// As [`make_dir`], under another name than a scenario's.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir_named(name: &str, reports: &Path) -> Result<(String, PathBuf), RunError> {
     let wall = clock::wall_nanos();
     let time = jiff::Timestamp::from_nanosecond(wall).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
     let mut chance = rng::stream(Seed(wall as u64 ^ u64::from(std::process::id())), "run id");
     let id = format!("{time}-{:06x}", rng::below(&mut chance, 1 << 24));
-    let dir = reports.join(&plan.name).join(&id);
+    let dir = reports.join(name).join(&id);
     std::fs::create_dir_all(&dir).map_err(|e| {
         RunError::Usage(format!("{}: {e}: give a folder that can be written with --reports DIR", dir.display()))
     })?;

@@ -15,27 +15,26 @@ use std::path::{Path, PathBuf};
 pub use markdown::markdown;
 use model::{COMPARE, Comparison, GATE};
 
-use super::store::write_whole;
+use super::result_file::{self, ResultFile, chart_files};
 
-/// The name of the result file of a schema.
-pub fn file_name(schema: &str) -> &'static str {
-    if schema == GATE { "gate.json" } else { "compare.json" }
-}
+impl ResultFile for Comparison {
+    const WHAT: &'static str = "comparison";
+    const FILES: &'static [(&'static str, &'static str)] = &[(COMPARE, "compare.json"), (GATE, "gate.json")];
 
-/// Every file of a comparison as (path relative to its directory, bytes), the result file first.
-pub fn render(comparison: &Comparison) -> Vec<(String, Vec<u8>)> {
-    let charts = charts::all(comparison);
-    let mut files = vec![
-        (file_name(&comparison.schema).to_owned(), json(comparison).into_bytes()),
-        ("junit.xml".to_owned(), junit::junit(comparison).into_bytes()),
-        ("summary.md".to_owned(), markdown(comparison).into_bytes()),
-        ("report.html".to_owned(), html::html(comparison, &charts).into_bytes()),
-    ];
-    for chart in &charts {
-        files.push((format!("charts/{}.svg", chart.name), super::html::svg_file(chart).into_bytes()));
-        files.push((format!("charts/{}.png", chart.name), super::png::encode(&chart.picture)));
+    fn schema(&self) -> &str {
+        &self.schema
     }
-    files
+
+    fn rendered(&self) -> Vec<(String, Vec<u8>)> {
+        let charts = charts::all(self);
+        let mut files = vec![
+            ("junit.xml".to_owned(), junit::junit(self).into_bytes()),
+            ("summary.md".to_owned(), markdown(self).into_bytes()),
+            ("report.html".to_owned(), html::html(self, &charts).into_bytes()),
+        ];
+        files.extend(chart_files(&charts));
+        files
+    }
 }
 
 /// Writes every file into `dir`.
@@ -43,12 +42,12 @@ pub fn render(comparison: &Comparison) -> Vec<(String, Vec<u8>)> {
 /// # Errors
 /// Names the file that could not be written.
 pub fn save(dir: &Path, comparison: &Comparison) -> io::Result<()> {
-    render(comparison).iter().try_for_each(|(name, bytes)| write_whole(&dir.join(name), bytes))
+    result_file::save(dir, comparison)
 }
 
 /// The result file of a folder; none where it is not the folder of a comparison.
 pub fn result_file(dir: &Path) -> Option<PathBuf> {
-    [COMPARE, GATE].map(|schema| dir.join(file_name(schema))).into_iter().find(|path| path.is_file())
+    result_file::find::<Comparison>(dir)
 }
 
 /// Reads a saved comparison.
@@ -56,31 +55,18 @@ pub fn result_file(dir: &Path) -> Option<PathBuf> {
 /// # Errors
 /// In words: it cannot be read, or has another schema.
 pub fn load(path: &Path) -> Result<Comparison, String> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        schema: String,
-    }
-    let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|e| format!("{shown}: {e}"))?;
-    let head: Head = serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: not a comparison: {e}"))?;
-    if ![COMPARE, GATE].contains(&head.schema.as_str()) {
-        let schema = super::format::short(&head.schema, 60);
-        return Err(format!("{shown}: has schema `{schema}`, this resbench reads `{COMPARE}` and `{GATE}`"));
-    }
-    serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: not a whole comparison: {e}"))
+    result_file::load(path)
 }
 
 /// The result file's text.
 pub fn json(comparison: &Comparison) -> String {
-    let mut text = serde_json::to_string_pretty(comparison).expect("the model has string keys only");
-    text.push('\n');
-    text
+    result_file::json(comparison)
 }
 
 /// JSON Schema (draft 2020-12) of `compare.json`; `gate.json` has the same keys.
 pub fn schema(gate: bool) -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Comparison).to_value();
-    schema["$id"] = if gate { GATE } else { COMPARE }.into();
-    schema["title"] = if gate { "A gate of resbench" } else { "A comparison of resbench" }.into();
-    schema
+    match gate {
+        true => result_file::schema::<Comparison>(GATE, "A gate of resbench"),
+        false => result_file::schema::<Comparison>(COMPARE, "A comparison of resbench"),
+    }
 }
