@@ -2,11 +2,8 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-use serde_json::Value;
 use support::alone;
+use support::command::{code, json, resbench, told};
 
 /// Two workers, 40 ms for each request: 50/s, whatever the machine does besides.
 const SCENARIO: &str = r#"# One replica.
@@ -35,24 +32,14 @@ max = "1s"
 
 const CAPACITY: &str = "[capacity]\nfrom = 25\nprecision = \"50%\"\ntrial = \"4s\"\nconfirm = \"4s\"\npeak = 60\n";
 
-fn resbench(dir: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_resbench"));
-    command.current_dir(dir).args(words).env("XDG_STATE_HOME", dir.join("state"));
-    command.stdin(std::process::Stdio::null()).output().expect("the binary runs")
-}
-
-fn told(out: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
-}
-
 #[test]
 fn a_search_ends_with_an_answer_that_physics_allows() {
     let _seat = alone();
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("limit.toml"), SCENARIO.to_owned() + CAPACITY).expect("a file");
     let out = resbench(dir.path(), &["capacity", "limit.toml", "--quiet", "--output", "json"]);
-    let found: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", told(&out)));
-    let code = out.status.code().expect("it ended by itself");
+    let found = json(&out);
+    let code = code(&out);
     // A machine that starves the generator leaves it undecided; it never makes the service carry more than it can.
     assert!([0, 3].contains(&code), "{}", told(&out));
     assert_eq!((&found["schema"], &found["exit_code"]), (&"resbench.capacity/1".into(), &code.into()));
@@ -66,7 +53,7 @@ fn a_search_ends_with_an_answer_that_physics_allows() {
     let trials = search["trials"].as_array().unwrap();
     let hopeless = trials.iter().filter(|t| t["rate_rps"].as_f64().unwrap() >= 200.0);
     assert!(hopeless.clone().all(|t| t["verdict"] != "passed"), "{search}");
-    let schema: Value = serde_json::from_slice(&resbench(dir.path(), &["schema", "capacity"]).stdout).unwrap();
+    let schema = json(&resbench(dir.path(), &["schema", "capacity"]));
     let wrong: Vec<String> =
         jsonschema::validator_for(&schema).unwrap().iter_errors(&found).map(|e| e.to_string()).collect();
     assert!(wrong.is_empty(), "{wrong:?}");

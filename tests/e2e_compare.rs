@@ -5,11 +5,9 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
 use serde_json::Value;
 use support::alone;
+use support::command::{code, json, resbench, told};
 
 const SCENARIO: &str = r#"# Two variants.
 name = "two"
@@ -44,24 +42,6 @@ set = { "platform.local.command.5" = "constant:20ms" }
 name = "v2"
 set = { "platform.local.command.5" = "constant:200ms" }
 "#;
-
-fn resbench(dir: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_resbench"));
-    command.current_dir(dir).args(words).env("XDG_STATE_HOME", dir.join("state")).env_remove("GITHUB_ACTIONS");
-    command.stdin(std::process::Stdio::null()).output().expect("the binary runs")
-}
-
-fn code(out: &Output) -> i32 {
-    out.status.code().expect("it ended by itself")
-}
-
-fn told(out: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
-}
-
-fn json(out: &Output) -> Value {
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", told(out)))
-}
 
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");

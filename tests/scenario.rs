@@ -720,6 +720,26 @@ fn pods_are_named_and_faults_go_to_who_can_do_them() {
     assert_eq!(plan.safety.most(3).0, 1);
 }
 
+/// Capacity after a loss is only measured where the loss stays.
+#[test]
+fn only_a_loss_that_can_be_held_is_searched_under() {
+    let of = |kind: &str| {
+        let fault = format!("[[fault]]\nname = \"kill\"\nat = \"1s\"\nmode = \"one\"\n{kind}\n");
+        let rest = format!("{fault}[capacity]\nfrom = 10\nlose = {{ fault = \"kill\" }}\n");
+        load(&with_pods("deployment = \"model\"\nservice = \"model:8080\"", &rest), &[])
+            .map(|plan| plan.capacity.and_then(|c| c.lose))
+            .map_err(|p| p.list().iter().map(|p| format!("{}: {}; {}", p.path, p.message, p.help)).collect::<String>())
+    };
+    assert_eq!(of("kind = \"pod-kill\"\nvia = \"chaos-mesh\""), Ok(Some(0)));
+    let told = of("kind = \"pod-kill\"").unwrap_err();
+    assert!(
+        told.starts_with("capacity.lose.fault: `kill` kills a pod") && told.contains("via = \"chaos-mesh\""),
+        "{told}"
+    );
+    let told = of("kind = \"rolling-restart\"").unwrap_err();
+    assert!(told.contains("no loss to hold"), "{told}");
+}
+
 #[test]
 fn shipped_scenarios_load_without_a_warning_and_say_what_they_teach() {
     let files = shipped();

@@ -1,37 +1,25 @@
 //! `resbench capacity FILE`: the highest rate that is carried, the same while a fault is held, and how many replicas follow from it.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, run, signals};
+use crate::cli::many::{self, ManyArgs, Outcome};
+use crate::cli::{Output, ScenarioArgs, USAGE, check, load, out, run};
 use crate::clock;
 use crate::compare::sizing as build;
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
-use crate::report::model::{Ending, ScenarioInfo};
+use crate::report::model::Ending;
 use crate::report::sizing::model::{FoundWord, SCHEMA, SearchReport, Sizing, TrialReport};
 use crate::report::{format, sizing};
 use crate::rng;
-use crate::run::make_dir;
 use crate::run::trials::{self, Halt, Trials};
 
 #[derive(Args)]
 pub(super) struct CapacityArgs {
     #[command(flatten)]
     scenario: ScenarioArgs,
-    /// The folder that searches are kept in.
-    #[arg(long, default_value = "reports", value_name = "DIR")]
-    reports: PathBuf,
-    /// Ask nothing.
-    #[arg(long, short)]
-    yes: bool,
-    /// No progress, only the result.
-    #[arg(long, short)]
-    quiet: bool,
-    /// The form of the result.
-    #[arg(long, value_enum, default_value = "human")]
-    output: Output,
+    #[command(flatten)]
+    many: ManyArgs,
 }
 
 pub(super) fn capacity(args: &CapacityArgs) -> u8 {
@@ -50,38 +38,24 @@ pub(super) fn capacity(args: &CapacityArgs) -> u8 {
         out::error(&format!("{}: {why}", args.scenario.file.display()));
         return USAGE;
     }
-    if !args.quiet {
+    if !args.many.quiet {
         check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
     }
-    if let Err(code) = run::consent(&plan, args.yes) {
+    if let Err(code) = run::consent(&plan, args.many.yes) {
         return code;
     }
     let stop = StopSignal::new();
-    if let Err(e) = signals::listen(stop.clone()) {
-        out::error(&format!("Ctrl-C cannot be listened for: {e}"));
-        return 5;
-    }
-    let (id, dir) = match make_dir(&plan, &args.reports) {
+    let (id, dir) = match many::begin(&plan, &args.many.reports, &stop) {
         Ok(made) => made,
-        Err(e) => {
-            out::error(&e.to_string());
-            return e.exit_code();
-        }
+        Err(code) => return code,
     };
-    let mut reproduce =
-        format!("resbench capacity {} --seed {}", run::quote(&args.scenario.file.display().to_string()), plan.seed.0);
-    args.scenario.change.sets.iter().for_each(|set| reproduce.push_str(&format!(" --set {}", run::quote(set))));
+    let reproduce = many::reproduce("capacity", &args.scenario.file, plan.seed.0, &args.scenario.change);
     let began = clock::monotonic_nanos();
     let mut all = Sizing {
         schema: SCHEMA.into(),
         id,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        scenario: ScenarioInfo {
-            name: plan.name.clone(),
-            sha256: plan.source.sha256.clone(),
-            path: plan.source.path.display().to_string(),
-            lesson: plan.lesson.clone(),
-        },
+        scenario: many::scenario_info(&plan),
         seed: plan.seed.0,
         ending: Ending::Completed,
         clean: true,
@@ -100,7 +74,7 @@ pub(super) fn capacity(args: &CapacityArgs) -> u8 {
         };
         let fault = lose.map(|i| plan.faults[i].name.as_str());
         let tell = |t: &TrialReport| {
-            if !args.quiet {
+            if !args.many.quiet {
                 out::talk(&out::safe(&line(t, fault)));
                 out::talk("\n");
             }
@@ -188,32 +162,22 @@ fn conclude(plan: &Plan, all: &mut Sizing) {
         _ if any(FoundWord::Undecided) => 3,
         _ => 0,
     };
-    let secrets: Vec<String> = plan.secrets.iter().filter(|s| !s.is_empty()).cloned().collect();
-    for text in all.reasons.iter_mut().chain(&mut all.warnings) {
-        secrets.iter().for_each(|s| *text = text.replace(s.as_str(), "***"));
-    }
+    many::mask(&plan.secrets, all.reasons.iter_mut().chain(&mut all.warnings));
 }
 
 fn finish(args: &CapacityArgs, dir: &std::path::Path, all: &Sizing) -> u8 {
-    if let Err(e) = sizing::save(dir, all) {
-        out::error(&format!("the report could not be kept: {e}"));
-        return if all.clean { USAGE } else { 4 };
-    }
-    out::result(&shown(all, dir, args.output));
-    if all.ending == Ending::NotStarted || !all.clean {
-        all.reasons.iter().take(5).for_each(|why| out::error(why));
-    }
-    all.exit_code
+    many::finish(
+        sizing::save(dir, all),
+        &shown(all, dir, args.many.output),
+        all.reasons.iter(),
+        &Outcome { clean: all.clean, ending: all.ending, exit_code: all.exit_code },
+    )
 }
 
 /// A search in the form asked for.
 pub(super) fn shown(all: &Sizing, dir: &std::path::Path, output: Output) -> String {
     match output {
-        Output::Human => format!(
-            "{}report    {}\n",
-            sizing::text(all, out::stdout_width(), out::stdout_has_color()),
-            dir.join("report.html").display()
-        ),
+        Output::Human => many::for_people(&sizing::text(all, out::stdout_width(), out::stdout_has_color()), dir),
         Output::Markdown => sizing::markdown(all),
         Output::Json => sizing::json(all),
     }

@@ -4,21 +4,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::many::{self, ManyArgs, Outcome};
 use crate::cli::progress::Show;
-use crate::cli::{ChangeArgs, Output, USAGE, check, load, out, run, signals};
+use crate::cli::{ChangeArgs, Output, USAGE, check, load, out, run};
 use crate::clock;
 use crate::compare::{Asked, advised, fingerprint, pairs};
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
 use crate::report::comparison::model::{AnswerWord, Arm, COMPARE, Comparison, Kind, RunOf};
 use crate::report::comparison::{self, text};
-use crate::report::model::{Ending, Report, ScenarioInfo};
+use crate::report::model::{Ending, Report};
 use crate::report::{hlog, store};
 use crate::rng;
 use crate::run::series::{self, Played, Series, Watch};
-use crate::run::{LoadOptions, Observer, environment, make_dir};
+use crate::run::{LoadOptions, Observer, environment};
 use crate::scenario;
 use crate::statistics::decision::LOOK_RISK;
+use crate::statistics::quantile::Bucket;
 use crate::units::{Seed, show_duration};
 
 #[derive(Args)]
@@ -36,29 +38,19 @@ pub(super) struct CompareArgs {
 pub(super) struct SeriesArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
-    /// The folder that comparisons are kept in.
-    #[arg(long, default_value = "reports", value_name = "DIR")]
-    pub(super) reports: PathBuf,
     /// Pairs before the first look, instead of the scenario's; the last look is then there too, unless --max-pairs says more.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) pairs: Option<u16>,
     /// Pairs before the second and last look.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) max_pairs: Option<u16>,
-    /// Ask nothing.
-    #[arg(long, short)]
-    pub(super) yes: bool,
-    /// No progress, only the result.
-    #[arg(long, short)]
-    pub(super) quiet: bool,
-    /// The form of the result.
-    #[arg(long, value_enum, default_value = "human")]
-    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) many: ManyArgs,
 }
 
 pub(super) fn compare(args: &CompareArgs) -> u8 {
     if let Some(other) = &args.other {
-        return saved(&args.file, other, args.series.output);
+        return saved(&args.file, other, args.series.many.output);
     }
     let base = match load(&args.file, &args.series.change) {
         Ok(plan) => plan,
@@ -83,6 +75,9 @@ pub(super) fn compare(args: &CompareArgs) -> u8 {
     let comparison = job.conclude(COMPARE, played.0, &played.1);
     job.finish(&comparison, &played.1)
 }
+
+/// Faults whose shift function is made; of more, the first.
+const SHIFTED: usize = 10;
 
 /// A comparison that is about to be made: checked, and agreed to.
 pub(super) struct Job<'a> {
@@ -143,9 +138,7 @@ impl<'a> Job<'a> {
             Kind::History => [arm(0), arm(0)],
         };
         let asked = gate.metrics.iter().map(|m| Asked::gating(&base, m)).collect();
-        let mut reproduce =
-            format!("resbench {command} {} --seed {}", run::quote(&file.display().to_string()), base.seed.0);
-        args.change.sets.iter().for_each(|set| reproduce.push_str(&format!(" --set {}", run::quote(set))));
+        let mut reproduce = many::reproduce(command, file, base.seed.0, &args.change);
         if args.pairs.is_some() || args.max_pairs.is_some() {
             reproduce.push_str(&format!(" --pairs {first} --max-pairs {last}"));
         }
@@ -171,8 +164,8 @@ impl<'a> Job<'a> {
                 out::error(&format!("the scenario is not valid as variant {}", self.arms[arm].name));
                 USAGE
             })?;
-            run::consent(&plan, self.args.yes)?;
-            if arm == 0 && !self.args.quiet {
+            run::consent(&plan, self.args.many.yes)?;
+            if arm == 0 && !self.args.many.quiet {
                 check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
                 let one = plan.end().as_duration();
                 let [first, last] = self.looks;
@@ -195,14 +188,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// An exit code, after saying why.
     pub(super) fn play(&self) -> Result<(Played, Kept), u8> {
-        signals::listen(self.stop.clone()).map_err(|e| {
-            out::error(&format!("Ctrl-C cannot be listened for: {e}"));
-            5u8
-        })?;
-        let (id, dir) = make_dir(&self.base, &self.args.reports).map_err(|e| {
-            out::error(&e.to_string());
-            e.exit_code()
-        })?;
+        let (id, dir) = many::begin(&self.base, &self.args.many.reports, &self.stop)?;
         let plan = |arm: usize, seed: Seed| {
             self.plan(arm, Some(seed)).map_err(|problems| problems.render(false, out::stderr_width()))
         };
@@ -217,7 +203,7 @@ impl<'a> Job<'a> {
             stop: self.stop.clone(),
             reproduce: &self.reproduce,
         };
-        let watch = Lines { quiet: self.args.quiet, asked: &self.asked };
+        let watch = Lines { quiet: self.args.many.quiet, asked: &self.asked };
         let played = match self.kind {
             Kind::History => series::play_alone(&series, &watch),
             _ => series::play(&series, &watch),
@@ -242,12 +228,7 @@ impl<'a> Job<'a> {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: started_at(&kept.id),
             duration_s: (clock::monotonic_nanos() - self.began) as f64 / 1e9,
-            scenario: ScenarioInfo {
-                name: self.base.name.clone(),
-                sha256: self.base.source.sha256.clone(),
-                path: self.base.source.path.display().to_string(),
-                lesson: self.base.lesson.clone(),
-            },
+            scenario: many::scenario_info(&self.base),
             seed: self.base.seed.0,
             kind: self.kind,
             arms,
@@ -276,56 +257,52 @@ impl<'a> Job<'a> {
 
     /// Values of `${VAR}` never reach a file: what runs said is masked already, what plans and clocks said is not.
     fn mask(&self, comparison: &mut Comparison) {
-        let secrets: Vec<String> = (0..2)
-            .filter_map(|arm| self.plan(arm, None).ok())
-            .flat_map(|plan| plan.secrets)
-            .filter(|s| !s.is_empty())
-            .collect();
-        let mask = |text: &mut String| secrets.iter().for_each(|s| *text = text.replace(s.as_str(), "***"));
-        comparison.reasons.iter_mut().for_each(mask);
-        comparison.warnings.iter_mut().for_each(mask);
-        comparison.pairs.iter_mut().flat_map(|p| &mut p.runs).for_each(|r| mask(&mut r.why));
+        let secrets: Vec<String> =
+            (0..2).filter_map(|arm| self.plan(arm, None).ok()).flat_map(|plan| plan.secrets).collect();
+        let runs = comparison.pairs.iter_mut().flat_map(|p| &mut p.runs).map(|r| &mut r.why);
+        many::mask(&secrets, comparison.reasons.iter_mut().chain(&mut comparison.warnings).chain(runs));
     }
 
+    /// Of each measured phase, then of the time of each fault.
     fn shifts(&self, played: &Played) -> Vec<comparison::model::ShiftReport> {
         let mut chance = rng::stream(self.base.seed, "shift function");
         let mut below = |n: usize| rng::below(&mut chance, n);
-        let read = |dir: &PathBuf, phase: &str| {
-            let log = std::fs::read(dir.join("latency.hlog")).unwrap_or_default();
-            hlog::good_answers(&log, phase).unwrap_or_default()
+        let log = |dir: &PathBuf| std::fs::read(dir.join("latency.hlog")).unwrap_or_default();
+        let logs: Vec<[Vec<u8>; 2]> = played.dirs.iter().map(|[a, b]| [log(a), log(b)]).collect();
+        let of = |arm: usize, place: &str| -> Vec<Vec<Bucket>> {
+            let runs = played.usable.iter().map(|(a, b)| if arm == 0 { a } else { b });
+            let read = |(log, run): (&[Vec<u8>; 2], &Report)| match place.starts_with("during:") {
+                false => hlog::good_answers(&log[arm], place).unwrap_or_default(),
+                true => run.spans.iter().find(|s| s.name == place).map_or(Vec::new(), |s| {
+                    hlog::good_answers_between(&log[arm], s.start_at_s, s.start_at_s + s.duration_s).unwrap_or_default()
+                }),
+            };
+            logs.iter().zip(runs).map(read).collect()
         };
-        let phases = self.base.phases.iter().filter(|p| p.measured);
-        phases
-            .filter_map(|phase| {
-                let of = |arm: usize| played.dirs.iter().map(|d| read(&d[arm], &phase.name)).collect::<Vec<_>>();
-                pairs::shift(&phase.name, &of(0), &of(1), &mut below)
-            })
-            .collect()
+        let phases = self.base.phases.iter().filter(|p| p.measured).map(|p| p.name.clone());
+        let faults = self.base.faults.iter().take(SHIFTED).map(|f| format!("during:{}", f.name));
+        phases.chain(faults).filter_map(|name| pairs::shift(&name, &of(0, &name), &of(1, &name), &mut below)).collect()
     }
 
     /// Saves, prints, gives the exit code.
     pub(super) fn finish(&self, comparison: &Comparison, kept: &Kept) -> u8 {
-        if let Err(e) = comparison::save(&kept.dir, comparison) {
-            out::error(&format!("the report could not be kept: {e}"));
-            return if comparison.clean { USAGE } else { 4 };
-        }
-        out::result(&shown(comparison, &kept.dir, self.args.output));
-        if comparison.ending == Ending::NotStarted || !comparison.clean {
-            let runs = comparison.pairs.iter().flat_map(|p| &p.runs).filter(|r| !r.why.is_empty()).map(|r| &r.why);
-            comparison.reasons.iter().chain(runs).take(5).for_each(|why| out::error(why));
-        }
-        comparison.exit_code
+        let runs = comparison.pairs.iter().flat_map(|p| &p.runs).filter(|r| !r.why.is_empty()).map(|r| &r.why);
+        let (clean, ending, exit_code) = (comparison.clean, comparison.ending, comparison.exit_code);
+        many::finish(
+            comparison::save(&kept.dir, comparison),
+            &shown(comparison, &kept.dir, self.args.many.output),
+            comparison.reasons.iter().chain(runs),
+            &Outcome { clean, ending, exit_code },
+        )
     }
 }
 
 /// A comparison in the form asked for.
 pub(super) fn shown(comparison: &Comparison, dir: &Path, output: Output) -> String {
     match output {
-        Output::Human => format!(
-            "{}report    {}\n",
-            text::summary(comparison, out::stdout_width(), out::stdout_has_color()),
-            dir.join("report.html").display()
-        ),
+        Output::Human => {
+            many::for_people(&text::summary(comparison, out::stdout_width(), out::stdout_has_color()), dir)
+        }
         Output::Markdown => comparison::markdown(comparison),
         Output::Json => comparison::json(comparison),
     }

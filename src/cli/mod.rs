@@ -8,6 +8,7 @@ mod compare;
 mod doctor;
 mod gate;
 mod init;
+mod many;
 mod model_server;
 mod out;
 mod plan;

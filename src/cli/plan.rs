@@ -416,7 +416,11 @@ fn objectives(plan: &Plan, text: &mut String) {
             _ => objective.bound.to_string(),
         };
         let places: Vec<String> = objective.spans.iter().map(|s| crate::report::build::span_name(plan, s)).collect();
-        let of = objective.fault.map(|i| format!("of {}", plan.faults[i].name)).unwrap_or_else(|| places.join(", "));
+        let of = match (objective.median_of, objective.fault) {
+            (Some(i), _) => format!("of {}.median", plan.repeats[i].name),
+            (None, Some(i)) => format!("of {}", plan.faults[i].name),
+            (None, None) => places.join(", "),
+        };
         let _ = match &objective.metric {
             crate::plan::Metric::Probe(_) => writeln!(text, "          {} holds", objective.metric.word()),
             metric => {

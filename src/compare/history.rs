@@ -44,9 +44,10 @@ pub fn weigh(asked: &[Asked], nights: &[&Night], tonight: &[Vec<f64>], risk: f64
             let report = pairs::report(asked, &[], &decision, ["the earlier nights", "tonight"], "values");
             MetricReport {
                 sentence: format!(
-                    "{}: {} (weak: {} runs of tonight against {} nights)",
+                    "{}: {}, {} (weak: {} runs of tonight against {} nights)",
                     words::compared(asked, ["the earlier nights", "tonight"], &decision),
                     report.answer.words(),
+                    report.why,
                     found.tonight,
                     found.nights
                 ),

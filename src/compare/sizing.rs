@@ -171,7 +171,9 @@ pub fn sentence(searches: &[SearchReport], need: Option<&NeedReport>, replicas: 
             format!("{} {carry} {}, {} each", capital(&many), rate(carried), rate(per))
         }
         (FoundWord::AtLeast, Some(carried), _) => {
-            format!("{} {carry} at least {}: {}", capital(&many), rate(carried), first.words)
+            // What bounds it stands behind the number in the words of the search.
+            let bound = first.words.split_once(", ").map_or(first.words.as_str(), |(_, bound)| bound);
+            format!("{} {carry} at least {}: {bound}", capital(&many), rate(carried))
         }
         (FoundWord::Below, _, Some(lowest)) => {
             format!("{} {do_not} carry even {}, the lowest rate that was tried", capital(&many), rate(lowest))

@@ -41,11 +41,16 @@ fn place(asked: &Asked) -> String {
     }
 }
 
+/// `v1's`, `the earlier nights'`.
+fn of(arm: &str) -> String {
+    if arm.ends_with("nights") { format!("{arm}'") } else { format!("{arm}'s") }
+}
+
 /// What was compared, in a sentence: "v2's latency.p99 in baseline is 12 % higher [+8 %, +17 %] than v1's".
 pub(super) fn compared(asked: &Asked, arms: [&str; 2], found: &Decision) -> String {
-    let what = format!("{}'s {} {}", arms[1], asked.metric, place(asked));
+    let what = format!("{} {} {}", of(arms[1]), asked.metric, place(asked));
     let Some(estimate) = found.estimate else {
-        return format!("{what} cannot be compared with {}'s", arms[0]);
+        return format!("{what} cannot be compared with {}", of(arms[0]));
     };
     let size = change(asked, estimate.abs());
     let size = size.trim_start_matches('+');
@@ -62,7 +67,7 @@ pub(super) fn compared(asked: &Asked, arms: [&str; 2], found: &Decision) -> Stri
         true => " (too few pairs for an interval)".to_owned(),
         false => format!(" [{}, {}]", change(asked, found.interval.low), change(asked, found.interval.high)),
     };
-    format!("{what} {direction}{interval} {than} {}'s", arms[0])
+    format!("{what} {direction}{interval} {than} {}", of(arms[0]))
 }
 
 /// Why the answer is what it is.
@@ -76,6 +81,7 @@ pub(super) fn why(asked: &Asked, found: &Decision, pairs: &str) -> String {
         (Answer::NoRegression, _) => format!("not worse by {floor} or more, decided by {n} {pairs}"),
         (Answer::Inconclusive, Why::NoPairs) => format!("no {pairs} say anything about it"),
         (Answer::Inconclusive, Why::TooFewPairs { least }) => {
+            let pairs = if n == 1 { pairs.trim_end_matches('s') } else { pairs };
             format!("{n} {pairs} cannot decide anything; {least} are the least that can")
         }
         (Answer::Inconclusive, Why::Adjusted) => {

@@ -119,13 +119,31 @@ fn one<W: Write>(
 /// # Errors
 /// What the file system says, and `InvalidData` for a log that cannot be read.
 pub fn good_answers(log: &[u8], phase: &str) -> io::Result<Vec<(f64, u64)>> {
-    let broken = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
     let wanted = format!("phase:{phase}.ok");
+    merged(log, |tag, _, _| tag == wanted)
+}
+
+/// The good answers due in a stretch of time, seconds since the start of the run: those of the intervals of which more than half lie in
+/// it, since a log knows no finer time.
+///
+/// # Errors
+/// As [`good_answers`].
+pub fn good_answers_between(log: &[u8], from_s: f64, to_s: f64) -> io::Result<Vec<(f64, u64)>> {
+    merged(log, |tag, start, length| {
+        let inside = (start + length).min(to_s) - start.max(from_s);
+        tag.starts_with("phase:") && tag.ends_with(".ok") && inside > length / 2.0
+    })
+}
+
+/// The sum of the lines that are wanted by tag, start and length.
+fn merged(log: &[u8], wanted: impl Fn(&str, f64, f64) -> bool) -> io::Result<Vec<(f64, u64)>> {
+    let broken = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
     let mut all = fixed();
     let mut reader = Deserializer::new();
     for entry in IntervalLogIterator::new(log) {
         let LogEntry::Interval(interval) = entry.map_err(|e| broken(format!("{e:?}")))? else { continue };
-        if interval.tag().is_none_or(|tag| tag.as_str() != wanted) {
+        let (start, length) = (interval.start_timestamp().as_secs_f64(), interval.duration().as_secs_f64());
+        if interval.tag().is_none_or(|tag| !wanted(tag.as_str(), start, length)) {
             continue;
         }
         let bytes = base64::engine::general_purpose::STANDARD
@@ -225,6 +243,20 @@ mod tests {
         let mut whole = parts[0].0.clone();
         whole.merge(&parts[1].0);
         assert_eq!(read["phase:fault.ok"].value_at_quantile(0.99), whole.inner().value_at_quantile(0.99));
+    }
+
+    #[test]
+    fn good_answers_of_a_time_are_those_of_its_seconds() {
+        let parts: Vec<(Hist, Hist)> = (0..5).map(|n| (hist([(n + 1) * 1_000_000; 10]), hist([9_000_000]))).collect();
+        let bytes = log("fault", &parts).unwrap();
+        let counts = |from, to| {
+            let found = good_answers_between(&bytes, from, to).unwrap();
+            found.iter().map(|(ns, n)| ((ns / 1e6).round() as u64, *n)).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(1.004, 3.3), [(2, 10), (3, 10)]);
+        assert_eq!(counts(1.6, 3.6), [(3, 10), (4, 10)]);
+        assert_eq!(counts(7.0, 9.0), []);
+        assert_eq!(good_answers(&bytes, "fault").unwrap().len(), 5);
     }
 
     #[test]

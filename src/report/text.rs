@@ -285,7 +285,7 @@ fn more(out: &mut String, rows: usize) {
 }
 
 /// Words in lines of at most `width`, each after `indent`.
-fn wrapped(out: &mut String, text: &str, width: usize, indent: &str) {
+pub(super) fn wrapped(out: &mut String, text: &str, width: usize, indent: &str) {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > width {

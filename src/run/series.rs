@@ -135,7 +135,9 @@ pub fn play_alone(series: &Series<'_>, watch: &dyn Watch) -> Played {
 
 fn too_many(again: usize, played: &mut Played) -> bool {
     if again > AGAIN {
-        played.why.push(format!("{again} rounds could not be used; at most {AGAIN} are run again"));
+        let last = played.pairs.iter().rev().flat_map(|p| &p.runs).find(|r| !r.why.is_empty());
+        let last = last.map_or(String::new(), |r| format!(": {} in the last of them: {}", r.arm, r.why));
+        played.why.push(format!("{again} rounds could not be used; at most {AGAIN} are run again{last}"));
     }
     again > AGAIN
 }

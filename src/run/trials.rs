@@ -16,7 +16,7 @@ use crate::capacity::trial::{Look, Objectives, Seen, Verdict, hopeless, judge, t
 use crate::clock::{self, Clock};
 use crate::compare::sizing::verdict_words;
 use crate::fault::stop::StopSignal;
-use crate::plan::{Capacity, FaultKind, Lasts, Load, Objective, Phase, Plan, Platform, Shape, SpanRef};
+use crate::plan::{Capacity, FaultKind, Lasts, Load, Objective, Phase, Plan, Platform, Shape, SpanRef, Via};
 use crate::report::model::{Ending, Report, VerdictWord};
 use crate::report::sizing::model::TrialReport;
 use crate::run::{LoadOptions, Observer, Progress, RunOptions, run};
@@ -251,8 +251,12 @@ fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> 
             fault.lasts = Some(Lasts::UntilEnd);
             // A killed replica comes back; one that is to be missed has to stay away.
             let own = matches!(plan.platform, Some(Platform::Local(_) | Platform::Docker(_)));
-            if own && matches!(fault.kind, FaultKind::PodKill { .. }) {
+            if matches!(fault.kind, FaultKind::PodKill { .. }) && (own || matches!(fault.via, Via::ChaosMesh(_))) {
                 fault.kind = FaultKind::PodFailure;
+                if let Via::ChaosMesh(mesh) = &mut fault.via {
+                    // A failure is of the whole pod; only a kill can be of one container.
+                    mesh.container = None;
+                }
             }
             vec![fault]
         }
@@ -316,4 +320,41 @@ impl Observer for Watch {
     }
 
     fn event(&self, _at: Offset, _text: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{ChaosMesh, FaultPlan, FaultTarget, KillMethod, Mode, tests_support};
+
+    /// What is killed comes back at once; in a trial it stays away, wherever somebody can hold it down.
+    #[test]
+    fn a_kill_is_held_as_a_failure() {
+        let phase = Phase {
+            name: "all".into(),
+            start: Offset::ZERO,
+            duration: Duration::from_secs(5),
+            load: Load::Open(Shape::Constant(Rate::per_second(10.0).unwrap())),
+            measured: true,
+        };
+        let held = |via: Via| {
+            let mut plan = tests_support::plan(vec![phase.clone()]);
+            plan.faults = vec![FaultPlan {
+                name: "kill".into(),
+                kind: FaultKind::PodKill { grace: None, method: KillMethod::Delete },
+                target: FaultTarget::Replicas(Mode::One),
+                at: Offset::ZERO,
+                lasts: None,
+                overlap: false,
+                via,
+            }];
+            trial_plan(&plan, 10.0, Duration::from_secs(5), Some(0)).unwrap().faults.remove(0)
+        };
+        let mesh = ChaosMesh { container: Some("model".into()), peer: None, volume: None, proof: None };
+        let fault = held(Via::ChaosMesh(mesh));
+        assert!(matches!(fault.kind, FaultKind::PodFailure) && fault.lasts == Some(Lasts::UntilEnd), "{fault:?}");
+        assert!(matches!(fault.via, Via::ChaosMesh(ChaosMesh { container: None, .. })));
+        // Nobody holds it where only the platform is there: such a scenario is refused before.
+        assert!(matches!(held(Via::Platform).kind, FaultKind::PodKill { .. }));
+    }
 }

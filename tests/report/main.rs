@@ -3,6 +3,7 @@
 //! Leaves the files of the sample run in the build directory (`tmp/report-sample`), where the browser test of
 //! `tests/python/browser_report.py` opens them.
 
+mod comparisons;
 mod costs;
 mod sample;
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "a module of several test binaries, each of which uses a part of it")]
 
+pub mod command;
 pub mod https;
 pub mod load;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Charts of a comparison: forest, time-lines of both arms, shift functions, pairs.
 
 use super::model::{AnswerWord, Comparison, Kind, MetricReport, ShiftReport, Timeline};
+use super::nights::nights;
 use super::text::{interval, value};
 use crate::report::charts::Chart;
 use crate::report::charts::frame::{LEFT, RIGHT, SMALL, Scale, WIDTH, heading, nice_step, tick_us};
@@ -10,8 +11,11 @@ use crate::report::format::{number, percent, short};
 
 /// Every chart that has something to show.
 pub(super) fn all(c: &Comparison) -> Vec<Chart> {
-    let shifts = c.shifts.iter().take(1).filter_map(shift);
-    [forest(c), timelines(c), pairs(c)].into_iter().flatten().chain(shifts).collect()
+    // One of calm and one of trouble: where nothing breaks they differ least, and under a fault most.
+    let calm = c.shifts.first().and_then(|s| shift(s, "shift", "Shift function"));
+    let fault = c.shifts.iter().find(|s| s.phase.starts_with("during:"));
+    let fault = fault.and_then(|s| shift(s, "shift-fault", "Shift function under a fault"));
+    [forest(c), timelines(c), pairs(c), nights(c), calm, fault].into_iter().flatten().collect()
 }
 
 /// Each gating metric as its interval, in units of what matters: right is worse.
@@ -24,7 +28,7 @@ fn forest(c: &Comparison) -> Option<Chart> {
         return None;
     }
     const ROW: f64 = 46.0;
-    let (top, left, right) = (66.0, 330.0, 860.0);
+    let (top, left, right) = (66.0, 330.0, 780.0);
     let height = top + ROW * rows.len() as f64 + 44.0;
     let mut p = Picture::new(WIDTH, height as u32);
     let below = "change in units of what matters (min_effect), turned so that right is worse; shaded: changes that do not matter";
@@ -164,7 +168,7 @@ fn stroke(p: &mut Picture, points: &[Point], n: usize, ink: Ink) {
 type Shifted = (f64, f64, Option<(f64, f64)>);
 
 /// By how much each quantile of good answers differs.
-fn shift(s: &ShiftReport) -> Option<Chart> {
+fn shift(s: &ShiftReport, name: &'static str, title: &'static str) -> Option<Chart> {
     let relative = |from: f64, x: f64| if from > 0.0 { x / from } else { 0.0 };
     let points: Vec<Shifted> = s
         .points
@@ -185,7 +189,7 @@ fn shift(s: &ShiftReport) -> Option<Chart> {
         "{}: change of each quantile of good answers, with a 95 % band over {} runs of each arm",
         s.phase, s.runs
     );
-    heading(&mut p, "Shift function", &short(&below, 118));
+    heading(&mut p, title, &short(&below, 118));
     let scale = Scale::linear((low * 1.1, high * 1.1), panel);
     scale.draw(&mut p, (LEFT, RIGHT), |x| format!("{} %", number((x * 1e3).round() / 10.0)));
     let x = |n: usize| LEFT + 20.0 + n as f64 / (points.len().max(2) - 1) as f64 * (RIGHT - LEFT - 40.0);
@@ -204,9 +208,8 @@ fn shift(s: &ShiftReport) -> Option<Chart> {
         }
     }
     p.text((RIGHT, panel.1 + 36.0), "above zero: the second arm is slower there", SMALL, Align::Right, Ink::Muted);
-    let description =
-        format!("The change of each quantile of good answers in phase {}, second arm against first.", s.phase);
-    Some(Chart { name: "shift", title: "Shift function", description, picture: p })
+    let description = format!("The change of each quantile of good answers in {}, second arm against first.", s.phase);
+    Some(Chart { name, title, description, picture: p })
 }
 
 /// Every pair of every gating metric: where it was, where it came to.

@@ -1,6 +1,6 @@
 //! `report.html` of a comparison: the page of a run, with other tables and charts.
 
-use super::model::{AnswerWord, Comparison, Kind, MetricReport, PairReport};
+use super::model::{AnswerWord, Comparison, GATE, Kind, MetricReport, PairReport};
 use super::text::{change, headline, middle, value, what};
 use crate::report::charts::Chart;
 use crate::report::format::{NOTHING, clean, number, short, time_s};
@@ -26,7 +26,7 @@ pub(super) fn html(c: &Comparison, charts: &[Chart]) -> String {
     rest.retain(|t| !t.rows.is_empty());
     plain_page(
         Plain {
-            what: "comparison",
+            what: if c.schema == GATE { "gate" } else { "comparison" },
             verdict,
             word,
             name: clean(&c.scenario.name),
@@ -110,7 +110,12 @@ fn metrics(c: &Comparison, id: &'static str, title: &'static str, all: &[MetricR
         _ => ("#reference", "#other"),
     };
     let p = if id == "advice" { "#q" } else { "#p" };
-    let head = ["metric", "answer", a, b, "#change", "#from", "#to", "#matters", "#noise", p, "#n", "why"];
+    // What nobody measured takes no column: the reasons need the room.
+    let noise = all.iter().any(|m| m.noise_floor.is_some());
+    let mut head = vec!["metric", "answer", a, b, "#change", "#interval", "#matters", "#noise", p, "#n", "why"];
+    head.retain(|h| noise || *h != "#noise");
+    // The reasons of what decides stand in its sentences, at the top.
+    head.retain(|h| id == "advice" || *h != "why");
     let bound = |x: Option<f64>, m: &MetricReport| {
         x.map_or(NOTHING.to_owned(), |x| change(Some(super::model::End::of(x)), m).trim_start_matches('+').to_owned())
     };
@@ -121,23 +126,28 @@ fn metrics(c: &Comparison, id: &'static str, title: &'static str, all: &[MetricR
             AnswerWord::Inconclusive => "inconclusive",
             _ => "met",
         };
-        let cells = vec![
+        let between =
+            if m.level >= 1.0 { NOTHING.to_owned() } else { format!("{} to {}", change(m.low, m), change(m.high, m)) };
+        let mut cells = vec![
             short(&m.metric, 80),
             m.answer.words().to_owned(),
             value(middle(&m.a), &m.unit),
             value(middle(&m.b), &m.unit),
             change(m.estimate, m),
-            change(m.low, m),
-            change(m.high, m),
+            between,
             bound(m.min_effect, m),
-            bound(m.noise_floor, m),
-            number((m.p_adjusted * 1e4).round() / 1e4),
-            m.n.to_string(),
-            short(&m.why, 300),
         ];
+        cells.extend(noise.then(|| bound(m.noise_floor, m)));
+        cells.extend([chance(m.p_adjusted), m.n.to_string()]);
+        cells.extend((id == "advice").then(|| short(&m.why, 300)));
         (class, cells)
     };
     PlainTable::new(id, title, caption, &head, all.iter().map(row).collect())
+}
+
+/// A p or q value: small ones are small, not 0.
+fn chance(p: f64) -> String {
+    if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }
 }
 
 fn pairs(c: &Comparison) -> PlainTable {

@@ -5,6 +5,7 @@ mod html;
 mod junit;
 mod markdown;
 pub mod model;
+mod nights;
 pub mod side;
 pub mod text;
 

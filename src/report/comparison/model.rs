@@ -58,7 +58,7 @@ pub struct Comparison {
     pub advice: Vec<MetricReport>,
     /// Seconds of each arm, aligned on the first fault.
     pub timelines: Vec<Timeline>,
-    /// By how much each quantile of good answers differs, per measured phase.
+    /// By how much each quantile of good answers differs, per measured phase and fault.
     pub shifts: Vec<ShiftReport>,
     /// Where it ran: what has to be equal for two nights to be comparable.
     pub fingerprint: Fingerprint,
@@ -287,10 +287,10 @@ pub struct SecondOf {
     pub ok_ratio: Option<f64>,
 }
 
-/// The shift function of one phase.
+/// The shift function of one phase, or of the time of one fault.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShiftReport {
-    /// The phase.
+    /// The phase, or `during:FAULT`: whole seconds of which more than half lie in it.
     pub phase: String,
     /// Runs of each arm.
     pub runs: usize,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::{AnswerWord, Comparison, End, Kind, MetricReport, Value};
 use crate::report::format::{INFINITE, NOTHING, number, percent, rate, short, time_s};
+use crate::report::text::wrapped;
 
 /// The sign of an answer.
 pub(super) fn sign(answer: AnswerWord) -> &'static str {
@@ -70,9 +71,15 @@ pub(super) fn what(c: &Comparison) -> String {
         Kind::History => {
             let nights = c.history.as_ref().map_or(0, |h| h.nights);
             let runs = c.metrics.first().map_or(0, |m| m.b.len());
-            format!("{runs} runs of tonight against {nights} earlier nights: weak evidence")
+            let nights = counted(nights, "earlier night");
+            format!("{} of tonight against {nights}: weak evidence", counted(runs, "run"))
         }
     }
+}
+
+/// `1 night`, `2 nights`.
+pub(super) fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The answer in a sentence.
@@ -141,7 +148,7 @@ pub fn summary(c: &Comparison, width: usize, color: bool) -> String {
         .collect();
     lines(&mut out, "not used", &unusable, width);
     if let Some(history) = &c.history {
-        let _ = writeln!(out, "\nhistory: {} nights count", history.nights);
+        let _ = writeln!(out, "\nhistory: {} counted", counted(history.nights, "night"));
         history.ignored.iter().take(10).for_each(|i| {
             let _ = writeln!(out, "  ignored {}: {}", short(&i.file, 60), short(&i.why, width));
         });
@@ -169,9 +176,7 @@ fn lines(out: &mut String, title: &str, all: &[String], width: usize) {
         return;
     }
     let _ = writeln!(out, "\n{title}");
-    all.iter().take(10).for_each(|line| {
-        let _ = writeln!(out, "  {}", short(line, 2 * width));
-    });
+    all.iter().take(10).for_each(|line| wrapped(out, &short(line, 600), width, "  "));
     if all.len() > 10 {
         let _ = writeln!(out, "  and {} more", all.len() - 10);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::objective::{self, Facts};
-use crate::plan::{Capacity, Effect, Gate, GateMetric, Metric, Planning, Variant};
+use crate::plan::{Capacity, Effect, FaultKind, Gate, GateMetric, Metric, Planning, Variant, Via};
 use crate::scenario::tree::{Path, shortened};
 use crate::scenario::{file, limits, words};
 use crate::units::{Rate, Ratio};
@@ -152,11 +152,31 @@ pub(super) fn capacity(cx: &mut Context, facts: &Facts) -> Option<Option<Capacit
     let confirm = cx.within(&at.key("confirm"), confirm, SHORTEST_TRIAL, limits::TOTAL);
     let lose = match &c.lose {
         None => Some(None),
-        Some(lose) => cx.good(&at.key("lose").key("fault"), objective::fault_named(&lose.fault, facts)).map(Some),
+        Some(lose) => lose_named(cx, &at.key("lose").key("fault"), &lose.fault, facts).map(Some),
     };
     let planning = planning(cx, &at, &c);
     let (from, precision, trial, confirm) = (from?, precision?, trial?, confirm?);
     Some(Some(Capacity { from, precision, trial, confirm, lose: lose?, planning: planning? }))
+}
+
+/// The fault that is held in every trial. It must be one that can be held: what is killed by hand on a cluster is replaced at once.
+fn lose_named(cx: &mut Context, at: &Path, name: &str, facts: &Facts) -> Option<usize> {
+    let index = cx.good(at, objective::fault_named(name, facts))?;
+    let fault = facts.faults[index].plan.as_ref()?;
+    let on_cluster = cx.root.at(&Path::root().key("platform").key("kubernetes")).is_some();
+    let (message, help) = match (&fault.kind, &fault.via) {
+        (FaultKind::PodKill { .. }, Via::Platform) if on_cluster => (
+            format!("`{name}` kills a pod, and its Deployment makes another one at once: the loss cannot be held"),
+            "write via = \"chaos-mesh\": in trials the same pod is then held down as a pod-failure",
+        ),
+        (FaultKind::RollingRestart { .. }, _) => (
+            format!("`{name}` brings every replica back: there is no loss to hold"),
+            "name a pod-kill or a pod-failure",
+        ),
+        _ => return Some(index),
+    };
+    cx.wrong(at, message, help);
+    None
 }
 
 /// Planning needs `peak`; the rest of it alone would be ignored.
