@@ -210,7 +210,8 @@ fn of_fault(
     let until = impact.until.ok_or_else(|| impact.reason.clone())?;
     let margin = impact.within.unwrap_or_default();
     let from = Offset(applied.0.saturating_sub(margin.as_nanos() as u64)).max(free_from).min(applied);
-    let slots: Vec<&Slot> = facts.slots.iter().filter(|s| s.start >= from && s.end <= until).collect();
+    // By their start, as impacts are: a slot in which a fault came late belongs to the one before, and none is left out.
+    let slots: Vec<&Slot> = facts.slots.iter().filter(|s| s.start >= from && s.start < until).collect();
     let (late, client) = slots.iter().fold((0, 0), |(late, client), s| (late + s.late, client + s.client));
     let bad = sum(promise, slots.iter().copied());
     if bad.n == 0 {
@@ -407,11 +408,16 @@ mod tests {
 
     #[test]
     fn no_request_is_paid_for_twice() {
-        let slots = slots(60, |t| if (20.0..22.0).contains(&t) || (30.0..32.0).contains(&t) { 10 } else { 0 });
+        let twice = slots(60, |t| if (20.0..22.0).contains(&t) || (30.0..32.0).contains(&t) { 10 } else { 0 });
         let times = [kill(20.0), kill(30.0)];
-        let (account, prices) = priced(&slots, &times, &promise(0.999)).unwrap();
+        let (account, prices) = priced(&twice, &times, &promise(0.999)).unwrap();
         let paid: f64 = prices.iter().map(|p| p.as_ref().unwrap().excess).sum();
         assert_eq!((paid, account.bad.k), (400.0, 400));
+        // Nor is any left out where the second comes in the middle of a slot, before the first is over.
+        let once = slots(60, |t| if (20.0..32.0).contains(&t) { 10 } else { 0 });
+        let (account, prices) = priced(&once, &[kill(20.0), kill(30.05)], &promise(0.999)).unwrap();
+        let paid: f64 = prices.iter().map(|p| p.as_ref().unwrap().excess).sum();
+        assert_eq!((paid, account.bad.k), (1200.0, 1200));
     }
 
     #[test]
