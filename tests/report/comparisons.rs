@@ -11,6 +11,7 @@ use resbench::plan::{Effect, GateMetric, Metric, Plan, SpanRef, Where};
 use resbench::report::comparison::{self, model::*};
 use resbench::report::history::{NIGHT, Night};
 use resbench::report::model::{Ending, MetricValue, Report};
+use resbench::report::result_file;
 use resbench::rng;
 use resbench::scenario::{self, LoadOptions};
 use resbench::statistics::decision::LOOK_RISK;
@@ -101,7 +102,7 @@ fn pair_report(number: usize, arms: &[&str]) -> PairReport {
 fn save(name: &str, comparison: &Comparison) -> usize {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     comparison::save(&dir, comparison).unwrap();
-    comparison::render(comparison).iter().map(|(_, bytes)| bytes.len()).sum()
+    result_file::render(comparison).iter().map(|(_, bytes)| bytes.len()).sum()
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn thirty_runs_make_a_small_page() {
     assert!(bytes < LIMIT, "{bytes} bytes");
     assert_eq!(comparison.answer, AnswerWord::Regressed);
     assert_eq!(comparison.shifts.len(), 4);
-    let names: Vec<String> = comparison::render(&comparison).into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = result_file::render(&comparison).into_iter().map(|(name, _)| name).collect();
     for chart in ["forest", "arms", "pairs", "shift", "shift-fault"] {
         assert!(names.contains(&format!("charts/{chart}.svg")), "{chart} is missing in {names:?}");
     }
@@ -208,7 +209,7 @@ fn a_gate_shows_its_nights() {
     assert_eq!(comparison.answer, AnswerWord::Regressed);
     let changed: Vec<(&str, &str)> = history.changes.iter().map(|c| (c.metric.as_str(), c.at.as_str())).collect();
     assert!(changed.contains(&("recovery_time@kill-one", "2026-11-17T03:15:00Z")), "{changed:?}");
-    let files = comparison::render(&comparison);
+    let files = result_file::render(&comparison);
     let of = |name: &str| {
         let found = files.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} is missing"));
         String::from_utf8(found.1.clone()).unwrap()

@@ -182,7 +182,7 @@ fn drifts(table: &Dataset, column: usize, shift: f64) -> Result<(), (String, Str
     let (name, sd) = (&table.columns[column], table.deviation(column));
     if !table.numeric[column] {
         let message = format!("`{name}` is text in some row, and text cannot drift");
-        return Err((message, "name features whose every cell is a number".to_owned()));
+        return Err((message, "name features whose every cell is a number or empty".to_owned()));
     }
     if sd == 0.0 {
         let message = format!("`{name}` has no standard deviation to shift by: it is the same in every row");
