@@ -3,6 +3,7 @@
 access logs of the servers.
 
 usage: check_mlflow.py RUN_FOLDER MODEL_JSON EXIT_CODE
+       check_mlflow.py --form RUN_FOLDER MODEL_JSON    (no fault: every answer must be good, and as right as the model is)
 """
 
 import json
@@ -48,7 +49,9 @@ def check_fault(run):
 def check_accuracy(run, model):
     measured = [phase for phase in run["phases"] if phase["ok"]]
     n = sum(phase["ok"] for phase in measured)
-    share = sum(phase["quality"]["accuracy"] * phase["ok"] for phase in measured) / n
+    shares = [phase["quality"]["shares"]["accuracy"] for phase in measured]
+    n = sum(share["n"] for share in shares)
+    share = sum(one["value"] * one["n"] for one in shares) / n
     # Rows are drawn from those the model was judged on, so that the difference is chance: four standard errors.
     slack = 4 * math.sqrt(model["accuracy"] * (1 - model["accuracy"]) / n)
     words = f"accuracy {share:.4f} over {n} answers, scikit-learn's own is {model['accuracy']:.4f} ± {slack:.4f}"
@@ -69,7 +72,17 @@ def check_logs(run, folder):
     expect(not other, f"no other status in their logs: {other[:5]}")
 
 
+def check_form(folder, model):
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for span in run["phases"]:
+        expect(span["ok"] == span["planned"] > 0, f"{span['name']}: {span['ok']} of {span['planned']} good: {span['errors']}")
+    check_accuracy(run, model)
+
+
 def main():
+    if len(sys.argv) == 4 and sys.argv[1] == "--form":
+        check_form(Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text(encoding="utf-8")))
+        sys.exit("\n".join(problems) or 0)
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])

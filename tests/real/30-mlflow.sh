@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Real MLflow servers under pod-kill, every prediction checked; then kill -9 of resbench.
 # A scikit-learn model saved by MLflow, two `mlflow models serve` started by the local platform, one of them killed
-# under traffic. Whatever way resbench ends, nothing of MLflow may be left.
+# under traffic. Then the other three forms of its scoring protocol, three rows in a body. Whatever way resbench ends, nothing of
+# MLflow may be left.
 #
 # needs: python3 with venv; pip packages mlflow and scikit-learn (target/venv-mlflow, 900 MB)
-# costs: 3 minutes, and 4 more the first time; two MLflow servers on loopback at 40 requests/s, 1 GB of memory
+# costs: 5 minutes, and 4 more the first time; two MLflow servers on loopback at 40 requests/s, 1 GB of memory
 . tests/real/lib.sh
 
 need_program python3 python3-venv
@@ -36,6 +37,15 @@ left=$(marked "whole-$$")
 [ -z "$left" ] || { show $left; fail "the run left processes behind"; }
 ok "no process is left of the run"
 python3 tests/python/check_mlflow.py "$(run_dir "$WORK/reports")" "$WORK/model.json" "$status"
+
+for form in dataframe_records instances inputs; do
+    say "the form $form, three rows in a body, one replica, 4 s of load"
+    status=0
+    "$RESBENCH" run tests/mlflow/forms.toml --reports "$WORK/form-$form" --set target.form=$form \
+        >"$WORK/$form.txt" 2>"$WORK/$form-progress.txt" || status=$?
+    [ $status = 0 ] || [ $status = 3 ] || { cat "$WORK/$form-progress.txt" "$WORK/$form.txt"; fail "exit code $status"; }
+    python3 tests/python/check_mlflow.py --form "$(run_dir "$WORK/form-$form")" "$WORK/model.json"
+done
 
 say "the same, and kill -9 of resbench while the killed replica starts again"
 RESBENCH_TEST_MARK=killed-$$ "$RESBENCH" run tests/mlflow/pod-kill.toml --reports "$WORK/killed" \
