@@ -161,7 +161,8 @@ pub fn price(facts: &Facts, promise: &Promise) -> Result<(Account, Vec<Result<Pr
         }
     };
     let account = account(facts, promise, &impacts)?;
-    // A fault's time ends where the next begins, so that no request is paid for twice.
+    // A fault's time ends where the next begins, so that no request is paid for twice: but for faults less than a second apart, of
+    // which nobody can say whose a loss is.
     let mut order: Vec<usize> = (0..impacts.len()).collect();
     order.sort_by_key(|i| facts.times[*i].applied);
     let mut prices: Vec<Result<Price, String>> = vec![Err(String::new()); impacts.len()];

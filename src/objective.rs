@@ -14,7 +14,7 @@ use crate::impact::{self, FaultTimes, State};
 use crate::plan::{FaultTarget, Metric, Objective, Op, Plan, ProbePlan, SpanRef};
 use crate::statistics::censored::{self, Seen};
 use crate::summary::{AGE_UNITS, Quality, RunSummary, SpanStats};
-use crate::units::{Offset, PhaseId, Quantile, show_measured};
+use crate::units::{PhaseId, Quantile, show_measured};
 
 /// A claim is made when the chance of seeing this little against it by luck is at most this.
 const RISK: f64 = 0.05;
@@ -71,6 +71,8 @@ pub struct FaultFacts {
     pub evidence: String,
     /// From *applied* until the platform took its target out of rotation; none when it never did.
     pub detection: Option<Duration>,
+    /// How long that was looked for, from *applied*: until the next fault or the end.
+    pub detection_watched: Duration,
 }
 
 /// What is known of one probe.
@@ -556,8 +558,7 @@ pub fn seen(facts: &Facts, metric: &Metric, fault: usize, within: Option<Duratio
         Metric::DetectionTime => match own.detection {
             Some(after) => (Seen::Exact(after.as_secs_f64()), "taken out of rotation".into()),
             None => {
-                let end = facts.summary.slots.last().map_or(Offset::ZERO, |s| s.end);
-                let watched = own.times.applied.map_or(0.0, |applied| end.since(applied).as_secs_f64());
+                let watched = own.detection_watched.as_secs_f64();
                 (Seen::AtLeast(watched), "the platform never took the target out of rotation".into())
             }
         },
@@ -744,7 +745,7 @@ mod tests {
         tests_support,
     };
     use crate::summary::{Altered, SecondStats, Slot};
-    use crate::units::{Quantile, Rate, Ratio};
+    use crate::units::{Offset, Quantile, Rate, Ratio};
 
     fn phase(index: u64) -> Phase {
         Phase {
@@ -892,7 +893,7 @@ mod tests {
         let mut summary = RunSummary { phases: vec![span.clone()], ..RunSummary::default() };
         summary.spans.insert(SpanRef::During(0), span);
         let times = FaultTimes { applied: Some(Offset(20_000_000_000)), ..FaultTimes::default() };
-        let mut fault = FaultFacts { times, proven: true, evidence: "pid 7 gone".into(), detection: None };
+        let mut fault = FaultFacts { times, proven: true, evidence: "pid 7 gone".into(), ..FaultFacts::default() };
         change(&mut plan, &mut summary, &mut fault);
         let facts = Facts { plan: &plan, summary: &summary, faults: &[fault], probes: &[ProbeFacts::default()] };
         judge_all(&facts).remove(0)
@@ -1150,8 +1151,9 @@ mod tests {
             (Metric::DetectionTime, 10.0, 25.0, Violated, None),
             (Metric::DetectionTime, 60.0, 25.0, Inconclusive, None),
         ] {
-            let judged = judge_with(objective(metric.clone(), Op::Max, bound), good(1000), |_, summary, _| {
+            let judged = judge_with(objective(metric.clone(), Op::Max, bound), good(1000), |_, summary, fault| {
                 summary.slots = slots(bad_until);
+                fault.detection_watched = Duration::from_secs(40);
             });
             assert_eq!((judged.verdict, judged.value), (verdict, value), "{metric:?} {bound}: {}", judged.reason);
         }
@@ -1184,6 +1186,7 @@ mod tests {
                 times: times.clone(),
                 proven: true,
                 detection: seconds.map(Duration::from_secs),
+                detection_watched: Duration::from_secs(40),
                 ..FaultFacts::default()
             };
             let faults = seen.map(fact);

@@ -739,7 +739,8 @@ fn a_platform_that_does_not_come_up_says_why() {
             .replace("timeout = \"60s\"", "timeout = \"2s\"");
         let ran = room.run(&text);
         ran.ends(5);
-        assert!(ran.reasons().contains(said) && ran.reasons().contains("replica 0"), "{ran}");
+        // Both end; whichever was reaped first is named.
+        assert!(ran.reasons().contains(said) && ran.reasons().contains("replica "), "{ran}");
         assert!(ran.stderr.contains(said), "on the terminal too: {ran}");
         nothing_is_left(&room, &mark_of(&ran));
     }

@@ -165,7 +165,9 @@ fn what_somebody_else_sets_meanwhile_is_theirs() {
     applied(&room, &mut running);
     registry.point("champion", "3");
     let ran = running.wait();
-    ran.ends(0);
+    // The fault did not last: what came after it was measured without.
+    ran.ends(3);
+    assert_eq!(ran.fault("f")["proof"]["proven"], false, "{ran}");
     assert_eq!(registry.points("champion").as_deref(), Some("3"), "left alone: {ran}");
     let told = ran.fault("f").to_string();
     assert!(told.contains("somebody else moved alias fraud@champion: it points at version 3 now"), "{told}");

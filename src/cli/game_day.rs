@@ -189,10 +189,12 @@ fn conclude(args: &GameDayArgs, plans: &[Plan], id: String, took: f64, played: P
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         duration_s: took,
         name,
-        verdict: match exit_code {
-            0 => VerdictWord::Met,
-            1 => VerdictWord::Violated,
-            _ => VerdictWord::Inconclusive,
+        verdict: if exit_code == 0 {
+            VerdictWord::Met
+        } else if played.scenarios.iter().any(|s| s.outcome == Outcome::Violated) {
+            VerdictWord::Violated
+        } else {
+            VerdictWord::Inconclusive
         },
         ending: match played.ending {
             Ending::Completed if nothing_ran => Ending::NotStarted,

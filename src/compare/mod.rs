@@ -87,14 +87,14 @@ impl Asked {
         }
     }
 
-    /// Of a fault that repeats: the median over its times, where it is known; infinite where nothing bounds it from above but its
-    /// cut-off times, as a recovery that nobody saw is.
+    /// Of a fault that repeats: the median over its times, where it is known; a recovery is infinite where nothing bounds it from above but
+    /// its cut-off times. A cost that was cut off is not endless, only not known.
     fn median(&self, report: &Report) -> f64 {
         let group = report.fault_groups.iter().find(|g| g.name == self.place);
         let metric = group.and_then(|g| g.metrics.iter().find(|m| m.metric == self.metric));
         match metric.map(|m| (m.median.low, m.median.high, m.unknown)) {
             Some((Some(low), Some(high), _)) if low == high => low,
-            Some((_, None, 0)) => f64::INFINITY,
+            Some((_, None, 0)) if self.metric == "recovery_time" => f64::INFINITY,
             _ => f64::NAN,
         }
     }
@@ -108,8 +108,9 @@ impl Asked {
             ("recovery_time", "recovered") => known(impact.recovery_s),
             ("recovery_time", "not_recovered") => f64::INFINITY,
             ("detection_time", _) => known(impact.detection_s),
-            ("longest_outage", _) => known(impact.longest_outage_s),
-            ("lost_requests", _) => known(impact.lost_requests),
+            // Of a fault that still hurts they only grow: what was seen until it was cut off is no value to compare.
+            ("longest_outage", "none" | "recovered") => known(impact.longest_outage_s),
+            ("lost_requests", "none" | "recovered") => known(impact.lost_requests),
             _ => f64::NAN,
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn answer(args: &[String], timeout: Duration) -> Result<String, Strin
 /// The last bytes of an observed command's output that are kept.
 const OBSERVED_KEPT: usize = 64 << 10;
 
-/// As [`run`], for one whose end is the question: how it ended, and the end of what it printed. `stop` ends it early.
+/// As `run`, for one whose end is the question: how it ended, and the end of what it printed. `stop` ends it early.
 ///
 /// # Errors
 /// When it could not be started, or did not end in time; its process group is gone then.

@@ -369,6 +369,10 @@ impl Ledger for Journal {
         self.end(|undo| matches!(undo, Undo::Unmount { path: p } if p == path));
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.problem()
+    }
+
     fn copy_planned(&self, path: &Path) {
         self.start(&format!("copy {}", path.display()), Undo::RemoveCopy { path: path.to_owned() });
     }

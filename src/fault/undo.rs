@@ -62,15 +62,17 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         _ if place == Place::Elsewhere => {
             Err("it is bound to the machine of the run; start resbench revert there".to_owned())
         }
+        // Files outlive a reboot, where processes, mounts and tables do not.
+        Undo::RemoveFolder { path } => remove_folder(path),
+        Undo::RemoveCopy { path } => {
+            remove_copy(path).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
+        }
+        Undo::Unmount { path } if place == Place::Rebooted => remove_folder(path),
         _ if place == Place::Rebooted => Ok(UndoDone::GoneAlready),
         Undo::EndProcess { process, what } => end(process, what),
         Undo::Resume { process } => resume(process),
         Undo::EndMarked { key, value } => end_marked(key, value),
         Undo::Unmount { path } => unmount_path(path).and_then(|()| remove_folder(path)).map(|_| UndoDone::Done),
-        Undo::RemoveFolder { path } => remove_folder(path),
-        Undo::RemoveCopy { path } => {
-            remove_copy(path).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
-        }
         Undo::NftTable { name } => {
             nft::delete(name).map(|was_there| if was_there { UndoDone::Done } else { UndoDone::GoneAlready })
         }
@@ -269,7 +271,9 @@ fn put_alias_back(
     if server.is_here() && place == Place::Elsewhere {
         return Err("its registry is on the machine of the run; start resbench revert there".to_owned());
     }
-    match server.put_back(was, set, forgets).map_err(|e| format!("{e}; by hand: {}", by_hand()))? {
+    // The run may have died while the request that moves it was under way; nobody here knows how that came out.
+    let back = server.put_back(was, set, forgets, registry::Outcome::Unknown, &mut false);
+    match back.map_err(|e| format!("{e}; by hand: {}", by_hand()))? {
         Back::Now => Ok(UndoDone::Done),
         Back::Already | Back::ModelGone | Back::RegistryGone | Back::Moved(_) => Ok(UndoDone::GoneAlready),
     }

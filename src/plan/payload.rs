@@ -1,5 +1,6 @@
 //! What a payload fault does to requests: types only, valid by construction.
 
+use super::Dataset;
 use crate::units::Ratio;
 
 /// A fault that the load itself does: a share of the requests is sent with another body.
@@ -101,6 +102,15 @@ impl Alter {
             | Alter::CacheBust { features, .. } => features,
             Alter::Malformed | Alter::Oversize { .. } => &[],
         }
+    }
+}
+
+impl Dataset {
+    /// Every cell of this column that is not empty is a whole number, written as one: such columns are keys more often than not,
+    /// and a gap makes them none the less so.
+    pub fn whole_or_empty(&self, column: usize) -> bool {
+        let mut cells = self.rows.iter().map(|r| r[column].trim()).filter(|cell| !cell.is_empty());
+        self.numeric[column] && cells.all(|cell| cell.parse::<i64>().is_ok())
     }
 }
 

@@ -470,6 +470,11 @@ pub trait Ledger: Send + Sync {
     /// It is gone, checked, and its folder with it.
     fn mount_gone(&self, path: &Path);
 
+    /// Why what was told last may not have been noted: then it must not be done, since nobody could put it back after our death.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// A copy of the volume is about to be made here, for a replica that may write to it.
     fn copy_planned(&self, path: &Path);
 

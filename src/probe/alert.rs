@@ -4,7 +4,8 @@
 //! Each change is kept with the last look before it, so that the time to the alert has both of its bounds: it fired after the one and by
 //! the other. The server's own `activeAt` or `startsAt` is put on the run's axis by our wall clock and told beside them; it decides only
 //! whether the alert was active before the fault. An alert that was firing or pending when the fault was applied proves nothing:
-//! *unknown*, never a pass. A look without an answer changes nothing and is counted.
+//! *unknown*, never a pass. A look without an answer changes nothing and is counted; where nobody answered for long while a fault
+//! was on, that the alert did not fire is *unknown* too.
 
 use serde_json::Value;
 
@@ -14,6 +15,12 @@ use crate::units::show_duration;
 
 /// Changes kept; an alert that flaps more often than that is not worth more of our memory.
 const CHANGES_MAX: usize = 2_000;
+
+/// Stretches between two answers that are kept, the longest.
+const GAPS_MAX: usize = 64;
+
+/// Shorter than this no stretch without an answer counts, however often the alert is looked at, in seconds.
+const GAP_MIN_S: f64 = 1.0;
 
 /// What an alert is doing. In the order of what is told of several with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +180,10 @@ pub struct AlertLog {
     looks: u64,
     /// The last of them.
     last_s: Option<f64>,
+    /// The longest stretches from one answer to the next, seconds: nobody was looking meanwhile.
+    gaps: Vec<(f64, f64)>,
+    /// The longest of all that are not kept, seconds.
+    gap_not_kept_s: f64,
     /// Looks without an answer.
     lost: u64,
     first_lost: Option<String>,
@@ -194,8 +205,24 @@ impl AlertLog {
             });
         }
         self.looks += 1;
-        self.last_s = Some(at_s);
+        if let Some(last_s) = self.last_s.replace(at_s) {
+            self.note_gap((last_s, at_s));
+        }
         is_new
+    }
+
+    /// Keeps a stretch between two answers, unless the room is full of longer ones.
+    fn note_gap(&mut self, gap: (f64, f64)) {
+        self.gaps.push(gap);
+        if self.gaps.len() <= GAPS_MAX {
+            return;
+        }
+        let all = self.gaps.iter().enumerate();
+        let shortest = all.min_by(|(_, a), (_, b)| length(**a).total_cmp(&length(**b))).map(|(i, _)| i);
+        if let Some(i) = shortest {
+            let gone = self.gaps.swap_remove(i);
+            self.gap_not_kept_s = self.gap_not_kept_s.max(length(gone));
+        }
     }
 
     /// Notes a look without an answer.
@@ -203,6 +230,10 @@ impl AlertLog {
         self.lost += 1;
         self.first_lost.get_or_insert_with(|| why.to_owned());
     }
+}
+
+fn length((from_s, to_s): (f64, f64)) -> f64 {
+    to_s - from_s
 }
 
 /// What became of an alert after one fault.
@@ -340,12 +371,8 @@ fn after(
             _ => {}
         }
     }
-    let blind_s = times.end_s.min(until) - log.last_s.unwrap_or(f64::NEG_INFINITY);
-    if blind_s > (5.0 * times.every_s).max(5.0) {
-        return open(
-            fault,
-            format!("{name} was not seen firing, and nobody answered in the last {blind_s:.0} s{lost}"),
-        );
+    if let Some(blind) = blind(log, (begun, until), times) {
+        return open(fault, format!("{name} was not seen firing, and {blind}{lost}"));
     }
     let (fired, text) = match worst.map(|w| (w.state, w)) {
         Some((AlertState::Silenced, w)) => (Fired::Silenced, suppressed(name, w, at)),
@@ -354,6 +381,24 @@ fn after(
         _ => (Fired::Not, format!("{name} did not fire{}", rule_words(log))),
     };
     AlertOutcome { fired, active_at_s: worst.and_then(|w| w.since_s), ..open(fault, format!("{text}{lost}")) }
+}
+
+/// Why nobody can say that it did not fire in this window: a stretch of more than five looks without an answer reaches into it.
+fn blind(log: &AlertLog, (begun, until): (f64, f64), times: &Times<'_>) -> Option<String> {
+    let limit_s = (5.0 * times.every_s).max(GAP_MIN_S);
+    // Once looking has ended, nobody is missed.
+    let to_end = |(from, to): (f64, f64)| (from, to.min(times.end_s));
+    let last = log.last_s.map(|last_s| (last_s, times.end_s));
+    let gaps = log.gaps.iter().copied().chain(last).map(to_end);
+    let inside = gaps.filter(|gap| length(*gap) > limit_s && gap.0 < until && gap.1 > begun);
+    match inside.max_by(|a, b| length(*a).total_cmp(&length(*b))) {
+        Some((from, to)) => Some(format!("nobody answered from {from:.1} to {to:.1} s")),
+        None if log.gap_not_kept_s > limit_s => Some(format!(
+            "nobody answered for {:.1} s or longer more than {GAPS_MAX} times, perhaps just then",
+            log.gap_not_kept_s
+        )),
+        None => None,
+    }
 }
 
 /// The last look that still saw the state that began with this change.
@@ -586,6 +631,46 @@ mod tests {
         let applied = [Some(0.5), Some(4.5), Some(8.5)];
         let seen = judged(&p, &log("..FF..FF........", None), &applied, 14.0);
         assert_eq!(seen, [(Fired::Fired, Some(0.5)), (Fired::Fired, Some(0.5)), (Fired::Not, None)]);
+    }
+
+    #[test]
+    fn it_did_not_fire_only_where_somebody_was_looking() {
+        let p = AlertProbe { faults: vec![0, 1], ..probe(AlertApi::Prometheus) };
+        let seen = log("....xxxxxxxx........", None);
+        let times = Times { applied_s: &[Some((2.5, 2.5)), Some((12.5, 12.5))], every_s: 1.0, end_s: 18.0 };
+        let outcomes = judge(&p, &seen, &times);
+        assert_eq!((outcomes[0].fired, outcomes[1].fired), (Fired::Unknown, Fired::Not));
+        let words = "Drift was not seen firing, and nobody answered from 2.0 to 11.0 s; 8 of 20 looks";
+        assert!(outcomes[0].text.starts_with(words), "{}", outcomes[0].text);
+        // For looks every 2 s it is no long stretch.
+        assert_eq!(judge(&p, &seen, &Times { every_s: 2.0, ..times })[0].fired, Fired::Not);
+        // It had begun before the fault.
+        let applied = [Some(9.5), Some(12.5)];
+        assert_eq!(judged(&p, &seen, &applied, 18.0), [(Fired::Unknown, None), (Fired::Not, None)]);
+        // What fires after it did fire.
+        assert_eq!(judged(&p, &log("....xxxxxxxxFF", None), &[Some(2.5), None], 12.0)[0], (Fired::Fired, Some(8.5)));
+        // The last look of the run comes long after looking has ended.
+        let mut late = log("..........", None);
+        late.note(60.0, &Seen { state: Inactive, since_ns: None, by: String::new() }, 0);
+        assert_eq!(judged(&p, &late, &[Some(2.5), None], 9.0)[0].0, Fired::Not);
+    }
+
+    #[test]
+    fn gaps_are_bounded_and_none_is_forgotten() {
+        let quiet = Seen { state: Inactive, since_ns: None, by: String::new() };
+        let log_of = |sparse: u32| {
+            let mut log = AlertLog::default();
+            for at_s in (0..sparse).map(|i| i * 10).chain((0..200).map(|i| sparse * 10 + i)) {
+                log.note(f64::from(at_s), &quiet, 0);
+            }
+            log
+        };
+        for (sparse, wanted) in [(0, Fired::Not), (60, Fired::Not), (70, Fired::Unknown)] {
+            let (log, begin) = (log_of(sparse), f64::from(sparse) * 10.0);
+            assert_eq!(log.gaps.len(), GAPS_MAX);
+            let p = probe(AlertApi::Prometheus);
+            assert_eq!(judged(&p, &log, &[Some(begin + 20.5)], begin + 199.0)[0].0, wanted, "{sparse}");
+        }
     }
 
     #[test]

@@ -203,7 +203,8 @@ impl<'a> Prober<'a> {
     /// # Errors
     /// Why not.
     pub fn reachable(&self) -> Result<(), String> {
-        prediction::reach(&self.plan.target, &self.url, self.bodies.get(0), self.plan.traffic.timeout, self.family())
+        let target = self.bodies.target(0, &self.plan.target);
+        prediction::reach(&target, &self.url, self.bodies.get(0), self.plan.traffic.timeout, self.family())
     }
 
     fn family(&self) -> Option<AddressFamily> {

@@ -135,13 +135,17 @@ pub fn altered(collected: &mut Collected, windows: &[(Offset, Offset)]) -> io::R
     Ok(all)
 }
 
-/// Notes what was altered in a span. Does the part count in its other numbers?
+/// Notes what was altered in a span, and how the generator kept up with what counts apart. Does the part count in its other numbers?
 fn counts(plan: &Plan, span: &mut SpanStats, part: &Part) -> bool {
     let Some(nth) = part.altered_by.checked_sub(1) else { return true };
     let (_, payload): (usize, &Payload) = plan.payloads().nth(nth as usize).expect("slots are made from the same plan");
     span.altered += part.planned;
     if !payload.include {
         span.altered_apart += part.planned;
+        // Whether the generator kept up is asked of everything that it had to send.
+        span.late_apart += part.late;
+        span.client_apart += part.errors[ErrorClass::Client as usize];
+        part.lag.add_to(&mut span.lag);
     }
     payload.include
 }
@@ -225,7 +229,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::{Load, Phase, Shape};
+    use crate::plan::{Alter, Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Phase, Shape, Via};
     use crate::record::collector::Collector;
     use crate::record::{Cuts, Sample, Shard};
     use crate::target::Facts;
@@ -330,12 +334,8 @@ mod tests {
         stats.latency(name.parse().unwrap()).unwrap()
     }
 
-    /// One phase of a second in which two payload faults alter every third request each: the first counts apart, the second does not.
-    #[test]
-    fn what_is_altered_is_counted_once_and_where_it_belongs() {
-        use crate::plan::{Alter, Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Via};
-        let mut plan = one_phase(1000);
-        let fault = |name: &str, include: bool| FaultPlan {
+    fn payload_fault(name: &str, include: bool) -> FaultPlan {
+        FaultPlan {
             name: name.into(),
             kind: FaultKind::Payload(Box::new(Payload {
                 alter: Alter::Malformed,
@@ -349,8 +349,14 @@ mod tests {
             lasts: Some(Lasts::UntilEnd),
             overlap: false,
             via: Via::Load,
-        };
-        plan.faults = vec![fault("apart", false), fault("beside", true)];
+        }
+    }
+
+    /// One phase of a second in which two payload faults alter every third request each: the first counts apart, the second does not.
+    #[test]
+    fn what_is_altered_is_counted_once_and_where_it_belongs() {
+        let mut plan = one_phase(1000);
+        plan.faults = vec![payload_fault("apart", false), payload_fault("beside", true)];
         let dir = tempfile::tempdir().unwrap();
         let collector = Collector::start(dir.path().join("slots.tmp"));
         let mut shard = Shard::new(&plan, Arc::new(Cuts::default()), MS, collector.sender());
@@ -377,6 +383,11 @@ mod tests {
         let phase = &assembled.phases[0];
         assert_eq!((phase.planned, phase.altered, phase.altered_apart, phase.due()), (60, 60, 30, 90));
         assert_eq!((phase.ok, phase.failed(), phase.shed, phase.sent), (28, 28, 4, 56));
+        assert_eq!(
+            (phase.lag.count(), phase.late_apart, phase.kept_up()),
+            (84, 0, true),
+            "lag is of all that was sent"
+        );
         assert_eq!(assembled.windows.iter().map(|w| w.planned).sum::<u64>(), 60);
         assert_eq!(
             assembled.slots.iter().map(|s| (s.planned, s.ok)).fold((0, 0), |a, s| (a.0 + s.0, a.1 + s.1)),
@@ -393,6 +404,25 @@ mod tests {
             assert_eq!((a.twins.planned, a.twins.ok, a.twins.shed), (30, 28, 2), "those that nobody altered");
         }
         assert_eq!(seen.iter().map(|a| a.altered.latency_failed.max()).collect::<Vec<_>>(), [2 * MS, 3 * MS]);
+    }
+
+    /// Everything is altered and counts apart, and the generator is two seconds late, or fails by itself.
+    #[test]
+    fn a_generator_that_falls_behind_with_what_is_counted_apart_is_seen() {
+        let mut plan = one_phase(1000);
+        plan.faults = vec![payload_fault("apart", false)];
+        let altered = || Part { altered_by: 1, ..part(0, 10) };
+        let span = |part: Part| {
+            let mut all = collected(vec![part]);
+            assemble(&plan, &mut all, plan.end()).unwrap().phases.remove(0)
+        };
+        let (good, late) = (span(altered()), span(Part { late: 10, ..altered() }));
+        assert_eq!((good.planned, good.due(), good.kept_up()), (0, 10, true));
+        assert_eq!((late.late, late.late_apart, late.kept_up()), (0, 10, false));
+        let mut own = altered();
+        (own.errors[ErrorClass::Timeout as usize], own.errors[ErrorClass::Client as usize]) = (0, 10);
+        let own = span(own);
+        assert_eq!((own.failed(), own.client_apart, own.kept_up()), (0, 10, false));
     }
 
     #[test]

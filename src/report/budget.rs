@@ -20,7 +20,10 @@ pub(super) fn spent(b: &FaultBudget) -> Option<String> {
     let spent = b.spent?;
     let least = if b.at_least { "≥ " } else { "" };
     let interval = match b.spent_within_run {
-        Some(Bounds { low: Some(low), high: Some(high) }) => format!(" [{}, {}]", percent(low), percent(high)),
+        // Of a fault that was not over, nothing bounds the price from above.
+        Some(Bounds { low: Some(low), high: Some(high) }) if !b.at_least => {
+            format!(" [{}, {}]", percent(low), percent(high))
+        }
         _ => String::new(),
     };
     Some(format!("{least}{}{interval}", percent(spent)))
@@ -45,11 +48,12 @@ pub(super) fn policy(a: &BurnAlert) -> String {
     format!("{} × over {} and {}", a.burn, length(a.long_s), length(a.short_s))
 }
 
-/// Those that fire, in words, each with its policy; else that none does.
-fn alarms(all: &[BurnAlert]) -> String {
+/// Those that fire, in words, each with its policy; else that none does, as far as was seen.
+fn alarms(all: &[BurnAlert], at_least: bool) -> String {
     let firing: Vec<String> =
         all.iter().filter(|a| a.fires != "no").map(|a| format!("{} ({})", fires(a), policy(a))).collect();
     match firing.as_slice() {
+        [] if at_least => "no burn-rate alert would have fired in the time that was seen".to_owned(),
         [] => "no burn-rate alert would have fired".to_owned(),
         some => format!("alerts: {}", some.join(", ")),
     }
@@ -77,10 +81,13 @@ fn cost(head: &BudgetReport, price: &FaultBudget) -> String {
     );
     let afford = match price.affordable {
         Some(n) if n < 1.0 => "; more than all of it".to_owned(),
-        Some(n) if n < 1e6 => format!("; {} such faults would use it up", count(n.ceil() as u64)),
+        Some(n) if n < 1e6 => {
+            let most = if price.at_least { "at most " } else { "" };
+            format!("; {most}{} such faults would use it up", count(n.ceil() as u64))
+        }
         _ => String::new(),
     };
-    format!("spends {spent} {of}: {bad}{afford}; {}", alarms(&price.alerts))
+    format!("spends {spent} {of}: {bad}{afford}; {}", alarms(&price.alerts, price.at_least))
 }
 
 /// What is true of all faults together: the whole run where it had several, why nothing can be told, what is assumed. Empty for a run that
@@ -120,7 +127,7 @@ fn whole_run(b: &BudgetReport) -> Option<String> {
         promise(b),
         count(b.bad),
         count(b.planned),
-        alarms(&b.alerts)
+        alarms(&b.alerts, false)
     ))
 }
 

@@ -1,9 +1,13 @@
 //! The course of a run as findings and playbooks look at it: windows pooled, the baseline, when replicas went and came.
 
-use crate::report::model::{FaultReport, Report, SpanReport, WindowReport};
+use std::collections::BTreeSet;
+
+use crate::report::model::{EventReport, FaultReport, Report, SpanReport, WindowReport};
 
 /// A replica's way out of rotation may be noted this long before its fault was, seconds: a kill is seen by the supervisor first.
 const EARLY: f64 = 0.05;
+/// Answers that a share needs before it is believed.
+pub(super) const ENOUGH: u64 = 30;
 
 /// A report, with what several rules ask of it.
 pub(super) struct Course<'a> {
@@ -22,6 +26,8 @@ pub(super) struct Pool {
     pub(super) slow: u64,
     /// Timed out.
     pub(super) timeouts: u64,
+    /// Went out on a connection that had died while it was idle.
+    pub(super) idle_closed: u64,
     pub(super) failed: u64,
     pub(super) shed: u64,
     pub(super) seconds: f64,
@@ -78,29 +84,55 @@ impl<'a> Course<'a> {
         Some(f.applied_at_s? + f.impact.detection_s?)
     }
 
-    /// When the last of the replicas that this fault hit was ready again after it was out, and no earlier than the fault's end by more
-    /// than a moment; none when one of them was not. Where replicas are replaced under new numbers, the first to become ready counts.
+    /// When what this fault hit was ready again, as [`Course::back_at_s`], and no earlier than a moment before the fault ended: what came
+    /// back while a lasting fault was on did not wait for its end.
     pub(super) fn ready_at_s(&self, f: &FaultReport) -> Option<f64> {
-        let applied = f.applied_at_s?;
-        let until = self.next_fault_s(f);
-        let events = || self.report.platform_events.iter().filter(move |e| e.at_s >= applied - EARLY && e.at_s < until);
-        let out = |replica: u16| {
-            let is_out = |kind: &str| matches!(kind, "exited" | "not_ready" | "gone" | "terminating");
-            events().find(|e| e.replica == Some(replica) && is_out(&e.kind)).map(|e| e.at_s)
-        };
-        let gone: Vec<(u16, f64)> = f.replicas.iter().filter_map(|r| out(*r).map(|at| (*r, at))).collect();
-        let mut last: Option<f64> = None;
-        for (replica, out) in &gone {
-            let back = |own: bool| {
-                events().find(move |e| {
-                    let same = e.replica == Some(*replica);
-                    e.kind == "ready" && e.at_s > *out && (same || !own && e.replica.is_some())
-                })
-            };
-            let at = back(true).or_else(|| back(false))?.at_s;
-            last = Some(last.map_or(at, |l| l.max(at)));
+        let ended = if f.planned_end_at_s.is_some() { f.reverted_at_s? } else { f.applied_at_s? };
+        self.back_at_s(f).filter(|at| *at >= ended - EARLY)
+    }
+
+    /// When the last of the replicas that this fault hit and that went out of rotation came back for good: after it was last out before the
+    /// next fault. None when one of them did not. What did not come back under its own number may be replaced by a replica whose number
+    /// was first seen after the fault; each replaces one.
+    pub(super) fn back_at_s(&self, f: &FaultReport) -> Option<f64> {
+        let (from, until) = (f.applied_at_s? - EARLY, self.next_fault_s(f));
+        let hit: BTreeSet<u16> = f.replicas.iter().copied().collect();
+        let ways = hit.iter().map(|r| self.way(*r, from, until, false));
+        let gone: Vec<Option<f64>> = ways.filter(|(out, _)| *out).map(|(_, back)| back).collect();
+        let missing = gone.iter().filter(|back| back.is_none()).count();
+        let mut heirs: Vec<f64> =
+            self.newcomers(from).difference(&hit).filter_map(|r| self.way(*r, from, until, true).1).collect();
+        heirs.sort_by(f64::total_cmp);
+        if heirs.len() < missing {
+            return None;
         }
-        last
+        gone.into_iter().flatten().chain(heirs.into_iter().take(missing)).reduce(f64::max)
+    }
+
+    /// Whether a replica was out of rotation in this time, and when it came back for good; `out`: it was out before.
+    fn way(&self, replica: u16, from: f64, until: f64, mut out: bool) -> (bool, Option<f64>) {
+        let mut back = None;
+        let own = |e: &&EventReport| e.replica == Some(replica) && (from..until).contains(&e.at_s);
+        for e in self.report.platform_events.iter().filter(own) {
+            match e.kind.as_str() {
+                "exited" | "not_ready" => (out, back) = (true, None),
+                // One that ends may be told of after another took its place; `gone` always is of what was out before.
+                "terminating" => out = true,
+                "ready" if out => back = back.or(Some(e.at_s)),
+                _ => {}
+            }
+        }
+        (out, back)
+    }
+
+    /// Numbers of replicas that were first seen from then on. A number is a place: whoever takes one that was there is no newcomer.
+    fn newcomers(&self, from: f64) -> BTreeSet<u16> {
+        let seen = |before: bool| {
+            let then = self.report.platform_events.iter().filter(move |e| (e.at_s < from) == before);
+            then.filter_map(|e| e.replica).collect::<BTreeSet<u16>>()
+        };
+        let there = |r: &u16| usize::from(*r) < self.report.environment.replicas;
+        seen(false).difference(&seen(true)).copied().filter(|r| !there(r)).collect()
     }
 
     /// When the next fault after this one was applied, or the load ended.
@@ -134,6 +166,7 @@ pub(super) fn pool<'w>(windows: impl Iterator<Item = &'w WindowReport>) -> Pool 
         pool.good += w.due_good;
         pool.slow += w.due_ok.saturating_sub(w.due_good);
         pool.timeouts += ["timeout", "connect_timeout"].iter().filter_map(|c| w.due_errors.get(*c)).sum::<u64>();
+        pool.idle_closed += w.due_errors.get("idle_closed").copied().unwrap_or(0);
         pool.failed += w.due_failed;
         pool.shed += w.due_shed;
         pool.seconds += w.duration_s;
@@ -154,4 +187,107 @@ pub(super) fn middle(mut values: Vec<f64>) -> Option<f64> {
 /// Errors of a class.
 pub(super) fn errors(span: &SpanReport, class: &str) -> u64 {
     span.errors.get(class).copied().unwrap_or(0)
+}
+
+/// Two shares differ by more than chance would make them: three standard errors of the difference, and a point at least.
+pub(super) fn fell((before, n): (f64, u64), (now, m): (f64, u64)) -> bool {
+    let pooled = (before * n as f64 + now * m as f64) / (n + m) as f64;
+    let error = (pooled * (1.0 - pooled) * (1.0 / n as f64 + 1.0 / m as f64)).sqrt();
+    before - now >= 0.01 && before - now > 3.0 * error
+}
+
+/// Answers that said they were a fallback, of those that were asked for it.
+pub(super) fn fallbacks(span: &SpanReport) -> Option<(u64, u64)> {
+    let m = span.metrics.get("fallback_rate")?;
+    Some(((m.value? * m.n as f64).round() as u64, m.n))
+}
+
+/// Fallbacks became more, each given with what it was taken from: the other answers became fewer, by enough of them to tell.
+pub(super) fn more_fallbacks((before, n): (u64, u64), (now, m): (u64, u64)) -> bool {
+    let others = |part: u64, all: u64| (1.0 - part as f64 / all as f64, all);
+    n >= ENOUGH && m >= ENOUGH && fell(others(before, n), others(now, m))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::Environment;
+
+    type Event<'a> = (f64, u16, &'a str);
+
+    /// Three replicas under a fault at 20 s; `to`: it lasts until then. The load ends at 60 s.
+    fn report(hit: &[u16], to: Option<f64>, events: &[Event<'_>]) -> Report {
+        let event = |(at_s, replica, kind): &Event<'_>| EventReport {
+            at_s: *at_s,
+            replica: Some(*replica),
+            kind: (*kind).to_owned(),
+            text: String::new(),
+        };
+        Report {
+            environment: Environment { replicas: 3, ..Environment::default() },
+            faults: vec![FaultReport {
+                applied_at_s: Some(20.0),
+                planned_end_at_s: to,
+                reverted_at_s: to,
+                replicas: hit.to_vec(),
+                ..FaultReport::default()
+            }],
+            platform_events: events.iter().map(event).collect(),
+            windows: vec![WindowReport { start_at_s: 59.0, duration_s: 1.0, ..WindowReport::default() }],
+            ..Report::default()
+        }
+    }
+
+    fn ready(hit: &[u16], to: Option<f64>, events: &[Event<'_>]) -> Option<f64> {
+        let report = report(hit, to, events);
+        Course::new(&report).ready_at_s(&report.faults[0])
+    }
+
+    #[test]
+    fn nobody_comes_back_for_another() {
+        let flap = [(22.0, 2, "not_ready"), (23.0, 2, "ready")];
+        let killed = [(20.0, 1, "exited"), flap[0], flap[1]];
+        assert_eq!(ready(&[1], None, &killed), None, "another that flapped");
+        let seen_before = [(5.0, 7, "ready"), (20.0, 1, "exited"), (23.0, 7, "ready")];
+        assert_eq!(ready(&[1], None, &seen_before), None, "another that was there before");
+        let two = [(20.0, 0, "exited"), (20.1, 1, "exited"), (24.0, 3, "ready"), (26.0, 4, "ready")];
+        assert_eq!(ready(&[0, 1], None, &two[..3]), None, "one replacement for two");
+        assert_eq!(ready(&[0, 1], None, &two), Some(26.0));
+        let own = [two[0], two[1], (23.0, 0, "ready"), two[2]];
+        assert_eq!(ready(&[0, 1, 1], None, &own), Some(24.0), "one itself, one replaced");
+        assert_eq!(ready(&[1], None, &[two[1], two[2], (25.0, 3, "exited")]), None, "a replacement that died");
+    }
+
+    #[test]
+    fn back_is_what_stays_back() {
+        let crash = [(20.0, 1, "exited"), (22.0, 1, "ready"), (23.0, 1, "exited"), (29.0, 1, "ready")];
+        assert_eq!(ready(&[1], None, &crash[..3]), None, "a crash loop");
+        assert_eq!(ready(&[1], None, &crash), Some(29.0));
+        // What the next fault does is that one's doing.
+        let mut next = report(&[1], None, &[crash[0], crash[1], (41.0, 1, "exited")]);
+        next.faults.push(FaultReport { applied_at_s: Some(40.0), ..FaultReport::default() });
+        assert_eq!(Course::new(&next).ready_at_s(&next.faults[0]), Some(22.0));
+    }
+
+    #[test]
+    fn a_lasting_fault_is_not_over_when_its_replica_flaps() {
+        let flaps = [(25.0, 1, "not_ready"), (28.0, 1, "ready"), (30.0, 1, "not_ready"), (42.0, 1, "ready")];
+        assert_eq!(ready(&[1], Some(40.0), &flaps[..3]), None);
+        assert_eq!(ready(&[1], Some(40.0), &flaps), Some(42.0));
+        assert_eq!(ready(&[1], Some(42.04), &flaps), Some(42.0), "a moment before the end was noted");
+        let early = report(&[1], Some(40.0), &flaps[..2]);
+        let course = Course::new(&early);
+        let f = &early.faults[0];
+        assert_eq!((course.ready_at_s(f), course.back_at_s(f)), (None, Some(28.0)), "it did not wait for the end");
+    }
+
+    #[test]
+    fn a_pod_that_takes_a_place_is_that_replica() {
+        // As the book of Kubernetes tells it: the old one is gone long after its heir is in rotation, or both happen at once.
+        let pod = [(20.0, 1, "terminating"), (20.0, 1, "not_ready"), (26.0, 1, "ready"), (50.0, 1, "gone")];
+        assert_eq!(ready(&[1], None, &pod), Some(26.0));
+        let rollout = [(24.0, 0, "terminating"), (24.0, 0, "not_ready"), (24.0, 0, "ready")];
+        assert_eq!(ready(&[0], None, &rollout), Some(24.0));
+        assert_eq!(ready(&[0], None, &[(24.0, 0, "gone")]), None, "what was out before has ended");
+    }
 }

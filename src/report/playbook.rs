@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::course::Course;
+use super::course::{Course, ENOUGH, fallbacks, more_fallbacks};
 use super::format::{at_s, count, time_s};
 use super::model::{FaultReport, Report};
 
@@ -74,7 +74,7 @@ pub enum Sign<'a> {
     ReplicaBack,
     /// The requests are as good as before.
     Recovered,
-    /// An answer came from a fallback.
+    /// More answers than before came from a fallback.
     Fallback,
     /// A probe turned to this.
     Probe {
@@ -122,7 +122,10 @@ fn look(c: &Course<'_>, f: &FaultReport, applied: f64, sign: Sign<'_>) -> Seen {
             Some(at) => seen(Some(at), format!("out of rotation at {}", at_s(at))),
             None => unseen(StepStatus::NotSeen, "what it hit stayed in rotation"),
         },
-        Sign::ReplicaBack => match (c.ready_at_s(f), c.out_at_s(f)) {
+        Sign::ReplicaBack => match (c.back_at_s(f), c.out_at_s(f)) {
+            (Some(at), _) if c.ready_at_s(f).is_none() => {
+                seen(Some(at), format!("ready again at {}, while it was still on", at_s(at)))
+            }
             (Some(at), _) => seen(Some(at), format!("ready again at {}", at_s(at))),
             (None, Some(out)) => unseen(
                 StepStatus::NotSeen,
@@ -146,31 +149,39 @@ fn recovered(f: &FaultReport) -> Seen {
     }
 }
 
+/// Fallbacks that were there before the fault are no step of anybody's.
 fn fallback(c: &Course<'_>, f: &FaultReport) -> Seen {
-    let of = |span: &super::model::SpanReport| {
-        span.metrics.get("fallback_rate").and_then(|m| Some(((m.value? * m.n as f64).round() as u64, m.n)))
-    };
     let Some(during) = c.during(f) else {
         return unseen(StepStatus::NotObservable, "no request was due while it was on");
     };
-    match of(during) {
-        Some((n, all)) if n > 0 => {
-            seen(None, format!("{} of {} good answers in during:{}", count(n), count(all), f.name))
-        }
-        _ if during.ok == during.planned => {
-            unseen(StepStatus::NotNeeded, format!("all {} requests were answered in full", count(during.planned)))
-        }
-        _ => {
-            let failed = during.planned - during.ok;
-            unseen(
+    let failed = during.planned - during.ok;
+    let Some((n, all)) = fallbacks(during).filter(|(n, _)| *n > 0) else {
+        return match failed {
+            0 => unseen(StepStatus::NotNeeded, format!("all {} requests were answered in full", count(during.planned))),
+            _ => unseen(
                 StepStatus::NotSeen,
                 format!("none of {} good answers, while {} requests failed", count(during.ok), count(failed)),
-            )
-        }
+            ),
+        };
+    };
+    let told = format!("{} of {} good answers in during:{}", count(n), count(all), f.name);
+    let Some((before, of)) = c.baseline().and_then(fallbacks).filter(|(_, of)| (*of).min(all) >= ENOUGH) else {
+        return unseen(
+            StepStatus::NotObservable,
+            format!("{told}; too few were looked at, then or before the first fault, to tell whether that is more"),
+        );
+    };
+    if more_fallbacks((before, of), (n, all)) {
+        return seen(None, told);
+    }
+    let told = format!("{told}, no clear rise from {} of {} before the first fault", count(before), count(of));
+    match failed {
+        0 => unseen(StepStatus::NotNeeded, told),
+        _ => unseen(StepStatus::NotSeen, format!("{told}, while {} requests failed", count(failed))),
     }
 }
 
-/// The first answer after the fault that is as wanted where the one before was not, or where there was none before.
+/// The first answer after the fault that is as wanted where the one before was not.
 fn probe(c: &Course<'_>, f: &FaultReport, applied: f64, name: &str, passes: bool) -> Seen {
     let Some(probe) = c.report.probes.iter().find(|p| p.name == name) else {
         return unseen(StepStatus::NotObservable, "the probe is not in the report");
@@ -186,12 +197,14 @@ fn probe(c: &Course<'_>, f: &FaultReport, applied: f64, name: &str, passes: bool
     let next = c.next_fault_s(f);
     let until = if next < c.end_s() { next } else { f64::INFINITY };
     let mut before: Option<bool> = None;
-    let (mut asked, mut wanted) = (0, 0);
+    let (mut asked, mut wanted, mut blind) = (0, 0, false);
     for r in &probe.results {
         if r.at_s >= applied && r.at_s < until {
-            if r.ok == passes && before != Some(passes) {
+            if r.ok == passes && before == Some(!passes) {
                 return seen(Some(r.at_s), format!("{} at {}: {}", r.when.replace('_', " "), at_s(r.at_s), r.detail));
             }
+            // As wanted when it was first asked: it may have been so all along.
+            blind |= r.ok == passes && before.is_none();
             asked += 1;
             wanted += u64::from(r.ok == passes);
         }
@@ -201,6 +214,7 @@ fn probe(c: &Course<'_>, f: &FaultReport, applied: f64, name: &str, passes: bool
     let times = if asked == 1 { "once".to_owned() } else { format!("{} times", count(asked)) };
     match asked {
         0 => unseen(StepStatus::NotObservable, "it was not asked after the fault"),
+        _ if blind => unseen(StepStatus::NotObservable, "not asked before the fault, so that no turn can be told"),
         // It was so all the time: nothing turned.
         n if n == wanted => {
             unseen(StepStatus::NotNeeded, format!("asked {times} after the fault, {word} all the time"))
@@ -259,6 +273,11 @@ mod tests {
         }
         report.platform_events.pop();
         assert_eq!(looked(&report, Sign::ReplicaBack).0, StepStatus::NotSeen);
+        // Another that flaps is not the one that went.
+        let other = |at_s, kind: &str| EventReport { at_s, replica: Some(2), kind: kind.into(), text: String::new() };
+        report.environment.replicas = 3;
+        report.platform_events.extend([other(22.0, "not_ready"), other(23.0, "ready")]);
+        assert_eq!(looked(&report, Sign::ReplicaBack).0, StepStatus::NotSeen);
         report.faults[0].impact.detection_s = None;
         report.platform_events.clear();
         assert_eq!(looked(&report, Sign::OutOfRotation).0, StepStatus::NotSeen);
@@ -273,6 +292,15 @@ mod tests {
         }
         report.faults[0].applied_at_s = None;
         assert_eq!(looked(&report, Sign::Recovered).2, "the fault was never applied");
+    }
+
+    #[test]
+    fn what_came_back_while_it_was_on_is_told_as_that() {
+        let mut report = run();
+        let f = &mut report.faults[0];
+        (f.planned_end_at_s, f.reverted_at_s) = (Some(40.0), Some(40.0));
+        let back = looked(&report, Sign::ReplicaBack);
+        assert_eq!(back, (StepStatus::Seen, Some(4.0), "ready again at 24.0 s, while it was still on".into()));
     }
 
     #[test]
@@ -306,8 +334,16 @@ mod tests {
         assert_eq!(looked(&report, failing).0, StepStatus::NotSeen, "it failed before, and that is no turn");
         report.probes = asked(&[(10.0, true), (21.0, true)]);
         assert_eq!(looked(&report, passing).0, StepStatus::NotNeeded);
-        report.probes = asked(&[(62.0, true)]);
-        assert_eq!(looked(&report, passing).1, Some(42.0), "asked once, after the load");
+        report.probes = asked(&[(10.0, false), (62.0, true)]);
+        assert_eq!(looked(&report, passing).1, Some(42.0), "asked once after it, after the load");
+        let blind =
+            (StepStatus::NotObservable, None, "not asked before the fault, so that no turn can be told".to_owned());
+        for answers in [&[(62.0, true)][..], &[(21.0, true), (31.0, false)]] {
+            report.probes = asked(answers);
+            assert_eq!(looked(&report, passing), blind, "{answers:?}");
+        }
+        report.probes = asked(&[(21.0, false), (31.0, true)]);
+        assert_eq!(looked(&report, passing).1, Some(11.0), "it turned before our eyes");
         report.probes = asked(&[(10.0, true)]);
         assert_eq!(looked(&report, passing).0, StepStatus::NotObservable);
         // The next fault's time is not this one's.
@@ -351,9 +387,26 @@ mod tests {
         report.spans[0].ok = 60;
         assert_eq!(looked(&report, Sign::Fallback).0, StepStatus::NotSeen);
         report.spans[0].metrics.get_mut("fallback_rate").unwrap().value = Some(0.25);
+        assert_eq!(looked(&report, Sign::Fallback).0, StepStatus::NotObservable, "nobody looked before");
+        let mut base =
+            SpanReport { name: "baseline".into(), measured: true, duration_s: 20.0, ..report.spans[0].clone() };
+        base.metrics.get_mut("fallback_rate").unwrap().value = Some(0.0);
+        report.phases.push(base);
         assert_eq!(
             looked(&report, Sign::Fallback),
             (StepStatus::Seen, None, "25 of 100 good answers in during:kill-one".into())
         );
+        // As many as ever.
+        report.phases[0].metrics.get_mut("fallback_rate").unwrap().value = Some(0.2);
+        let (status, _, detail) = looked(&report, Sign::Fallback);
+        assert_eq!(status, StepStatus::NotSeen, "{detail}");
+        assert!(
+            detail.ends_with("no clear rise from 20 of 100 before the first fault, while 40 requests failed"),
+            "{detail}"
+        );
+        report.spans[0].ok = 100;
+        assert_eq!(looked(&report, Sign::Fallback).0, StepStatus::NotNeeded);
+        report.phases[0].metrics.get_mut("fallback_rate").unwrap().n = 29;
+        assert_eq!(looked(&report, Sign::Fallback).0, StepStatus::NotObservable, "too few to compare with");
     }
 }

@@ -21,10 +21,16 @@ pub(super) fn shown(bounds: &Bounds, unit: &str) -> String {
 fn range(metric: &GroupMetric) -> String {
     let (best, worst) = (shown(&metric.best, &metric.unit), shown(&metric.worst, &metric.unit));
     match best == worst {
-        true if metric.best.low == metric.best.high && metric.best.low.is_some() => "none".to_owned(),
+        true if same(metric) => "none".to_owned(),
         true => NOTHING.to_owned(),
         false => format!("{best} – {worst}"),
     }
+}
+
+/// Every time was seen whole, and took as long as every other.
+fn same(metric: &GroupMetric) -> bool {
+    let exact = |b: &Bounds| b.low.filter(|_| b.low == b.high);
+    exact(&metric.best).is_some_and(|best| exact(&metric.worst) == Some(best))
 }
 
 /// Metric, median, worst, range, and how much was seen of how many.
@@ -54,7 +60,7 @@ pub(super) fn sentence(group: &FaultGroup) -> String {
         let (middle, worst) = (shown(&m.median, &m.unit), shown(&m.worst, &m.unit));
         match (m.whole, m.cut_off) {
             (0, 0) => format!("{} unknown each time", clean(&m.metric)),
-            _ if middle == worst => format!("{} {middle} each time{open}", clean(&m.metric)),
+            _ if same(m) => format!("{} {middle} each time{open}", clean(&m.metric)),
             _ => format!("{} median {middle}, worst {worst}{open}", clean(&m.metric)),
         }
     };

@@ -117,7 +117,7 @@ fn told<T>(all: &[T], one: impl Fn(&T) -> String) -> Vec<String> {
 
 /// Prices of the faults, the whole run where it had several, and what all of it assumes.
 fn costs(report: &Report) -> Vec<String> {
-    let name = |f: &FaultReport, cost: String| format!("{} {}", clean(&f.name), sentence(cost));
+    let name = |f: &FaultReport, cost: String| format!("{}: {}", clean(&f.name), sentence(cost));
     let all: Vec<String> =
         report.faults.iter().flat_map(|f| budget::costs(report, f).into_iter().map(|c| name(f, c))).collect();
     let mut lines = told(&all, String::clone);

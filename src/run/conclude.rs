@@ -56,6 +56,7 @@ pub(super) fn conclude(
             proven: measured.faults[i].proof.proven(),
             evidence: measured.faults[i].proof.evidence.clone(),
             detection: detections[i].map(Duration::from_secs_f64),
+            detection_watched: watched(&measured, &measured.faults[i]),
         })
         .collect();
     judge_alerts(plan, &mut measured);
@@ -256,22 +257,32 @@ fn measured_until(plan: &Plan, from: Offset, until: Offset) -> Offset {
     unmeasured.min().map_or(until, |start| start.min(until))
 }
 
+fn hits(record: &FaultRecord, replica: u16) -> bool {
+    record.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if *index == replica))
+}
+
+/// Until when what happens to its targets is this fault's doing: the next fault on one of them, or any that comes once this one
+/// is over; after the load, our own stopping.
+fn own_until(measured: &Measured, record: &FaultRecord) -> Option<Offset> {
+    let applied = record.applied_at?;
+    let ends = |f: &&FaultRecord| {
+        let Some(at) = f.applied_at.filter(|at| *at > applied) else { return false };
+        let shared = f.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if hits(record, *index)));
+        shared || record.reverted_at.is_none_or(|over| at >= over)
+    };
+    let next = measured.faults.iter().filter(ends).filter_map(|f| f.applied_at).min();
+    Some(next.map_or(measured.load_end, |at| at.min(measured.load_end)))
+}
+
 /// applied → the platform took a target out of rotation, seconds.
 fn detections(measured: &Measured) -> Vec<Option<f64>> {
-    let hits = |record: &FaultRecord, replica: u16| {
-        record.targets.iter().any(|t| matches!(t, TargetRef::Replica { index, .. } if *index == replica))
-    };
     let of = |record: &FaultRecord| {
         let applied = record.applied_at?;
         let out = |kind| matches!(kind, PlatformEventKind::NotReady | PlatformEventKind::Exited);
         // A kill is seen by the supervisor before its caller has noted that it was done.
         let from = Offset(applied.0.saturating_sub(50_000_000));
-        // What happens to a replica after the next fault on it is that one's doing; after the load, our own stopping.
-        let until = |replica: u16| {
-            let later = measured.faults.iter().filter(|f| hits(f, replica)).filter_map(|f| f.applied_at);
-            later.filter(|at| *at > applied).min().map_or(measured.load_end, |at| at.min(measured.load_end))
-        };
-        let mine = |replica: u16, at: Offset| hits(record, replica) && at < until(replica);
+        let until = own_until(measured, record)?;
+        let mine = |replica: u16, at: Offset| hits(record, replica) && at < until;
         let event = measured
             .events
             .iter()
@@ -279,6 +290,11 @@ fn detections(measured: &Measured) -> Vec<Option<f64>> {
         Some(event.at.since(applied).as_secs_f64())
     };
     measured.faults.iter().map(of).collect()
+}
+
+/// How long a detection was looked for: one that never came took longer.
+fn watched(measured: &Measured, record: &FaultRecord) -> Duration {
+    own_until(measured, record).zip(record.applied_at).map_or(Duration::ZERO, |(until, applied)| until.since(applied))
 }
 
 /// The looks at each alert, judged: one asking for each fault that it has to follow.
@@ -377,9 +393,9 @@ fn generator(plan: &Plan, summary: &RunSummary, measured: &Measured) -> Generato
 
 /// How the generator fell behind in a span, in numbers; none when it kept up.
 fn lateness(name: &str, stats: &SpanStats) -> Option<String> {
-    let client = stats.errors[crate::outcome::ErrorClass::Client as usize];
-    let planned = count(stats.planned);
-    let late = (stats.late > 0).then(|| format!("{} of {planned} requests were not sent in time", count(stats.late)));
+    let client = stats.errors[crate::outcome::ErrorClass::Client as usize] + stats.client_apart;
+    let (planned, late) = (count(stats.due()), stats.late + stats.late_apart);
+    let late = (late > 0).then(|| format!("{} of {planned} requests were not sent in time", count(late)));
     let own = (client > 0).then(|| format!("{} of {planned} failed on our own side", count(client)));
     let all: Vec<String> = late.into_iter().chain(own).collect();
     (!stats.kept_up()).then(|| format!("{name}: {}", all.join(", ")))
@@ -549,6 +565,11 @@ mod tests {
         assert_eq!(detections(&measured), [None, None, Some(0.0)]);
         measured.events.insert(0, out(0, 12.0));
         assert_eq!(detections(&measured), [Some(2.0), None, Some(0.0)]);
+        // The next fault is another one's doing, wherever it strikes; nobody looked longer than that.
+        measured.events[0] = out(0, 25.0);
+        assert_eq!(detections(&measured)[0], None);
+        assert_eq!(watched(&measured, &measured.faults[0]), Duration::from_secs(10));
+        assert_eq!(watched(&measured, &measured.faults[2]), Duration::from_secs(30));
     }
 
     #[test]

@@ -16,7 +16,10 @@ impl Age {
     pub fn micros(self, wall_ns: i128) -> u64 {
         match self {
             Age::Micros(us) => us,
-            Age::MadeAt(at) => u64::try_from((wall_ns - at) / 1_000).unwrap_or(0),
+            Age::MadeAt(at) => {
+                let us = wall_ns.saturating_sub(at) / 1_000;
+                if us <= 0 { 0 } else { u64::try_from(us).unwrap_or(u64::MAX) }
+            }
         }
     }
 
@@ -84,6 +87,10 @@ mod tests {
             let age = Age::of_timestamp(&moment).unwrap_or_else(|| panic!("{moment:?}"));
             assert_eq!(age, Age::MadeAt(at), "{moment:?}");
             assert_eq!((age.micros(at + 5_000_000_000), age.micros(at - 1)), (5_000_000, 0));
+        }
+        // However absurd, what is old is old, and what is to come is new.
+        for (moment, us) in [(-1.797e308, u64::MAX), (-1e30, u64::MAX), (1.797e308, 0)] {
+            assert_eq!(Age::of_timestamp(&number(moment)).map(|age| age.micros(at)), Some(us), "{moment}");
         }
         assert_eq!(Age::of_timestamp(&text("yesterday")), None);
         assert_eq!(Age::of_timestamp(&Scalar::Null), None);

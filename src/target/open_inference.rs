@@ -91,9 +91,11 @@ impl Tensor<'_> {
         match self.kind {
             // A text is a text, even where it is empty: a tensor of texts has no null.
             None => encode::text(cell, out),
-            Some(kind) if kind.is_whole() => match number(cell) {
+            Some(kind) if kind.is_whole() => match number(cell).filter(|x| x.is_finite()) {
                 Some(x) => out.extend_from_slice((x.round() as i64).to_string().as_bytes()),
-                None => out.extend_from_slice(b"null"),
+                None if cell.trim().is_empty() => out.extend_from_slice(b"null"),
+                // Words where numbers belong: those that a float can be named by (`NaN`) are no whole number either.
+                None => encode::text(cell, out),
             },
             Some(_) => encode::cell(table, column, cell, out),
         }

@@ -4,11 +4,14 @@
 //! protocol. Twins stand behind the bodies themselves, so that a request is a number and nothing is made while load runs. Owns
 //! what an altered body is; leaves alone which arrivals get one (`alteration.rs`) and what becomes of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rand::Rng;
 
 use super::{BodyRows, Encoder, RequestBodies};
 use crate::alteration::{self, Alterations};
-use crate::plan::{Alter, Bodies, Dataset, Garbage, Plan};
+use crate::plan::{Alter, Bodies, Dataset, Garbage, Load, Plan};
 use crate::rng::{self, Stream};
 
 /// Bytes that the bodies of one oversize fault may have together, beyond the first of them.
@@ -30,10 +33,12 @@ pub(super) struct Block {
 enum Pick {
     /// That of the body whose turn it is.
     OfRow,
-    /// The next, whichever body's turn it is.
+    /// By the arrival's number, whichever body's turn it is; one may come again before all have gone out.
     Any,
-    /// The one made for this very arrival; ascending by the arrivals' numbers.
+    /// The one made for this very arrival, ascending by the arrivals' numbers; where fewer are made than go out, they go round.
     Own(Vec<u64>),
+    /// The next that has not gone out yet, and around again: the requests of closed loops have no number beforehand.
+    InTurn(Arc<AtomicU64>),
 }
 
 impl Block {
@@ -44,6 +49,7 @@ impl Block {
             Pick::Any => (index % self.count as u64) as usize,
             // One that was not planned (its fault came late) takes a neighbour's.
             Pick::Own(arrivals) => arrivals.binary_search(&index).unwrap_or_else(|next| next),
+            Pick::InTurn(turn) => (turn.fetch_add(1, Ordering::Relaxed) % self.count as u64) as usize,
         };
         self.first + nth % self.count
     }
@@ -86,8 +92,7 @@ pub(super) fn append(plan: &Plan, alterations: &Alterations, all: &mut RequestBo
                 let count = alteration::distinct(plan, alteration.fault, arrivals.len());
                 maker.cache_bust(table, features, &arrivals, count, used);
                 used += count;
-                // Where fewer are made than go out, they go round.
-                if arrivals.len() == count { Pick::Own(arrivals) } else { Pick::Any }
+                if closed(plan, alteration.fault) { Pick::InTurn(Arc::default()) } else { Pick::Own(arrivals) }
             }
             (alter, Bodies::Dataset(table)) => {
                 maker.by_body(table, alter);
@@ -100,6 +105,13 @@ pub(super) fn append(plan: &Plan, alterations: &Alterations, all: &mut RequestBo
     }
 }
 
+/// Does a closed loop run while this fault is in force, by the plan?
+fn closed(plan: &Plan, fault: usize) -> bool {
+    let from = plan.faults[fault].at;
+    let until = plan.faults[fault].ends(plan.end()).unwrap_or(from);
+    plan.phases.iter().any(|p| matches!(p.load, Load::Closed { .. }) && p.start < until && from < p.end())
+}
+
 struct Maker<'a> {
     plan: &'a Plan,
     all: &'a mut RequestBodies,
@@ -107,9 +119,9 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// A twin of these bytes, which are what the original's would be but for the fault.
-    fn push(&mut self, body: &[u8], original: usize) {
-        let json = self.all.json.get(original).copied();
+    /// A twin of these bytes, which are what the original's would be but for the fault; `json` is the length of its JSON, where
+    /// bytes follow it.
+    fn push(&mut self, body: &[u8], json: Option<usize>, original: usize) {
         self.all.push(body);
         self.note(self.all.held.get(original).copied(), json, original);
     }
@@ -130,8 +142,14 @@ impl Maker<'_> {
 
     fn malformed(&mut self) {
         for row in 0..self.all.len() {
-            let body = broken(self.all.get(row), &mut self.chance);
-            self.push(&body, row);
+            let json = self.all.json.get(row).copied();
+            let body = self.all.get(row);
+            // The bytes of tensors stay as they are: what is broken is the JSON that tells of them.
+            let (text, bytes) = body.split_at(json.unwrap_or(body.len()));
+            let mut body = broken(text, &mut self.chance);
+            let json = json.map(|_| body.len());
+            body.extend_from_slice(bytes);
+            self.push(&body, json, row);
         }
     }
 
@@ -176,19 +194,33 @@ impl Maker<'_> {
         }
     }
 
-    /// `count` bodies with values that are in no row; those of an arrival are made from the body whose turn it is.
+    /// `count` bodies with values that are in no row; those of an arrival are made from the body whose turn it is, or from the next
+    /// that has a cell to alter.
     fn cache_bust(&mut self, table: &Dataset, features: &[usize], arrivals: &[u64], count: usize, used: usize) {
         let encoder = Encoder::new(self.plan, table);
         let columns: Vec<Column> = (0..table.columns.len()).map(|c| Column::of(table, c)).collect();
-        let most = self.plan.traffic.batch.largest() as usize;
+        let can = |body: usize| {
+            let held = self.all.rows(body);
+            (0..held.len as usize).any(|place| {
+                let row = &table.rows[held.row(place)];
+                features.iter().any(|f| !table.numeric[*f] || !row[*f].trim().is_empty())
+            })
+        };
+        let bodies = self.all.len();
+        let (mut turns, mut next): (Vec<usize>, _) = ((0..bodies).collect(), None);
+        // Twice: after the last comes the first.
+        for body in (0..bodies).rev().chain((0..bodies).rev()) {
+            next = if can(body) { Some(body) } else { next };
+            turns[body] = next.unwrap_or(body);
+        }
         for nth in 0..count {
             let turn = arrivals.get(nth).copied().unwrap_or(nth as u64);
-            let original = (turn % self.all.len() as u64) as usize;
+            let original = turns[(turn % bodies as u64) as usize];
             let held = self.all.rows(original);
             let rows = (0..held.len as usize).map(|place| {
                 let mut row = table.rows[held.row(place)].clone();
                 for feature in features {
-                    row[*feature] = columns[*feature].never_seen(&row[*feature], (used + nth) * most + place + 1);
+                    row[*feature] = columns[*feature].never_seen(&row[*feature], used + nth + 1);
                 }
                 row
             });
@@ -243,6 +275,8 @@ struct Column {
     numeric: bool,
     /// Every cell is a whole number, and stays one.
     whole: bool,
+    /// Every cell that is not empty is a whole number.
+    key: bool,
     /// The largest of them.
     top: i64,
     low: f64,
@@ -254,13 +288,13 @@ struct Column {
 impl Column {
     fn of(table: &Dataset, column: usize) -> Column {
         if !table.numeric[column] {
-            return Column { numeric: false, whole: false, top: 0, low: 0.0, high: 0.0, sd: 0.0 };
+            return Column { numeric: false, whole: false, key: false, top: 0, low: 0.0, high: 0.0, sd: 0.0 };
         }
         let (whole, sd) = (table.whole(column), table.deviation(column));
         let numbers = || table.rows.iter().filter_map(|r| r[column].trim().parse::<f64>().ok());
         let (low, high) = (numbers().fold(f64::INFINITY, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
         let top = table.rows.iter().filter_map(|r| r[column].trim().parse().ok()).max().unwrap_or(0);
-        Column { numeric: true, whole, top, low, high, sd }
+        Column { numeric: true, whole, key: table.whole_or_empty(column), top, low, high, sd }
     }
 
     fn shifted(&self, cell: &str, shift: f64) -> String {
@@ -281,10 +315,11 @@ impl Column {
     }
 
     /// The `nth` value (from 1) that is in no row: beyond the largest for whole numbers, which are keys more often than not; for
-    /// others so near to the row's own that no prediction depends on it, and apart from every other one.
+    /// others so near to the row's own that no prediction depends on it, and apart from every other one. A missing number stays so.
     fn never_seen(&self, cell: &str, nth: usize) -> String {
-        match (self.numeric, self.whole) {
+        match (self.numeric, self.key) {
             (false, _) => format!("{}~{nth}", cell.trim()),
+            (true, _) if cell.trim().is_empty() => String::new(),
             (true, true) => self.top.max(0).saturating_add(nth as i64).to_string(),
             (true, false) => {
                 let step = if self.sd > 0.0 { self.sd } else { number(cell).abs().max(1.0) };
@@ -325,13 +360,11 @@ fn broken(body: &[u8], chance: &mut Stream) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{AnswerPaths, tests_support};
-    use crate::plan::{Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Load, Payload, Phase, Protocol, Shape, Via};
+    use crate::plan::{AnswerPaths, Datatype, Form, tests_support};
+    use crate::plan::{Expect, FaultKind, FaultPlan, FaultTarget, Lasts, Payload, Phase, Protocol, Shape, Via};
     use crate::target::{Answer, Checker, Headers};
     use crate::units::{Offset, Rate, Ratio, Seed};
 
@@ -504,7 +537,75 @@ mod tests {
         plan.faults.truncate(1);
         let FaultKind::Payload(payload) = &mut plan.faults[0].kind else { panic!() };
         payload.alter = Alter::CacheBust { features: vec![1], distinct: 30 };
-        assert_eq!(made(&plan).twins(0), 30);
+        let all = made(&plan);
+        assert_eq!(all.twins(0), 30);
+        let sent: Vec<usize> = planned[0].iter().map(|index| all.twin(0, *index, 0)).collect();
+        assert_eq!(sent[..30], (20..50).collect::<Vec<_>>(), "none again before all have gone out");
+        assert_eq!(sent[30..60], sent[..30]);
+    }
+
+    #[test]
+    fn requests_of_closed_loops_take_the_next_body() {
+        let mut plan = plan(Protocol::Mlflow, vec![Alter::CacheBust { features: vec![1], distinct: 30 }]);
+        plan.phases[0].load = Load::Closed { concurrency: 1, max_rate: None };
+        let all = made(&plan);
+        // Whatever their numbers.
+        let sent: Vec<usize> = (0..31).map(|n| all.twin(0, n * 30, 3)).collect();
+        assert_eq!((&sent[..30], sent[30]), (&(20..50).collect::<Vec<_>>()[..], 20));
+    }
+
+    #[test]
+    fn gaps_stay_gaps_and_leave_keys_whole() {
+        let mut plan = plan(Protocol::Mlflow, vec![Alter::CacheBust { features: vec![0, 1], distinct: 10_000 }]);
+        let mut gaps = table();
+        // One gap among the keys, and a row that has nothing to alter.
+        gaps.rows[4][0] = String::new();
+        (gaps.rows[7][0], gaps.rows[7][1]) = (String::new(), String::new());
+        assert_eq!((gaps.whole(0), gaps.whole_or_empty(0), gaps.whole_or_empty(1)), (false, true, false));
+        plan.traffic.bodies = Bodies::Dataset(Arc::new(gaps));
+        let all = made(&plan);
+        let mut seen = std::collections::BTreeSet::new();
+        for index in &alteration::planned(&plan)[0] {
+            let row = (*index % 20) as usize;
+            let at = all.twin(0, *index, row);
+            assert!(seen.insert(all.get(at).to_vec()), "sent before: {}", String::from_utf8_lossy(all.get(at)));
+            let body: Value = serde_json::from_slice(all.get(at)).unwrap();
+            let cells = &body["dataframe_split"]["data"][0];
+            assert_eq!(all.rows(at), all.rows(if row == 7 { 8 } else { row }));
+            assert_eq!(cells[0].is_null(), row == 4, "{cells}");
+            assert!(row == 4 || cells[0].as_i64().unwrap() > 119, "{cells}");
+        }
+    }
+
+    #[test]
+    fn words_stay_words_in_a_tensor_of_whole_numbers() {
+        let mut plan =
+            plan(Protocol::OpenInference, vec![Alter::Corrupt { features: vec![0], garbage: Garbage::Text }]);
+        let mut table = table();
+        (table.columns, table.numeric) = (vec!["id".into()], vec![true]);
+        table.rows.iter_mut().for_each(|row| row.truncate(1));
+        plan.traffic.bodies = Bodies::Dataset(Arc::new(table));
+        plan.target.encoding.form = Form::Json;
+        (plan.target.encoding.input, plan.target.encoding.datatype) = (Some("x".into()), Some(Datatype::Int64));
+        let all = made(&plan);
+        for row in 0..20 {
+            let data = &twin(&all, 0, row)["inputs"][0]["data"];
+            assert!(WORDS.contains(&data[0].as_str().unwrap_or_default()), "{data}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_body_with_tensors_behind_it_keeps_their_bytes() {
+        let mut plan = plan(Protocol::OpenInference, vec![Alter::Malformed]);
+        plan.target.encoding.form = Form::Binary;
+        let all = made(&plan);
+        for row in 0..20 {
+            let at = all.twin(0, row as u64, row);
+            let split = |body: usize| all.get(body).split_at(all.header(body).unwrap().1);
+            let ((json, bytes), (_, original)) = (split(at), split(row));
+            assert!(serde_json::from_slice::<Value>(json).is_err(), "{}", String::from_utf8_lossy(json));
+            assert_eq!(bytes, original);
+        }
     }
 
     #[test]

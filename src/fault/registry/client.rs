@@ -22,6 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long an alias that is where it was before is watched when the request that moves it may still be on its way; at most
+/// as long as that request may take.
+const LANDING: Duration = Duration::from_secs(2);
+
+/// Looks in that time, after the first.
+const LANDING_LOOKS: u32 = 4;
+
 /// What the embedded registry's `/version` begins with: its aliases end with its process.
 const EMBEDDED: &str = "resbench-registry";
 
@@ -50,6 +57,15 @@ pub enum Back {
     RegistryGone,
     /// Somebody else has moved it to this since: it is theirs now, and left alone.
     Moved(Points),
+}
+
+/// What is known of the request by which a fault moved an alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered: nothing of it is on its way any more.
+    Known,
+    /// Its answer did not come, or nobody knows of it: it may land later.
+    Unknown,
 }
 
 struct Answer {
@@ -157,15 +173,33 @@ impl Server {
         self.try_point(to).map_err(|t| t.why)
     }
 
-    /// Points the alias back to `was`, when it points at `set`. What is so already, or gone, is success. A registry that
-    /// does not answer well is asked again for 10 s.
+    /// Points the alias back to `was`, when it points at `set`. What is so already, or gone, is success; where `moving` is of
+    /// unknown outcome, "already" is believed only when it stays so for 2 s. A registry that does not answer well is asked
+    /// again for 10 s. `lasted` becomes true when the alias is seen at `set`; whoever tries again hands it in again.
     ///
     /// # Errors
     /// What the registry said at last.
-    pub fn put_back(&self, was: Option<&str>, set: Option<&str>, forgets: bool) -> Result<Back, String> {
-        let give_up = clock::monotonic_nanos() + PATIENCE.as_nanos() as u64;
+    pub fn put_back(
+        &self,
+        was: Option<&str>,
+        set: Option<&str>,
+        forgets: bool,
+        moving: Outcome,
+        lasted: &mut bool,
+    ) -> Result<Back, String> {
+        let after = |d: Duration| clock::monotonic_nanos() + d.as_nanos() as u64;
+        let (give_up, landing) = (after(PATIENCE), LANDING.min(self.timeout));
+        let mut watched_until = None;
         loop {
-            match self.try_back(was, set) {
+            let back = self.try_back(was, set, lasted);
+            if moving == Outcome::Unknown
+                && matches!(back, Ok(Back::Already))
+                && clock::monotonic_nanos() < *watched_until.get_or_insert_with(|| after(landing))
+            {
+                clock::sleep(landing / LANDING_LOOKS);
+                continue;
+            }
+            match back {
                 Ok(back) => return Ok(back),
                 Err(t) if t.refused && forgets && self.is_here() => return Ok(Back::RegistryGone),
                 Err(t) if t.passing && clock::monotonic_nanos() + (AGAIN.as_nanos() as u64) < give_up => {
@@ -176,11 +210,16 @@ impl Server {
         }
     }
 
-    fn try_back(&self, was: Option<&str>, set: Option<&str>) -> Result<Back, Trouble> {
+    fn try_back(&self, was: Option<&str>, set: Option<&str>, lasted: &mut bool) -> Result<Back, Trouble> {
         match self.try_alias()? {
             None => Ok(Back::ModelGone),
+            // It was seen at `set` before: put back by a request of ours that was not answered well.
+            Some(now) if now.as_deref() == was && *lasted => Ok(Back::Now),
             Some(now) if now.as_deref() == was => Ok(Back::Already),
-            Some(now) if now.as_deref() == set => self.try_point(was).map(|()| Back::Now),
+            Some(now) if now.as_deref() == set => {
+                *lasted = true;
+                self.try_point(was).map(|()| Back::Now)
+            }
             Some(now) => Ok(Back::Moved(now)),
         }
     }
@@ -349,6 +388,11 @@ pub(super) mod tests {
         Server::new(registry, Duration::from_secs(20)).unwrap()
     }
 
+    /// What is put back of a fault whose request was answered.
+    fn back(server: &Server, was: Option<&str>, set: Option<&str>, forgets: bool) -> Result<Back, String> {
+        server.put_back(was, set, forgets, Outcome::Known, &mut false)
+    }
+
     pub(in crate::fault) const AT_1: (u16, &str) =
         (200, r#"{"registered_model":{"name":"fraud model","aliases":[{"alias":"champion","version":"1"}]}}"#);
     pub(in crate::fault) const AT_2: (u16, &str) =
@@ -377,23 +421,50 @@ pub(super) mod tests {
     fn it_is_put_back_only_where_the_fault_put_it() {
         let (registry, asked) = scripted(&[AT_2, YES, AT_1, AT_1, AT_2, NO_MODEL]);
         let server = server(&registry);
-        assert_eq!(server.put_back(Some("1"), Some("2"), false), Ok(Back::Now));
-        assert_eq!(server.put_back(Some("1"), Some("2"), false), Ok(Back::Already));
-        assert_eq!(server.put_back(Some("1"), Some("3"), false), Ok(Back::Moved(Some("2".into()))), "somebody else's");
-        assert_eq!(server.put_back(Some("1"), Some("2"), false), Ok(Back::ModelGone));
+        assert_eq!(back(&server, Some("1"), Some("2"), false), Ok(Back::Now));
+        assert_eq!(back(&server, Some("1"), Some("2"), false), Ok(Back::Already));
+        assert_eq!(back(&server, Some("1"), Some("3"), false), Ok(Back::Moved(Some("2".into()))), "somebody else's");
+        assert_eq!(back(&server, Some("1"), Some("2"), false), Ok(Back::ModelGone));
         let asked = asked.join().unwrap();
         assert!(asked[1].starts_with("POST /ml/api/2.0/mlflow/registered-models/alias "), "{}", asked[1]);
         let body = r#"{"alias":"champion","name":"fraud model","version":"1"}"#;
         assert!(asked[1].ends_with(body), "{}", asked[1]);
-        assert_eq!(server.put_back(Some("1"), Some("2"), true), Ok(Back::RegistryGone), "nobody listens any more");
+        assert_eq!(back(&server, Some("1"), Some("2"), true), Ok(Back::RegistryGone), "nobody listens any more");
     }
 
     #[test]
     fn an_alias_that_was_not_there_is_deleted_and_passing_troubles_are_outlasted() {
         let (registry, asked) = scripted(&[(503, "later"), AT_2, YES, NO_ALIAS]);
-        assert_eq!(server(&registry).put_back(None, Some("2"), false), Ok(Back::Now));
+        assert_eq!(back(&server(&registry), None, Some("2"), false), Ok(Back::Now));
         let asked = asked.join().unwrap();
         assert!(asked[2].starts_with("DELETE ") && asked[2].ends_with(r#"{"alias":"champion","name":"fraud model"}"#));
+    }
+
+    #[test]
+    fn a_request_that_lands_late_is_put_back() {
+        let (registry, asked) = scripted(&[AT_1, AT_1, AT_2, YES, AT_1]);
+        let mut lasted = false;
+        let back = server(&registry).put_back(Some("1"), Some("2"), false, Outcome::Unknown, &mut lasted);
+        assert_eq!((back, lasted), (Ok(Back::Now), true));
+        let asked = asked.join().unwrap();
+        assert!(asked[3].starts_with("POST ") && asked[3].ends_with(r#""version":"1"}"#), "{}", asked[3]);
+    }
+
+    #[test]
+    fn one_that_does_not_land_is_believed_after_a_while() {
+        // On a busy machine there are fewer looks than answers.
+        let (registry, _asked) = scripted(&[AT_1, AT_1, AT_1, AT_1, AT_1]);
+        let (began, mut lasted) = (clock::monotonic_nanos(), false);
+        let back = server(&registry).put_back(Some("1"), Some("2"), false, Outcome::Unknown, &mut lasted);
+        assert_eq!((back, lasted), (Ok(Back::Already), false));
+        assert!(clock::monotonic_nanos() - began >= LANDING.as_nanos() as u64);
+    }
+
+    #[test]
+    fn a_put_back_whose_answer_was_lost_is_ours() {
+        let (registry, asked) = scripted(&[AT_2, (503, "later"), AT_1]);
+        assert_eq!(back(&server(&registry), Some("1"), Some("2"), false), Ok(Back::Now));
+        asked.join().unwrap();
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Local {
     pub fn start(options: LocalOptions<'_>) -> Result<Local, StartError> {
         let mut local = Local::prepare(&options)?;
         local.ledger.mark_planned(MARK, &local.mark);
+        local.noted()?;
         match local.bring_up(&options) {
             Ok(()) => Ok(local),
             Err(error) => Err(StartError { left: local.stop(), ..error }),
@@ -268,13 +269,19 @@ impl Local {
             let copy = writable.then(|| volume::copy_of(&temp, replica));
             if let Some(copy) = &copy {
                 self.ledger.copy_planned(copy);
+                self.noted()?;
                 parts.copies.push(copy.clone());
-                volume::copy(volume, copy).map_err(|e| format!("copy of the volume {}: {e}", volume.display()))?;
+                volume::copy(volume, copy, options.stop)
+                    .map_err(|e| format!("copy of the volume {}: {e}", volume.display()))?;
             }
             let Some(mount) = options.volume_views else { continue };
             let path = view_of(&temp, replica);
-            fs::create_dir(&path).map_err(|e| format!("folder {}: {e}", path.display()))?;
             self.ledger.mount_planned(&path);
+            self.noted()?;
+            if let Err(e) = fs::create_dir(&path) {
+                self.ledger.mount_gone(&path);
+                return Err(format!("folder {}: {e}", path.display()));
+            }
             match mount(copy.as_ref().unwrap_or(volume), &path) {
                 Ok(MountedVolume { control, unmount }) => {
                     parts.mounts.push(Mount { path, unmount });
@@ -288,7 +295,16 @@ impl Local {
                 }
             }
         }
+        if writable {
+            // Once more, so that a walk backwards ends those who write before it removes what they write to.
+            self.ledger.mark_planned(MARK, &self.mark);
+        }
         Ok(())
+    }
+
+    /// What was planned last is in the ledger; else it must not be done.
+    fn noted(&self) -> Result<(), String> {
+        self.ledger.trouble().map_or(Ok(()), |why| Err(format!("nothing is started without a journal of it: {why}")))
     }
 
     /// Waits until these units were ready once. A first start that ends is an error at once, not a crash loop.
@@ -603,7 +619,8 @@ fn fits(volume: &Path, replicas: u16, temp: &Path) -> Result<(), String> {
     let room = rustix::fs::statvfs(place).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
     match room {
         Ok(room) if bytes > room / 2 => Err(problem(format!(
-            "{bytes} bytes, and {} has {room} left, of which half may be used: set TMPDIR to a larger place",
+            "{bytes} bytes, and {} has {room} left, of which half may be used: name a smaller folder, or give {} more room",
+            place.display(),
             place.display()
         ))),
         _ => Ok(()),

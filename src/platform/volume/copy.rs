@@ -5,7 +5,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 /// Bytes of all copies of a run, at most: they stand where temporary files do, which is memory on some machines.
 pub const MAX_COPIED: u64 = 4 << 30;
@@ -38,15 +40,18 @@ pub fn size_of(volume: &Path) -> Result<u64, String> {
 ///
 /// # Errors
 /// Names the file that could not be copied; pipes, sockets and devices cannot. What was made stays, for [`remove_copy`].
-pub fn copy(volume: &Path, to: &Path) -> Result<(), String> {
+pub fn copy(volume: &Path, to: &Path, stop: &dyn Fn() -> bool) -> Result<(), String> {
     fs::create_dir(to).map_err(|e| format!("{}: {e}", to.display()))?;
     walk(volume, &mut |path, meta| {
+        if stop() {
+            return Err("interrupted".to_owned());
+        }
         let target = to.join(path.strip_prefix(volume).unwrap_or(path));
         let kind = meta.file_type();
         let done = if kind.is_dir() {
             fs::create_dir(&target)
         } else if kind.is_symlink() {
-            fs::read_link(path).and_then(|text| std::os::unix::fs::symlink(text, &target))
+            inward(volume, path).and_then(|text| std::os::unix::fs::symlink(text, &target))
         } else if kind.is_file() {
             fs::copy(path, &target).map(drop)
         } else {
@@ -57,6 +62,32 @@ pub fn copy(volume: &Path, to: &Path) -> Result<(), String> {
         };
         done.map_err(|e| format!("{}: {e}", path.display()))
     })
+}
+
+/// The text of a link in the copy: relative, so that it stays in the copy. A link that leads out of the volume would let a replica write
+/// to what is not a copy.
+fn inward(volume: &Path, link: &Path) -> io::Result<PathBuf> {
+    let text = fs::read_link(link)?;
+    let folder = link.parent().unwrap_or(volume);
+    let (mut to, base) = (PathBuf::new(), folder.join(&text));
+    for part in base.components() {
+        match part {
+            Component::ParentDir => {
+                to.pop();
+            }
+            Component::CurDir => {}
+            other => to.push(other),
+        }
+    }
+    let Ok(inside) = to.strip_prefix(volume) else {
+        let why = format!("this link leads out of the volume, to {}: replicas would write there", text.display());
+        return Err(io::Error::other(why));
+    };
+    if text.is_relative() {
+        return Ok(text);
+    }
+    let depth = folder.strip_prefix(volume).map_or(0, |folder| folder.components().count());
+    Ok((0..depth).map(|_| "..").collect::<PathBuf>().join(inside))
 }
 
 /// Removes a copy and what a replica wrote into it. Gone already is success.
@@ -73,10 +104,17 @@ pub fn remove_copy(path: &Path) -> Result<bool, String> {
         return Err(by_hand("not the name of a copy of ours".to_owned()));
     }
     match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(by_hand(e.to_string())),
         Ok(meta) if !meta.is_dir() => return Err(by_hand("it is not a folder any more".to_owned())),
         Ok(_) => {}
+    }
+    // The folder around it is ours alone, or somebody else made it since.
+    let around = path.parent().map(fs::symlink_metadata).transpose().map_err(|e| by_hand(e.to_string()))?;
+    let ours =
+        around.is_some_and(|m| m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o077 == 0);
+    if !ours {
+        return Err(by_hand("the folder around it is not one that only we may write to".to_owned()));
     }
     if let Some(mount) = super::mounts::mounted_within(path)? {
         return Err(by_hand(format!("something is mounted at {}", mount.display())));
@@ -112,7 +150,7 @@ mod tests {
     fn private() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let private = dir.path().join("resbench-1");
-        fs::create_dir(&private).unwrap();
+        std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&private).unwrap();
         (dir, private)
     }
 
@@ -123,11 +161,18 @@ mod tests {
         fs::create_dir_all(volume.join("a/b")).unwrap();
         fs::write(volume.join("a/b/model.bin"), "weights").unwrap();
         std::os::unix::fs::symlink("a/b/model.bin", volume.join("latest")).unwrap();
+        std::os::unix::fs::symlink(volume.join("a/b"), volume.join("a/current")).unwrap();
         assert_eq!(size_of(&volume), Ok(7));
         let path = copy_of(&private, 2);
-        copy(&volume, &path).unwrap();
+        copy(&volume, &path, &|| false).unwrap();
         assert_eq!(fs::read_to_string(path.join("latest")).unwrap(), "weights");
         fs::write(path.join("a/new"), "x").unwrap();
+        fs::write(path.join("a/current/model.bin"), "changed").unwrap();
+        assert_eq!(
+            fs::read_to_string(path.join("a/b/model.bin")).unwrap(),
+            "changed",
+            "an absolute link leads into the copy"
+        );
         assert_eq!(remove_copy(&path), Ok(true));
         assert_eq!(remove_copy(&path), Ok(false));
         assert_eq!(fs::read_to_string(volume.join("a/b/model.bin")).unwrap(), "weights");
@@ -156,8 +201,12 @@ mod tests {
         let volume = dir.path().join("volume");
         fs::create_dir(&volume).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(volume.join("socket")).unwrap();
-        let why = copy(&volume, &copy_of(&private, 0)).unwrap_err();
+        let why = copy(&volume, &copy_of(&private, 0), &|| false).unwrap_err();
         assert!(why.contains("socket") && why.contains("cannot be copied"), "{why}");
+        fs::remove_file(volume.join("socket")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", volume.join("out")).unwrap();
+        let why = copy(&volume, &copy_of(&private, 1), &|| false).unwrap_err();
+        assert!(why.contains("out: this link leads out of the volume"), "{why}");
         assert!(size_of(&dir.path().join("none")).unwrap_err().contains("none"));
     }
 }

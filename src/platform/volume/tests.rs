@@ -494,6 +494,14 @@ fn what_is_written_through_a_view_of_a_copy_is_there() {
     fs::set_permissions(stage.at("logs/a.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(fs::metadata(stage.source.path().join("logs/a.txt")).unwrap().mode() & 0o777, 0o600);
 
+    symlink("logs/a.txt", stage.at("latest")).unwrap();
+    assert_eq!(fs::read_to_string(stage.at("latest")).unwrap(), "one\n");
+    fs::copy(stage.at("logs/a.txt"), stage.at("copied")).unwrap();
+    assert_eq!(fs::read_to_string(stage.at("copied")).unwrap(), "one\n");
+    for gone in ["latest", "copied"] {
+        fs::remove_file(stage.at(gone)).unwrap();
+    }
+
     // Over a name that is taken, as programs that write safely do.
     fs::write(stage.at("new"), "whole").unwrap();
     fs::rename(stage.at("new"), stage.at("other.txt")).unwrap();

@@ -313,6 +313,11 @@ impl View {
         finish(reply, |_| self.0.remove_name(folder.0, name.as_bytes(), kind), |reply, ()| reply.ok());
     }
 
+    /// What no view does. Programs do without it on a volume that they may write to.
+    fn beyond(&self) -> Errno {
+        if self.0.writable { Errno::EOPNOTSUPP } else { Errno::EROFS }
+    }
+
     fn caching(&self) -> FopenFlags {
         if self.0.direct.load(Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
     }
@@ -550,8 +555,15 @@ impl Filesystem for View {
         self.remove_name(folder, name, AtFlags::REMOVEDIR, reply);
     }
 
-    fn symlink(&self, _: &Request, folder: INodeNo, name: &OsStr, _: &Path, reply: ReplyEntry) {
-        self.refuse_new(folder, name, reply);
+    fn symlink(&self, _: &Request, folder: INodeNo, name: &OsStr, text: &Path, reply: ReplyEntry) {
+        if !self.0.writable {
+            return self.refuse_new(folder, name, reply);
+        }
+        let Some((path, reply)) = self.path_of(folder, reply) else { return };
+        let (name, text) = (name.as_bytes().to_vec(), text.to_owned());
+        let path = join(&path, &name);
+        let work = move |shared: &Shared, _: &mut ReplyEntry| shared.make_link(folder.0, &name, &text);
+        self.serve(IoMethod::Write, &path, reply, work, |reply, attr| reply.entry(&LIFETIME, &attr, Generation(0)));
     }
 
     fn rename(
@@ -634,15 +646,15 @@ impl Filesystem for View {
     }
 
     fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+        reply.error(self.beyond());
     }
 
     fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+        reply.error(self.beyond());
     }
 
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+        reply.error(self.beyond());
     }
 
     fn copy_file_range(
@@ -658,7 +670,8 @@ impl Filesystem for View {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        reply.error(Errno::EROFS);
+        // The kernel copies by reading and writing instead, where faults find it.
+        reply.error(if self.0.writable { Errno::ENOSYS } else { Errno::EROFS });
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use fuser::{Errno, FileAttr, RenameFlags, TimeOrNow};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
@@ -82,6 +83,16 @@ impl Shared {
             let (uid, gid) = (Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)));
             let _ = rustix::fs::chownat(&self.root, at(&path), uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         }
+        self.lookup(&path)
+    }
+
+    /// Makes a symbolic link. An absolute one would lead past the view, and perhaps to an original.
+    pub(super) fn make_link(&self, folder: u64, name: &[u8], text: &Path) -> Result<FileAttr, Errno> {
+        if text.is_absolute() {
+            return Err(Errno::EPERM);
+        }
+        let path = self.new_path(folder, name)?;
+        rustix::fs::symlinkat(text, &self.root, at(&path)).map_err(errno)?;
         self.lookup(&path)
     }
 

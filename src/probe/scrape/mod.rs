@@ -1,7 +1,7 @@
 //! Pages of metrics, read while load runs, on the run's clock: what a service tells of itself.
 //!
 //! A reading that fails is a gap with its reason, never a zero. Values are kept as they are; rates are made by whoever shows them. Bounds:
-//! [`SERIES_MAX`] series and [`POINTS_MAX`] values a page; what is beyond is counted and told.
+//! [`SERIES_MAX`] series and `POINTS_MAX` values a page; what is beyond is counted and told.
 
 pub mod text;
 
@@ -49,7 +49,7 @@ pub struct ScrapeLog {
     pub gaps: Vec<(f64, String)>,
     /// Series beyond [`SERIES_MAX`] that matched.
     pub left_out: usize,
-    /// Values beyond [`POINTS_MAX`].
+    /// Values beyond `POINTS_MAX`.
     pub lost_points: u64,
     /// Lines that were none, of the page with the most of them, and the first.
     pub bad_lines: (usize, String),

@@ -67,7 +67,9 @@ fn of_fault(promise: &Promise, price: Result<&Price, &String>) -> FaultBudget {
             bad: p.bad.k,
             excess: Some(p.excess),
             spent: p.spent,
-            spent_within_run: p.interval.map(|(low, high)| Bounds { low: Some(low), high: Some(high) }),
+            spent_within_run: p
+                .interval
+                .map(|(low, high)| Bounds { low: Some(low), high: Some(high).filter(|_| !p.at_least) }),
             at_least: p.at_least,
             affordable: p.spent.filter(|s| *s > 0.0).map(|s| 1.0 / s),
             alerts: alerts(&p.alerts),

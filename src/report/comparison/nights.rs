@@ -101,7 +101,8 @@ fn one(p: &mut Picture, series: &Series, metric: Option<&MetricReport>, changes:
 fn zone(usual: f64, m: &MetricReport) -> Option<(f64, f64)> {
     let matters = m.min_effect?;
     Some(if m.relative {
-        (usual / (1.0 + matters), usual * (1.0 + matters))
+        // The edges of the decision: ln(1 − f) and ln(1 + f).
+        (usual * (1.0 - matters).max(0.0), usual * (1.0 + matters))
     } else {
         ((usual - matters).max(0.0), usual + matters)
     })

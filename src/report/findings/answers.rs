@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Severity, finding};
-use crate::report::course::Course;
+use crate::report::course::{Course, ENOUGH, fallbacks, fell, more_fallbacks};
 use crate::report::format::{clean, count, percent, short, time_s};
 use crate::report::model::{AlertReport, FaultReport, ProbeReport, SpanReport};
-
-/// Answers that a share needs before it is believed.
-const ENOUGH: u64 = 30;
 
 /// A share and what it was taken over.
 fn share(span: &SpanReport, metric: &str) -> Option<(f64, u64)> {
@@ -16,11 +13,9 @@ fn share(span: &SpanReport, metric: &str) -> Option<(f64, u64)> {
     Some((m.value?, m.n)).filter(|(_, n)| *n >= ENOUGH)
 }
 
-/// Two shares differ by more than chance would make them: three standard errors of the difference, and a point at least.
-fn fell((before, n): (f64, u64), (now, m): (f64, u64)) -> bool {
-    let pooled = (before * n as f64 + now * m as f64) / (n + m) as f64;
-    let error = (pooled * (1.0 - pooled) * (1.0 / n as f64 + 1.0 / m as f64)).sqrt();
-    before - now >= 0.01 && before - now > 3.0 * error
+/// Answers differ from the first ones where nobody measured how often they do anyway: a hundredth of them, and ten.
+fn differ((same, n): (f64, u64)) -> bool {
+    1.0 - same >= 0.01 && (1.0 - same) * n as f64 >= 10.0
 }
 
 /// Measured spans after the baseline, those of faults first.
@@ -30,49 +25,51 @@ fn later<'a>(c: &Course<'a>, base: &SpanReport) -> impl Iterator<Item = &'a Span
     spans.filter(move |s| s.start_at_s >= end - 1e-9)
 }
 
-/// Accuracy or agreement fell while the answers counted as good.
+/// Accuracy or agreement fell while the answers counted as good. Agreement that nobody measured before is told, and not judged.
 pub(super) fn wrong_answers(c: &Course<'_>) -> Vec<Finding> {
     let Some(base) = c.baseline().or_else(|| c.report.phases.iter().find(|p| p.measured && p.planned > 0)) else {
         return vec![];
     };
     let of = |metric: &str, what: &str| -> Option<Finding> {
-        // What agrees with the baseline agrees wholly in the baseline itself.
-        let whole = |n| (metric == "agreement").then_some((1.0, n));
-        let before = |n| share(base, metric).or_else(|| whole(n));
+        let before = share(base, metric);
         let worse = later(c, base).filter_map(|s| {
             let now = share(s, metric)?;
-            let before = before(now.1)?;
-            fell(before, now).then_some((s, before, now))
+            let worse = before.map_or(metric == "agreement" && differ(now), |before| fell(before, now));
+            worse.then_some((s, now))
         });
         // The first of the worst: a fault's own span stands before the phase around it.
-        let (span, before, now) = worse.reduce(|a, b| if b.2.0 < a.2.0 { b } else { a })?;
+        let (span, now) = worse.reduce(|a, b| if b.1.0 < a.1.0 { b } else { a })?;
         let fault = span.name.split_once(':').map(|(_, name)| name.to_owned());
+        let there = format!("{}: {} of {} {what}", clean(&span.name), percent(now.0), count(now.1));
+        let good = format!("good answers there: {} of {} planned", count(span.ok), count(span.planned));
+        let Some(before) = before else {
+            let sentence = format!(
+                "Answers in {} differed from the first answers in {}, and how often they do so anyway was not measured.",
+                clean(&span.name),
+                percent(1.0 - now.0)
+            );
+            let hint = "Give the baseline more requests than there are rows, so that rows are asked again before the first fault: then it \
+                        can be told whether that is new.";
+            let (note, evidence) = (Severity::Note, vec![there, good]);
+            return Some(finding("wrong-answers", note, fault.as_deref(), sentence, evidence, hint));
+        };
         let sentence = format!(
             "Answers were wrong while they counted as good: {metric} fell from {} to {} in {}.",
             percent(before.0),
             percent(now.0),
             clean(&span.name)
         );
-        let evidence = vec![
-            format!("{}: {} of {} {what}", clean(&base.name), percent(before.0), count(before.1)),
-            format!("{}: {} of {} {what}", clean(&span.name), percent(now.0), count(now.1)),
-            format!("good answers there: {} of {} planned", count(span.ok), count(span.planned)),
-        ];
+        let evidence =
+            vec![format!("{}: {} of {} {what}", clean(&base.name), percent(before.0), count(before.1)), there, good];
         let hint = "A status says nothing about a prediction: watch the answers themselves (labels that come later, agreement with a \
                     reference, the distribution of inputs and outputs), alert on that, and promise it with an objective.";
         let found = finding("wrong-answers", Severity::Serious, fault.as_deref(), sentence, evidence, hint);
         Some(found)
     };
-    [of("accuracy", "labelled answers right"), of("agreement", "answers as in the baseline")]
+    [of("accuracy", "labelled answers right"), of("agreement", "answers as the first ones")]
         .into_iter()
         .flatten()
         .collect()
-}
-
-/// Answers that said they were a fallback, of those that were asked for it.
-fn fallbacks(span: &SpanReport) -> Option<(u64, u64)> {
-    let m = span.metrics.get("fallback_rate")?;
-    Some(((m.value? * m.n as f64).round() as u64, m.n))
 }
 
 /// Something that replicas call was broken, requests failed, and not one answer was a fallback.
@@ -119,17 +116,12 @@ pub(super) fn fallback_served(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| -> Option<Finding> {
         let during = c.during(f)?;
         let ((before, n), (served, looked)) = (fallbacks(base)?, fallbacks(during)?);
-        if n < ENOUGH || looked < ENOUGH {
-            return None;
-        }
-        let rate = |part: u64, all: u64| part as f64 / all as f64;
-        // The other answers became fewer.
-        if !fell((1.0 - rate(before, n), n), (1.0 - rate(served, looked), looked)) {
+        if !more_fallbacks((before, n), (served, looked)) {
             return None;
         }
         let sentence = format!(
             "{} of the good answers during {} came from a fallback.",
-            percent(rate(served, looked)),
+            percent(served as f64 / looked as f64),
             clean(&f.name)
         );
         let evidence = vec![

@@ -13,6 +13,8 @@ const SLOW_DETECTION: f64 = 1.0;
 const LONG_ENOUGH: f64 = 3.0;
 /// The way back waited for readiness when it ended this much before or after it, seconds: a second is the finest that recovery is seen in.
 const WITH_READY: (f64, f64) = (0.5, 2.0);
+/// Fewer than this share of requests on connections that had died while idle is what any keep-alive brings.
+const IDLE_SHARE: f64 = 0.001;
 
 /// A fault without its proof: the likely cause is told by what it would have touched.
 pub(super) fn not_proven(c: &Course<'_>) -> Vec<Finding> {
@@ -67,11 +69,13 @@ fn likely_cause(f: &FaultReport) -> &'static str {
     }
 }
 
-/// It hurt, and that did not end.
+/// It hurt, and that had not ended when the next fault or the end came.
 pub(super) fn not_recovered(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| {
         let i = &f.impact;
-        let left = pool(c.windows(c.next_fault_s(f) - 5.0, c.next_fault_s(f)));
+        let next = c.next_fault_s(f);
+        let applied = f.applied_at_s.unwrap_or(next);
+        let left = pool(c.windows((next - 5.0).max(applied), next));
         let still_there = f.planned_end_at_s.is_some() && f.reverted_at_s.is_none();
         let mut evidence = vec![short(&i.reason, 200)];
         if let Some(bad) = left.bad() {
@@ -88,7 +92,13 @@ pub(super) fn not_recovered(c: &Course<'_>) -> Vec<Finding> {
         } else {
             "Look in the platform events for what did not come back, and let the run go on for longer after the fault."
         };
-        let sentence = format!("The service did not come back from {}.", clean(&f.name));
+        let until = if next < c.end_s() { "the next fault came" } else { "the load ended" };
+        let (from, what) = f.reverted_at_s.map_or((applied, "applied"), |at| (at, "reverted"));
+        let sentence = format!(
+            "The service was not back from {} when {until}, {} after it was {what}.",
+            clean(&f.name),
+            time_s((next - from).max(0.0))
+        );
         finding("not-recovered", Severity::Serious, Some(&f.name), sentence, evidence, hint)
     };
     c.report.faults.iter().filter(|f| f.impact.state == "not_recovered").map(of).collect()
@@ -170,14 +180,31 @@ fn lost(p: &Pool) -> u64 {
     p.failed + p.shed
 }
 
+/// It hurt, and that is known.
+fn hurt(f: &FaultReport) -> bool {
+    matches!(f.impact.state.as_str(), "recovered" | "not_recovered")
+}
+
+/// How many more of `planned` ended like this than by the share of before, given as a part and its whole. None where that is not known, or
+/// chance may do as much: three standard errors of the number.
+fn more_than_usual(n: u64, planned: u64, (part, whole): (u64, u64)) -> Option<f64> {
+    let usual = (whole > 0).then(|| part as f64 / whole as f64 * planned as f64)?;
+    let more = n as f64 - usual;
+    (more > 3.0 * usual.sqrt()).then_some(more)
+}
+
+/// What the share of before makes of as many requests, in words.
+fn usually(n: u64, more: f64) -> String {
+    format!("{} would have by the share before the first fault", count((n as f64 - more).round() as u64))
+}
+
 /// A replica that answered nobody stayed in rotation.
 pub(super) fn never_out_of_rotation(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| -> Option<Finding> {
         let (from, to) = (f.applied_at_s?, f.reverted_at_s.unwrap_or(c.end_s()));
         let dead = matches!(f.kind.as_str(), "pod-pause" | "pod-failure" | "network-partition");
         let in_force = pool(c.windows(from, to));
-        let hurt = matches!(f.impact.state.as_str(), "recovered" | "not_recovered");
-        let seen = dead && hurt && f.proof.proven && !f.replicas.is_empty() && f.impact.detection_s.is_none();
+        let seen = dead && hurt(f) && f.proof.proven && !f.replicas.is_empty() && f.impact.detection_s.is_none();
         if !seen || to - from < LONG_ENOUGH || c.report.environment.replicas < 2 || lost(&in_force) < 10 {
             return None;
         }
@@ -198,26 +225,29 @@ pub(super) fn never_out_of_rotation(c: &Course<'_>) -> Vec<Finding> {
     c.report.faults.iter().filter_map(of).collect()
 }
 
-/// The endpoint went out of rotation late, and requests failed until then.
+/// The endpoint went out of rotation late, and more requests failed about that time than before.
 pub(super) fn detection_slow(c: &Course<'_>) -> Vec<Finding> {
+    let before = c.before();
     let of = |f: &FaultReport| -> Option<Finding> {
         let (applied, took) = (f.applied_at_s?, f.impact.detection_s.filter(|s| *s >= SLOW_DETECTION)?);
         // The window in which it began counts too: less than that cannot be told apart.
         let until = pool(c.windows(applied - 1.0, applied + took + 1.0));
-        if lost(&until) < 10 {
+        let more = more_than_usual(lost(&until), until.planned, (lost(&before), before.planned))?;
+        if !hurt(f) || more < 10.0 {
             return None;
         }
         let sentence = format!(
-            "It took {} until {} was out of rotation, and requests went on being sent there.",
+            "It took {} until {} was out of rotation, and requests failed about that time.",
             time_s(took),
             whom(f)
         );
         let evidence = vec![
             format!("{} applied at {}, out of rotation at {}", clean(&f.name), at_s(applied), at_s(applied + took)),
             format!(
-                "{} of {} requests due about that time failed or were shed",
+                "{} of {} requests due about that time failed or were shed, {}",
                 count(lost(&until)),
-                count(until.planned)
+                count(until.planned),
+                usually(lost(&until), more)
             ),
         ];
         let hint = "Ask for readiness more often and give up on an answer sooner (`ready.every`; on Kubernetes periodSeconds × \
@@ -228,49 +258,68 @@ pub(super) fn detection_slow(c: &Course<'_>) -> Vec<Finding> {
     c.report.faults.iter().filter_map(of).collect()
 }
 
-/// Requests failed on connections to something that was out of rotation already, or that had died while idle.
+/// Requests timed out after something was out of rotation already, or failed on connections that had died while idle.
 pub(super) fn stuck_on_dead_connections(c: &Course<'_>) -> Vec<Finding> {
-    let base_p50 = c.before().p50_us;
+    let before = c.before();
     let of = |f: &FaultReport| -> Option<Finding> {
         let out = c.out_at_s(f)?;
         let ends = f.reverted_at_s.or(c.ready_at_s(f)).unwrap_or(f64::INFINITY).min(c.next_fault_s(f));
         let after = pool(c.windows(out + 1.0, ends));
         // Where the survivors are slow too, it is their load.
-        let others_well = after.p50_us.zip(base_p50).is_some_and(|(now, before)| now < 1.5 * before);
-        if after.timeouts < 20 || !others_well {
+        let others_well = after.p50_us.zip(before.p50_us).is_some_and(|(now, before)| now < 1.5 * before);
+        let more = more_than_usual(after.timeouts, after.planned, (before.timeouts, before.planned))?;
+        if !hurt(f) || more < 20.0 || !others_well {
             return None;
         }
-        let sentence = format!(
-            "Clients stayed on connections to {} after it was out of rotation: requests timed out there while the others were well.",
-            whom(f)
-        );
+        let sentence =
+            format!("After {} was out of rotation requests still timed out, while the others were well.", whom(f));
         let evidence = vec![
             format!("out of rotation at {}; looked at from {} to {}", at_s(out), at_s(out + 1.0), at_s(ends)),
             format!(
-                "{} of {} requests timed out, the median stayed at {}",
+                "{} of {} requests timed out, {}; the median stayed at {}",
                 count(after.timeouts),
                 count(after.planned),
+                usually(after.timeouts, more),
                 time_us(after.p50_us.unwrap_or_default())
             ),
         ];
-        let hint = "Limit the age of connections, use keep-alive probes or HTTP/2 pings, and close a connection on its first timeout.";
+        let hint = "Most likely clients stayed on their connections to it: limit the age of connections, use keep-alive probes or HTTP/2 \
+                    pings, and close a connection on its first timeout.";
         Some(finding("stuck-on-dead-connections", Severity::Warning, Some(&f.name), sentence, evidence, hint))
     };
     let mut found: Vec<Finding> = c.report.faults.iter().filter_map(of).collect();
-    let measured = c.report.phases.iter().filter(|p| p.measured);
-    let (idle, planned) =
-        measured.fold((0, 0), |(i, n), p| (i + crate::report::course::errors(p, "idle_closed"), n + p.planned));
-    if idle >= 10 {
-        let sentence = format!("{} requests went out on connections that had died while they were idle.", count(idle));
-        let evidence = vec![format!("idle_closed: {} of {}", count(idle), count(planned))];
-        let hint = "Let clients drop idle connections before the server does, and repeat a request once when its connection was closed \
-                    before a byte came back.";
-        found.push(finding("stuck-on-dead-connections", Severity::Warning, None, sentence, evidence, hint));
-    }
+    found.extend(dead_while_idle(c));
     found
 }
 
-/// Ready again, and the requests still ill: the load did not come back to it, or a queue had grown.
+/// Connections had died while idle: without any fault, or more often since the first one.
+fn dead_while_idle(c: &Course<'_>) -> Option<Finding> {
+    let (before, all) = (c.before(), pool(c.windows(0.0, f64::INFINITY)));
+    let told = |n: u64, planned: u64, more: f64, when: &str| {
+        if more < 10.0 || more < IDLE_SHARE * planned as f64 {
+            return None;
+        }
+        let sentence = format!("{} requests went out on connections that had died while they were idle.", count(n));
+        let evidence = vec![format!(
+            "idle_closed{when}: {} of {}, {}",
+            count(n),
+            count(planned),
+            percent(n as f64 / planned as f64)
+        )];
+        let hint = "Let clients drop idle connections before the server does, and repeat a request once when its connection was closed \
+                    before a byte came back.";
+        Some(finding("stuck-on-dead-connections", Severity::Warning, None, sentence, evidence, hint))
+    };
+    let (idle, planned) = (before.idle_closed, before.planned);
+    let when = if c.first_fault_s.is_finite() { " before the first fault" } else { "" };
+    told(idle, planned, idle as f64, when).or_else(|| {
+        let (since, due) = (all.idle_closed - idle, all.planned - planned);
+        told(since, due, more_than_usual(since, due, (idle, planned))?, " since the first fault")
+    })
+}
+
+/// Ready again, and the requests still ill: the load did not come back to it, or a queue had grown. Counted from when it was ready and,
+/// where the fault lasts, over.
 pub(super) fn slow_after_ready(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| -> Option<Finding> {
         let (ready, recovered) = (c.ready_at_s(f)?, f.impact.recovered_at_s?);
@@ -280,14 +329,18 @@ pub(super) fn slow_after_ready(c: &Course<'_>) -> Vec<Finding> {
             return None;
         }
         let between = pool(c.windows(ended, recovered));
+        let (over, from) = match f.reverted_at_s {
+            Some(at) => (format!(" and {} over at {}", clean(&f.name), at_s(at)), "after both"),
+            None => (String::new(), "later"),
+        };
         let sentence = format!(
-            "{} was ready again at {}, but the requests were well only {} later.",
+            "{} was ready again at {}{over}, but the requests were well only {} {from}.",
             whom(f),
             at_s(ready),
             time_s(late)
         );
         let evidence = vec![
-            format!("{} over at {}, recovered at {}", clean(&f.name), at_s(ended), at_s(recovered)),
+            format!("counted from {}, recovered at {}", at_s(ended), at_s(recovered)),
             format!(
                 "in between {} of {} were late, failed or shed",
                 maybe_percent(between.bad()),
@@ -301,25 +354,28 @@ pub(super) fn slow_after_ready(c: &Course<'_>) -> Vec<Finding> {
     c.report.faults.iter().filter_map(of).collect()
 }
 
-/// The way back ended when the replica was ready: readiness is what it waited for.
+/// The way back ended when the replica was ready: readiness is what it waited for. It begins when a lasting fault is over.
 pub(super) fn recovery_bound_by_readiness(c: &Course<'_>) -> Vec<Finding> {
     let of = |f: &FaultReport| -> Option<Finding> {
         let i = &f.impact;
         let (applied, ready, recovered) = (f.applied_at_s?, c.ready_at_s(f)?, i.recovered_at_s?);
         let with_ready = (ready - WITH_READY.0..=ready + WITH_READY.1).contains(&recovered);
-        if !with_ready || ready - applied < 1.0 || i.onset_at_s? > ready - 0.5 || i.recovery_s? < 1.0 {
+        let from = f.reverted_at_s.unwrap_or(applied);
+        if !with_ready || ready - from < 1.0 || i.onset_at_s? > ready - 0.5 || i.recovery_s? < 1.0 {
             return None;
         }
         let sentence = format!(
-            "The way back from {} waited for {} to be ready again: {} of {}.",
+            "The way back from {} waited for {} to be ready again: {} of {}{}.",
             clean(&f.name),
             whom(f),
-            time_s((ready - applied).min(recovered - applied)),
-            time_s(recovered - applied)
+            time_s((ready - from).min(recovered - from)),
+            time_s(recovered - from),
+            if f.reverted_at_s.is_some() { " after it was reverted" } else { "" }
         );
         let out = c.out_at_s(f).map_or(String::new(), |s| format!(", out of rotation at {}", at_s(s)));
+        let over = f.reverted_at_s.map_or(String::new(), |s| format!(", reverted at {}", at_s(s)));
         let evidence = vec![format!(
-            "applied at {}{out}, ready again at {}, recovered at {}",
+            "applied at {}{out}{over}, ready again at {}, recovered at {}",
             at_s(applied),
             at_s(ready),
             at_s(recovered)

@@ -78,14 +78,15 @@ pub(super) fn timeout_too_long(c: &Course<'_>) -> Vec<Finding> {
     vec![finding("timeout-too-long", severity, None, sentence, evidence, hint)]
 }
 
-/// Latency and requests in flight grew through a phase at the same rate: more came than was answered.
+/// Latency and requests in flight grew through a phase at the same rate, before any fault: more came than was answered.
 pub(super) fn saturation(c: &Course<'_>) -> Vec<Finding> {
     measured(c).filter(|p| !p.closed_loop && p.kept_up).find_map(|p| queue(c, p)).into_iter().collect()
 }
 
 fn queue(c: &Course<'_>, phase: &SpanReport) -> Option<Finding> {
     let whole = |w: &&WindowReport| w.phase == phase.name && w.duration_s > 0.99 && w.due_planned >= 20;
-    let windows: Vec<&WindowReport> = c.report.windows.iter().filter(whole).filter(|w| !under_a_fault(c, w)).collect();
+    // From the first fault on, a queue may be its doing, and may outlive it.
+    let windows: Vec<&WindowReport> = c.windows(0.0, c.first_fault_s).filter(whole).collect();
     let n = windows.len();
     if n < SECONDS {
         return None;
@@ -125,20 +126,4 @@ fn queue(c: &Course<'_>, phase: &SpanReport) -> Option<Finding> {
     let hint = "More arrives than is answered; every second makes it worse. `resbench capacity` finds the rate that is carried; more replicas, \
                 batches or refusing early (429, 503) bound the queue.";
     Some(finding("saturation", Severity::Serious, None, sentence, evidence, hint))
-}
-
-/// A fault was on, or what it did was not over.
-fn under_a_fault(c: &Course<'_>, w: &WindowReport) -> bool {
-    c.report.faults.iter().any(|f| {
-        let Some(applied) = f.applied_at_s else { return false };
-        let over = [f.reverted_at_s, f.impact.recovered_at_s].into_iter().flatten().reduce(f64::max);
-        let over = match (f.impact.state.as_str(), over) {
-            ("not_recovered" | "unknown", _) => f64::INFINITY,
-            (_, Some(over)) => over,
-            (_, None) if f.planned_end_at_s.is_some() => f64::INFINITY,
-            // A one-shot fault that hurt nobody: its replica may still be away.
-            (_, None) => c.ready_at_s(f).unwrap_or(applied),
-        };
-        applied < w.start_at_s + w.duration_s && w.start_at_s < over
-    })
 }

@@ -163,6 +163,25 @@ fn the_way_back_that_waits_for_readiness_is_told_with_its_times() {
     assert_eq!(one(&broken, "recovery-bound-by-readiness").severity, Severity::Warning);
 }
 
+/// The same as a fault that lasts, from 22 s to then.
+fn lasting(mut report: Report, to: f64) -> Report {
+    let f = &mut report.faults[0];
+    (f.planned_end_at_s, f.reverted_at_s) = (Some(to), Some(to));
+    f.impact.recovery_s = f.impact.recovered_at_s.map(|at| at - to);
+    report
+}
+
+#[test]
+fn the_time_that_a_fault_held_is_no_wait_for_readiness() {
+    let f = one(&lasting(killed(1.0, 21.0, 21.5), 40.0), "recovery-bound-by-readiness");
+    assert_eq!(
+        f.sentence,
+        "The way back from kill-one waited for replica 1 to be ready again: 3.00 s of 3.50 s after it was reverted."
+    );
+    assert!(f.evidence[0].contains("out of rotation at 23.0 s, reverted at 40.0 s, ready again at 43.0 s"), "{f:?}");
+    assert_eq!(ids(&lasting(killed(1.0, 18.5, 19.0), 40.0)), [""; 0], "ready half a second after its end");
+}
+
 #[test]
 fn the_replica_that_comes_back_is_the_one_that_went() {
     let mut report = killed(0.1, 4.4, 4.6);
@@ -181,7 +200,17 @@ fn a_late_detection_needs_requests_that_failed_meanwhile() {
     assert_eq!(ids(&report), [""; 0], "nobody felt that it was late");
     windows(&mut report, 22.0, 25.0).for_each(|w| fail(w, "timeout", 160));
     let f = one(&report, "detection-slow");
-    assert!(f.sentence.contains("3.00 s") && f.evidence[1].starts_with("480 of "), "{f:?}");
+    assert!(f.sentence.contains("3.00 s") && !f.sentence.contains("there"), "{f:?}");
+    assert_eq!(
+        f.evidence[1],
+        "480 of 2,500 requests due about that time failed or were shed, 0 would have by the share before the first fault"
+    );
+    let mut ill = report.clone();
+    windows(&mut ill, 0.0, 22.0).for_each(|w| fail(w, "timeout", 130));
+    assert!(!ids(&ill).contains(&"detection-slow".to_owned()), "610 of 2,500, and 650 as before");
+    let mut unhurt = report.clone();
+    unhurt.faults[0].impact.state = "none".into();
+    assert!(!ids(&unhurt).contains(&"detection-slow".to_owned()));
     report.faults[0].impact.detection_s = Some(0.3);
     assert!(!ids(&report).contains(&"detection-slow".to_owned()));
 }
@@ -241,14 +270,40 @@ fn clients_on_dead_connections_are_told_from_slow_survivors() {
     let mut report = killed(1.0, 9.0, 9.5);
     windows(&mut report, 24.0, 31.0).for_each(|w| fail(w, "timeout", 100));
     let f = one(&report, "stuck-on-dead-connections");
-    assert!(f.evidence[1].starts_with("700 of 3,500 requests timed out"), "{f:?}");
+    assert_eq!(f.sentence, "After replica 1 was out of rotation requests still timed out, while the others were well.");
+    assert!(f.evidence[1].starts_with("700 of 3,500 requests timed out, 0 would have by"), "{f:?}");
+    let mut ill = report.clone();
+    windows(&mut ill, 0.0, 22.0).for_each(|w| fail(w, "timeout", 95));
+    assert!(!ids(&ill).contains(&"stuck-on-dead-connections".to_owned()), "700 of 3,500, and 665 as before");
+    let mut unhurt = report.clone();
+    unhurt.faults[0].impact.state = "none".into();
+    assert!(!ids(&unhurt).contains(&"stuck-on-dead-connections".to_owned()));
     windows(&mut report, 24.0, 31.0).for_each(|w| w.due_p50_us = Some(200e3));
     assert!(!ids(&report).contains(&"stuck-on-dead-connections".to_owned()));
-    let mut idle = quiet();
-    idle.phases[1].errors.insert("idle_closed".into(), 9);
-    assert_eq!(ids(&idle), [""; 0]);
-    idle.phases[1].errors.insert("idle_closed".into(), 31);
-    assert!(one(&idle, "stuck-on-dead-connections").sentence.starts_with("31 requests"));
+}
+
+#[test]
+fn connections_that_died_while_idle_need_a_share_that_is_new_or_without_any_fault() {
+    let idle = |mut report: Report, at: f64, n: u64| {
+        windows(&mut report, at, at + 1.0).for_each(|w| fail(w, "idle_closed", n));
+        report
+    };
+    assert_eq!(ids(&idle(quiet(), 10.0, 29)), [""; 0], "29 of 30,000");
+    let f = one(&idle(quiet(), 10.0, 31), "stuck-on-dead-connections");
+    assert!(f.sentence.starts_with("31 requests"), "{f:?}");
+    assert_eq!(f.evidence, ["idle_closed: 31 of 30,000, 0.10 %"]);
+    // Under a fault: 22 s with 11,000 requests before it, 38 s with 19,000 since.
+    let calm = || killed(0.1, 9.0, 2.0);
+    let f = one(&idle(calm(), 30.0, 40), "stuck-on-dead-connections");
+    assert_eq!(f.evidence, ["idle_closed since the first fault: 40 of 19,000, 0.21 %"]);
+    assert_eq!(ids(&idle(calm(), 30.0, 18)), [""; 0], "18 of 19,000");
+    assert_eq!(
+        ids(&idle(idle(calm(), 10.0, 10), 30.0, 34)),
+        [""; 0],
+        "17 are as before, and the other 17 no share of 19,000"
+    );
+    let f = one(&idle(calm(), 10.0, 12), "stuck-on-dead-connections");
+    assert_eq!(f.evidence, ["idle_closed before the first fault: 12 of 11,000, 0.11 %"]);
 }
 
 #[test]
@@ -256,6 +311,12 @@ fn slow_after_ready_is_not_the_wait_for_ready() {
     let report = killed(0.1, 4.0, 12.0);
     let f = one(&report, "slow-after-ready");
     assert!(f.sentence.contains("ready again at 26.0 s, but the requests were well only 8.00 s later"), "{f:?}");
+    assert_eq!(f.evidence[0], "counted from 26.0 s, recovered at 34.0 s");
+    let held = one(&lasting(killed(1.0, 18.5, 24.0), 40.0), "slow-after-ready");
+    assert_eq!(
+        held.sentence,
+        "replica 1 was ready again at 40.5 s and kill-one over at 40.0 s, but the requests were well only 5.50 s after both."
+    );
     assert!(!ids(&report).contains(&"recovery-bound-by-readiness".to_owned()));
 }
 
@@ -279,8 +340,17 @@ fn what_did_not_come_back_is_serious() {
     windows(&mut report, 22.0, 60.0).for_each(|w| w.due_good = RATE / 2);
     let f = one(&report, "not-recovered");
     assert_eq!(f.severity, Severity::Serious);
+    assert_eq!(f.sentence, "The service was not back from kill-one when the load ended, 38.0 s after it was applied.");
     assert!(f.evidence.contains(&"in the last 5.00 s 50.0 % were late, failed or shed".to_owned()), "{f:?}");
     assert!(f.hint.contains("connections"));
+    // The next fault came before it could be: nothing of before this one is told.
+    report.faults.push(FaultReport { name: "next".into(), applied_at_s: Some(24.0), ..FaultReport::default() });
+    let f = one(&report, "not-recovered");
+    assert!(f.sentence.ends_with("was not back from kill-one when the next fault came, 2.00 s after it was applied."));
+    assert!(f.evidence.contains(&"in the last 2.00 s 50.0 % were late, failed or shed".to_owned()), "{f:?}");
+    report.faults.pop();
+    let f = one(&lasting(report, 30.0), "not-recovered");
+    assert!(f.sentence.ends_with("when the load ended, 30.0 s after it was reverted."), "{f:?}");
 }
 
 #[test]
@@ -379,7 +449,36 @@ fn wrong_answers_need_more_than_chance() {
     report.spans[0].metrics.extend([metric("accuracy", 0.92, 40)]);
     assert_eq!(ids(&report), [""; 0], "forty answers say little");
     report.spans[0].metrics.extend([metric("accuracy", 0.97, 5_000), metric("agreement", 0.5, 5_000)]);
-    assert!(one(&report, "wrong-answers").sentence.contains("agreement fell from 100 % to 50.0 %"));
+    report.phases[0].metrics.extend([metric("agreement", 1.0, 10_000)]);
+    let f = one(&report, "wrong-answers");
+    assert!(f.sentence.contains("agreement fell from 100 % to 50.0 %") && f.severity == Severity::Serious, "{f:?}");
+}
+
+#[test]
+fn agreement_that_nobody_measured_before_is_a_note() {
+    let mut report = broken_registry(0, 0);
+    report.spans[0].metrics.extend([metric("agreement", 0.5, 5_000)]);
+    // The baseline compared 29: no ground to say that anything fell.
+    report.phases[0].metrics.extend([metric("agreement", 1.0, 29)]);
+    let f = one(&report, "wrong-answers");
+    assert_eq!(
+        (f.severity, f.sentence.as_str()),
+        (
+            Severity::Note,
+            "Answers in during:slow-registry differed from the first answers in 50.0 %, and how often they do so anyway was not measured."
+        )
+    );
+    assert_eq!(
+        f.evidence,
+        [
+            "during:slow-registry: 50.0 % of 5,000 answers as the first ones",
+            "good answers there: 5,000 of 5,000 planned"
+        ]
+    );
+    report.spans[0].metrics.extend([metric("agreement", 0.995, 5_000)]);
+    assert_eq!(ids(&report), [""; 0], "half a point");
+    report.spans[0].metrics.extend([metric("agreement", 0.9, 40)]);
+    assert_eq!(ids(&report), [""; 0], "four answers");
 }
 
 #[test]
@@ -441,6 +540,17 @@ fn a_queue_that_grows_without_a_fault_is_saturation() {
         (w.due_p50_us, w.in_flight_max) = (Some(10e3 * (1.0 + n as f64)), 8 + 30 * n as u64);
     }
     assert!(!ids(&hurt).contains(&"saturation".to_owned()));
+    // So may be what grows after it was over.
+    let mut over = killed(0.1, 4.0, 4.5);
+    for (n, w) in windows(&mut over, 40.0, 60.0).enumerate() {
+        (w.due_p50_us, w.in_flight_max) = (Some(10e3 * (1.0 + n as f64)), 8 + 30 * n as u64);
+    }
+    assert!(!ids(&over).contains(&"saturation".to_owned()));
+    // What grew before it is told all the same.
+    for (n, w) in windows(&mut over, 0.0, 20.0).enumerate() {
+        (w.due_p50_us, w.in_flight_max) = (Some(10e3 * (1.0 + n as f64)), 8 + 30 * n as u64);
+    }
+    assert!(one(&over, "saturation").sentence.contains("in baseline"));
     // More load, more latency: a ramp says nothing about a queue.
     for (n, w) in windows(&mut report, 0.0, 20.0).enumerate() {
         w.due_planned = RATE * (1 + n as u64);

@@ -158,9 +158,9 @@ fn judge(day: &Day<'_>, line: &DayScenario, report: Option<&Report>, played: &mu
     }
 }
 
-/// A probe failed before anything was broken.
+/// The service was not well before anything was broken: a probe failed, or so many answers did that the run stopped by itself.
 pub(crate) fn unsteady(report: Option<&Report>) -> bool {
-    report.is_some_and(|r| r.probes.iter().any(|p| p.failed > 0))
+    report.is_some_and(|r| r.ending == Ending::SafetyStop || r.probes.iter().any(|p| p.failed > 0))
 }
 
 /// A journal of this run that is still open.
@@ -189,8 +189,8 @@ fn items(line: &DayScenario, report: Option<&Report>) -> Vec<ActionItem> {
     all
 }
 
-/// DESIGN section 3, over a day: what was left broken first, then an interruption, then the first scenario that failed, then one that
-/// could not start here.
+/// DESIGN section 3, over a day: what was left broken first, then an interruption, then a scenario that was violated, then one that is
+/// undecided, then one that could not start here.
 pub fn exit_code(played: &Played) -> u8 {
     let failed = |wanted: &dyn Fn(Outcome) -> bool| {
         played.scenarios.iter().find(|s| wanted(s.outcome)).and_then(|s| s.exit_code)
@@ -198,7 +198,8 @@ pub fn exit_code(played: &Played) -> u8 {
     match (played.clean, played.ending) {
         (false, _) => 4,
         (_, Ending::Interrupted) => 130,
-        _ => failed(&|o| matches!(o, Outcome::Violated | Outcome::Inconclusive))
+        _ => failed(&|o| o == Outcome::Violated)
+            .or_else(|| failed(&|o| o == Outcome::Inconclusive))
             .or_else(|| failed(&|o| o == Outcome::NotStarted))
             .unwrap_or(0),
     }
@@ -218,7 +219,9 @@ mod tests {
             });
             Played { scenarios: scenarios.collect(), ending: Ending::Completed, clean: true, ..Played::default() }
         };
-        for (codes, code) in [(&[0, 0][..], 0), (&[0, 5, 3, 1], 3), (&[0, 5, 1], 1), (&[5, 0], 5), (&[], 0)] {
+        for (codes, code) in
+            [(&[0, 0][..], 0), (&[0, 5, 3, 1], 1), (&[0, 5, 3], 3), (&[0, 5, 1], 1), (&[5, 0], 5), (&[], 0)]
+        {
             assert_eq!(exit_code(&day(codes)), code, "{codes:?}");
         }
         assert_eq!(exit_code(&Played { clean: false, ..day(&[1]) }), 4);

@@ -52,26 +52,30 @@ pub(super) fn check(cx: &mut Context, at: &Path, target: &Target, bodies: &Bodie
     if !matches!(bodies, Bodies::Dataset(_)) {
         return;
     }
-    let place = Path::root().key("target").key("answer").key("prediction");
-    match &target.answer.prediction {
-        Some(Place::Header(_)) => {
-            let message = format!("a header holds one prediction, and bodies hold up to {} rows", batch.largest());
-            cx.wrong(&place, message, "name the list of them: \"json:/predictions\"");
+    if let Some((message, help)) = one_prediction(target, batch.largest()) {
+        cx.wrong(&Path::root().key("target").key("answer").key("prediction"), message, help);
+    }
+}
+
+/// Where the place of predictions names that of one row, though bodies hold up to so many: that, and the cure.
+pub(super) fn one_prediction(target: &Target, rows: u32) -> Option<(String, String)> {
+    match target.answer.prediction.as_ref()? {
+        Place::Header(_) => {
+            let message = format!("a header holds one prediction, and bodies hold up to {rows} rows");
+            Some((message, "name the list of them: \"json:/predictions\"".to_owned()))
         }
-        Some(Place::Json(pointer)) if !pointer.contains('*') => {
-            if let Some(token) = pointer.split('/').find(|t| t.parse::<usize>().is_ok()) {
-                let list = pointer.split_once(&format!("/{token}")).map_or("", |(before, _)| before);
-                let rest = pointer.split_once(&format!("/{token}")).map_or("", |(_, after)| after);
-                let all = if rest.is_empty() { list.to_owned() } else { format!("{list}/*{rest}") };
-                // Of tensors the first or second is named by a number; their data is a list.
-                if !(target.protocol == Protocol::OpenInference && rest.starts_with("/data")) {
-                    let message =
-                        format!("`{pointer}` is the prediction of one row, and bodies hold up to {}", batch.largest());
-                    cx.wrong(&place, message, format!("name the list with one for each row: \"json:{all}\""));
-                }
+        Place::Json(pointer) if !pointer.contains('*') => {
+            let token = pointer.split('/').find(|t| t.parse::<usize>().is_ok())?;
+            let (list, rest) = pointer.split_once(&format!("/{token}")).unwrap_or_default();
+            // Of tensors the first or second is named by a number; their data is a list.
+            if target.protocol == Protocol::OpenInference && rest.starts_with("/data") {
+                return None;
             }
+            let all = if rest.is_empty() { list.to_owned() } else { format!("{list}/*{rest}") };
+            let message = format!("`{pointer}` is the prediction of one row, and bodies hold up to {rows}");
+            Some((message, format!("name the list with one for each row: \"json:{all}\"")))
         }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -86,6 +90,24 @@ pub(super) fn check_size(
     template: Option<&Template>,
 ) {
     let Bodies::Dataset(table) = bodies else { return };
+    let (total, _) = size(target, bodies, batch, template);
+    if total > limits::BODIES_BYTES {
+        let fits = (table.rows.len() as f64 * limits::BODIES_BYTES / total).floor();
+        let (mb, most) = ((total / 1e6).ceil(), limits::BODIES_BYTES / 1e6);
+        let message = format!("its bodies would take about {mb} MB, and at most {most} MB are held in memory");
+        cx.wrong(&at.key("dataset"), message, format!("use a sample of about {fits} rows, or smaller batches"));
+    }
+}
+
+/// How many bytes all bodies take at most, about, and how many bodies there are. Nothing is encoded for it.
+pub(super) fn size(target: &Target, bodies: &Bodies, batch: &Batch, template: Option<&Template>) -> (f64, f64) {
+    let table = match bodies {
+        Bodies::One(body) => return (body.len() as f64 + 1.0, 1.0),
+        Bodies::Lines(lines) => {
+            return (lines.iter().map(|l| l.len() as f64 + 1.0).sum(), lines.len().max(1) as f64);
+        }
+        Bodies::Dataset(table) => table,
+    };
     let cells: usize = table.rows.iter().flatten().map(|cell| cell.len() + 3).sum();
     let names: usize = table.columns.iter().map(|name| name.len() + 4).sum();
     let (rows, count) = (table.rows.len() as f64, batch.bodies(table.rows.len()) as f64);
@@ -106,13 +128,7 @@ pub(super) fn check_size(
         Form::Binary => 8.0 * table.columns.len() as f64 + cells as f64 / rows,
         _ => cells as f64 / rows,
     };
-    let total = count * (batch.mean() * (of_cells + per_row as f64) + per_body as f64);
-    if total > limits::BODIES_BYTES {
-        let fits = (rows * limits::BODIES_BYTES / total).floor();
-        let (mb, most) = ((total / 1e6).ceil(), limits::BODIES_BYTES / 1e6);
-        let message = format!("its bodies would take about {mb} MB, and at most {most} MB are held in memory");
-        cx.wrong(&at.key("dataset"), message, format!("use a sample of about {fits} rows, or smaller batches"));
-    }
+    (count * (batch.mean() * (of_cells + per_row as f64) + per_body as f64), count)
 }
 
 /// The template, taken apart; none where there is none, or it is broken.
@@ -271,6 +287,20 @@ mod tests {
         assert_eq!(holes, [&Piece::Inside(0), &Piece::Inside(1), &Piece::Value(1)]);
         let t = read(r#"{"rows":[{{#rows}}[{{id}},{{country}}]{{/rows}}],"n":1}"#).unwrap();
         assert_eq!((t.before.len(), t.each.unwrap().len(), t.after.len()), (1, 5, 1));
+    }
+
+    #[test]
+    fn batches_and_templates_have_the_size_of_what_is_sent() {
+        let target = crate::plan::tests_support::target(Protocol::Http, crate::plan::AnswerPaths::default());
+        let bodies = Bodies::Dataset(std::sync::Arc::new(table()));
+        let of =
+            |rows, template: Option<&Template>| size(&target, &bodies, &Batch { sizes: vec![(rows, 1.0)] }, template);
+        // Two names of 2 and 7 bytes, two cells of 1 and 2.
+        assert_eq!(of(1, None), (9.0 + 17.0 + 64.0, 1.0));
+        assert_eq!(of(1000, None), (1000.0 * (9.0 + 17.0) + 64.0, 1.0));
+        let long = format!("[\"{}\",{{{{#rows}}}}{{{{id}}}}{{{{/rows}}}}]", "x".repeat(10_000));
+        let (bytes, count) = of(1, Some(&read(&long).unwrap()));
+        assert!(bytes > 10_000.0 && count == 1.0, "{bytes} {count}");
     }
 
     #[test]

@@ -201,6 +201,8 @@ pub(super) fn compile(cx: &mut Context, source: Source, lesson: String, seed: Op
     if !cx.report.is_empty() {
         return None;
     }
+    // Longest first: wherever they are masked one after another, a short one must not cut a longer one in two and leave its end.
+    cx.report.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     plan.warnings = cx.warnings.drain(..).map(|w| masked(&w, &cx.report.secrets)).collect();
     plan.secrets = std::mem::take(&mut cx.report.secrets);
     Some(plan)

@@ -265,7 +265,9 @@ fn repeat_named(cx: &Context, name: &str, facts: &Facts) -> Option<(usize, std::
 fn fits(cx: &mut Context, at: &Path, metric: &Metric, index: usize, facts: &Facts) -> Option<()> {
     let name = &facts.faults[index].name;
     let plan = facts.faults[index].plan.as_ref()?;
-    if *metric == Metric::DetectionTime && matches!(plan.target, FaultTarget::Dependency(_) | FaultTarget::Outside) {
+    if *metric == Metric::DetectionTime
+        && matches!(plan.target, FaultTarget::Dependency(_) | FaultTarget::Outside | FaultTarget::Requests)
+    {
         let message = format!("`{name}` hits no replica, so none is ever taken out of rotation");
         cx.wrong(&at.key("metric"), message, "use longest_outage or recovery_time");
         return None;

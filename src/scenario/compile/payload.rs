@@ -3,9 +3,10 @@
 //! What such a fault can do depends on what is sent: features are columns of a dataset, encoded by the target's protocol; bodies that
 //! are sent as they stand have none, and can only be made malformed.
 
-use super::{Context, phase};
+use super::{Context, body, phase};
 use crate::plan::{
-    Alter, Bodies, Dataset, Expect, FaultKind, Garbage, Load, Payload, Phase, Plan, Protocol, Target, Traffic, Via,
+    Alter, Bodies, Dataset, Datatype, Expect, FaultKind, Form, Garbage, Load, Payload, Phase, Plan, Protocol, Target,
+    Traffic, Via,
 };
 use crate::scenario::file::{self, ExpectWord, FaultWord, GarbageWord};
 use crate::scenario::tree::{Path, shortened};
@@ -90,10 +91,11 @@ fn alter(cx: &mut Context, at: &Path, f: &file::Fault, sent: &Sent) -> Option<Al
             }
             Alter::Drop { features }
         }
-        FaultWord::PayloadCorrupt => corrupt(cx, at, f, table)?,
-        FaultWord::PayloadOversize => Alter::Oversize { batch: f.batch? as usize },
+        FaultWord::PayloadCorrupt => corrupt(cx, at, f, table, target)?,
+        FaultWord::PayloadOversize => oversize(cx, at, f, target, traffic)?,
         FaultWord::PayloadCacheBust => {
-            let fractions = || (0..table.columns.len()).filter(|c| table.numeric[*c] && !table.whole(*c)).collect();
+            let fraction = |c: &usize| table.numeric[*c] && !table.whole_or_empty(*c);
+            let fractions = || (0..table.columns.len()).filter(fraction).collect();
             let features: Vec<usize> = named(cx, at, f, table)?.unwrap_or_else(fractions);
             if features.is_empty() {
                 let message = "no feature is a number with a fraction, which a little more would leave as it is";
@@ -101,10 +103,46 @@ fn alter(cx: &mut Context, at: &Path, f: &file::Fault, sent: &Sent) -> Option<Al
                 cx.clash(at, "", message, help);
                 return None;
             }
+            let key = if f.features.is_some() { "features" } else { "" };
+            if let Some(c) = features.iter().copied().find(fraction)
+                && let Some(datatype) = coarse(target)
+            {
+                let message = format!(
+                    "`{}` is sent as {}, which the little that is added to a fraction would be lost in",
+                    table.columns[c],
+                    datatype.word()
+                );
+                let help =
+                    "name whole numbers or words with features = [\"…\"], or write datatype = \"FP64\" in [target]";
+                cx.clash(at, key, message, help);
+                return None;
+            }
             Alter::CacheBust { features, distinct: f.distinct.map_or(DISTINCT, |n| n as usize) }
         }
         _ => return None,
     })
+}
+
+/// The type of tensors in which a number that differs by a billionth of a standard deviation is the same number.
+fn coarse(target: &Target) -> Option<Datatype> {
+    let (datatype, binary) = (target.encoding.datatype?, target.encoding.form == Form::Binary);
+    let coarse = datatype.is_whole() || (datatype == Datatype::Fp32 && binary);
+    (target.protocol == Protocol::OpenInference && coarse).then_some(datatype)
+}
+
+/// What goes for batches of the traffic goes for this one.
+fn oversize(cx: &mut Context, at: &Path, f: &file::Fault, target: &Target, traffic: &Traffic) -> Option<Alter> {
+    let batch = f.batch?;
+    if traffic.template.as_ref().is_some_and(|t| t.each.is_none()) {
+        let help = "put {{#rows}} and {{/rows}} around what stands once for each row in the template";
+        cx.wrong(&at.key("kind"), "the template has room for one row", help);
+        return None;
+    }
+    if let Some((message, help)) = body::one_prediction(target, batch) {
+        cx.wrong(&at.key("batch"), message, format!("{help} in [target.answer]"));
+        return None;
+    }
+    Some(Alter::Oversize { batch: batch as usize })
 }
 
 fn malformed(cx: &mut Context, at: &Path, traffic: &Traffic) -> Option<Alter> {
@@ -196,13 +234,26 @@ fn drifts(table: &Dataset, column: usize, shift: f64) -> Result<(), (String, Str
     Ok(())
 }
 
-fn corrupt(cx: &mut Context, at: &Path, f: &file::Fault, table: &Dataset) -> Option<Alter> {
+fn corrupt(cx: &mut Context, at: &Path, f: &file::Fault, table: &Dataset, target: &Target) -> Option<Alter> {
     let garbage = match f.garbage.unwrap_or(GarbageWord::Text) {
         GarbageWord::Text => Garbage::Text,
         GarbageWord::Null => Garbage::Null,
         GarbageWord::Huge => Garbage::Huge,
         GarbageWord::Noise => Garbage::Noise,
     };
+    let binary = target.protocol == Protocol::OpenInference && target.encoding.form == Form::Binary;
+    let (word, key) = (garbage.word(), if f.garbage.is_some() { "as" } else { "" });
+    let lost = match garbage {
+        Garbage::Null => true,
+        Garbage::Text => target.encoding.input.is_some(),
+        Garbage::Huge | Garbage::Noise => false,
+    };
+    if binary && lost {
+        let message =
+            format!("a tensor in bytes has no room for `{word}`: what is sent would be a value like any other");
+        cx.clash(at, key, message, "write as = \"huge\" or \"noise\", or form = \"json\" in [target]");
+        return None;
+    }
     let for_numbers = matches!(garbage, Garbage::Text | Garbage::Huge);
     let chosen = named(cx, at, f, table)?;
     let mut sound = true;
@@ -231,7 +282,9 @@ pub(super) fn check_bodies(cx: &mut Context, plan: &Plan, places: &[usize]) {
         return;
     }
     let closed = plan.phases.iter().any(|p| matches!(p.load, Load::Closed { .. }));
-    let mut sum = 0;
+    let traffic = &plan.traffic;
+    let (all, count) = body::size(&plan.target, &traffic.bodies, &traffic.batch, traffic.template.as_deref());
+    let mut sum = 0u64;
     for (nth, (index, payload)) in plan.payloads().enumerate() {
         let (at, name) = (Path::root().key("fault").index(places[index]), &plan.faults[index].name);
         let expected = altered(plan, index, payload.share);
@@ -241,20 +294,27 @@ pub(super) fn check_bodies(cx: &mut Context, plan: &Plan, places: &[usize]) {
             ));
         }
         let same = plan.payloads().take(nth).any(|(_, p)| p.alter == payload.alter);
-        let bytes = match (&payload.alter, row_bytes(&plan.traffic.bodies)) {
-            (Alter::CacheBust { distinct, .. }, (rows, all)) => {
+        let bytes = match &payload.alter {
+            Alter::CacheBust { distinct, .. } => {
                 if expected > *distinct as f64 {
                     cx.warn(format!(
                         "fault {name}: about {expected:.0} requests share {distinct} bodies, so a cache may know the later ones; \
                          raise `distinct`"
                     ));
                 }
+                if let Some(most) = in_closed_loops(plan, index, payload.share).filter(|n| *n > *distinct as f64) {
+                    let number = if most.is_finite() { format!("up to {most:.0}") } else { "any number of".to_owned() };
+                    cx.warn(format!(
+                        "fault {name}: {number} requests of a closed loop share {distinct} bodies, so a cache may know the later \
+                         ones; raise `distinct`, or bound the loop with `max_rate`"
+                    ));
+                }
                 let bodies = if closed { *distinct } else { (expected.ceil() as usize).min(*distinct) };
-                bodies as u64 * (all / rows)
+                (bodies as f64 * all / count) as u64
             }
             _ if same => 0,
-            (Alter::Oversize { batch }, (rows, all)) => {
-                let body = *batch as u64 * (all / rows);
+            Alter::Oversize { batch } => {
+                let body = (*batch as f64 * all / (count * traffic.batch.mean())) as u64;
                 if body > limits::BODY_BYTES {
                     let message = format!("{batch} rows make a body of about {}", show_bytes(body));
                     let help = format!("write fewer: a body has at most {}", show_bytes(limits::BODY_BYTES));
@@ -263,9 +323,9 @@ pub(super) fn check_bodies(cx: &mut Context, plan: &Plan, places: &[usize]) {
                 }
                 body.max(16 << 20)
             }
-            (_, (_, all)) => all,
+            _ => all as u64,
         };
-        sum += bytes;
+        sum = sum.saturating_add(bytes);
         if sum > limits::TWIN_BYTES {
             let message = format!("altered bodies would take about {} of memory", show_bytes(sum));
             let help = format!(
@@ -286,15 +346,16 @@ fn altered(plan: &Plan, fault: usize, share: Ratio) -> f64 {
     share.get() * inside.map(|p| phase::planned(p) * within(p)).sum::<f64>()
 }
 
-/// How many bodies there are, and how many bytes about they take as JSON.
-fn row_bytes(bodies: &Bodies) -> (u64, u64) {
-    match bodies {
-        Bodies::One(body) => (1, body.len() as u64 + 1),
-        Bodies::Lines(lines) => (lines.len() as u64, lines.iter().map(|l| l.len() as u64 + 1).sum()),
-        Bodies::Dataset(table) => {
-            let head: usize = table.columns.iter().map(|c| c.len() + 4).sum::<usize>() + 64;
-            let cells = |row: &Vec<String>| (row.iter().map(|cell| cell.len() + 3).sum::<usize>() + head) as u64;
-            (table.rows.len() as u64, table.rows.iter().map(cells).sum())
+/// Requests of closed loops that a fault may alter, at most: infinite where nothing bounds them; none where no such loop runs.
+fn in_closed_loops(plan: &Plan, fault: usize, share: Ratio) -> Option<f64> {
+    let (from, until) = (plan.faults[fault].at, plan.faults[fault].ends(plan.end()).unwrap_or(plan.end()));
+    let inside = plan.phases.iter().filter(|p| p.start < until && from < p.end());
+    let most = inside.filter_map(|p| match &p.load {
+        Load::Closed { max_rate, .. } => {
+            let seconds = until.min(p.end()).since(from.max(p.start)).as_secs_f64();
+            Some(max_rate.map_or(f64::INFINITY, |rate| share.get() * rate.get() * seconds))
         }
-    }
+        Load::Open(_) => None,
+    });
+    most.reduce(|sum, n| sum + n)
 }

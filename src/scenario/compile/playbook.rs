@@ -127,7 +127,9 @@ fn can_be_seen(sign: &Sign, faults: &[usize], facts: &Facts) -> Result<(), (Stri
     let plans = || faults.iter().filter_map(|i| facts.faults[*i].plan.as_ref());
     match sign {
         Sign::OutOfRotation | Sign::ReplicaBack => {
-            let elsewhere = |t: &FaultTarget| matches!(t, FaultTarget::Dependency(_) | FaultTarget::Outside);
+            let elsewhere = |t: &FaultTarget| {
+                matches!(t, FaultTarget::Dependency(_) | FaultTarget::Outside | FaultTarget::Requests)
+            };
             match plans().find(|f| elsewhere(&f.target)) {
                 Some(f) => Err((
                     format!("`{}` hits no replica, so none goes or comes by it", f.name),
