@@ -31,6 +31,9 @@ in_lab || status=$?
 # Forty runs in a cluster of its own are many chances for a busy machine to be too slow once. What is wrong is wrong again.
 if [ $status != 0 ] && [ $status != 125 ]; then
     say "!!! exit code $status inside the lab: once more, in a new one"
+    # What the first one left (journals of a cluster that is gone, reports) is kept, and out of the way.
+    mkdir -p "$WORK/first"
+    find "$WORK" -mindepth 1 -maxdepth 1 ! -name first -exec mv -t "$WORK/first" {} +
     status=0
     in_lab || status=$?
 fi
