@@ -65,7 +65,7 @@ screenshot: _release
     target/release/resbench run scenarios/pod-kill.toml --quiet --reports "$dir"
     page=$(echo "$dir"/pod-kill/*/report.html)
     chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1.5 \
-        --window-size=1200,1850 --screenshot="$PWD/reports/pod-kill.png" "file://$page"
+        --window-size=1200,2500 --screenshot="$PWD/reports/pod-kill.png" "file://$page"
 
 _release:
     cargo build --release --locked
