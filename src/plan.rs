@@ -471,8 +471,8 @@ pub struct DockerDependency {
 /// Readiness by path.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    /// Polled by `GET`; any 2xx is ready.
-    pub path: String,
+    /// Polled by `GET`; any 2xx is ready. None: a connection that is taken is enough.
+    pub path: Option<String>,
     /// Between two polls.
     pub every: Duration,
     /// How long a first start may take.

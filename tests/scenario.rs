@@ -163,7 +163,7 @@ fn a_whole_scenario_becomes_a_plan() {
     assert_eq!(plan.target.path, "/invocations");
     let Some(Platform::Local(local)) = &plan.platform else { panic!("no local platform") };
     assert_eq!((local.replicas, local.dependencies[0].name.as_str()), (3, "db"));
-    assert_eq!((local.ready.path.as_str(), local.dependencies[0].ready.path.as_str()), ("/ping", "/"));
+    assert_eq!((local.ready.path.as_deref(), local.dependencies[0].ready.path.as_deref()), (Some("/ping"), Some("/")));
     assert!(local.volume.as_ref().is_some_and(|v| v.is_absolute() && v.ends_with("volume")));
     assert_eq!(plan.traffic.max_in_flight, 2048);
     let Bodies::Dataset(data) = &plan.traffic.bodies else { panic!("no dataset") };
@@ -176,6 +176,30 @@ fn a_whole_scenario_becomes_a_plan() {
     assert_eq!(plan.safety.most(3).0, 2, "all but one, where nothing is written");
     assert_eq!(plan.source.sha256.len(), 64);
     assert!(plan.warnings.iter().any(|w| w.contains("no [[objective]]")), "{:?}", plan.warnings);
+}
+
+/// Dependencies may call those before them, and need not speak HTTP.
+#[test]
+fn dependencies_that_call_each_other() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "name = \"x\"\n[target]\nprotocol = \"mlflow\"\n[platform.local]\ncommand = [\"x\", \"{{dependency.b}}\"]\n\
+             [[platform.local.dependency]]\nname = \"a\"\n{first}\n[[platform.local.dependency]]\nname = \"b\"\n{second}\n\
+             [traffic]\nbody = \"{{}}\"\n[[phase]]\nname = \"p\"\nduration = \"5s\"\nrate = 5\n"
+        )
+    };
+    let database = "command = [\"d\", \"{port}\"]\nready = { connect = true }";
+    let calls = "command = [\"r\", \"{address}\", \"{dependency.a}\"]";
+    let plan = plan(&two(database, calls));
+    let Some(Platform::Local(local)) = &plan.platform else { panic!("no local platform") };
+    assert_eq!(local.dependencies[0].ready.path, None, "a connection is enough");
+    let wrong = |text: &str, said: &str| {
+        let problems = load(text, &[]).expect_err("it is not valid").render(false, 200);
+        assert!(problems.contains(said), "{said}: {problems}");
+    };
+    wrong(&two("command = [\"d\", \"{dependency.b}\"]", "command = [\"r\"]"), "unknown placeholder `{dependency.b}`");
+    wrong(&two("command = [\"d\", \"{dependency.a}\"]", "command = [\"r\"]"), "unknown placeholder `{dependency.a}`");
+    wrong(&two("command = [\"d\"]\nready = { connect = true, path = \"/x\" }", calls), "two different things");
 }
 
 #[test]
@@ -832,7 +856,7 @@ fn protocols_have_their_addresses_forms_and_tensors() {
         let phase = "[[phase]]\nname = \"a\"\nduration = \"5s\"\nrate = 5\n";
         let plan = plan(&format!("name = \"x\"\n[target]\n{target}\n{local}{phase}"));
         let Some(Platform::Local(platform)) = plan.platform else { panic!("no local platform") };
-        (plan.target.path, platform.ready.path)
+        (plan.target.path, platform.ready.path.expect("a path is polled"))
     };
     assert_eq!(
         on_platform("protocol = \"open-inference\"\nmodel = \"fraud\"\nmodel_version = \"3\""),

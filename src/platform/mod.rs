@@ -192,6 +192,32 @@ impl From<String> for StartError {
     }
 }
 
+/// What replicas used, as the platform measured it while load ran.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usage {
+    /// Between two readings.
+    pub every: Duration,
+    /// Readings.
+    pub read: u64,
+    /// Of those, failed.
+    pub failed: u64,
+    /// When (seconds since the start of load) and why, the first of them.
+    pub gaps: Vec<(f64, String)>,
+    /// In the order in which they were first seen.
+    pub series: Vec<UsageSeries>,
+    /// What a reader must know of the values.
+    pub notes: Vec<String>,
+}
+
+/// One measured value of one replica over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageSeries {
+    /// `cpu_cores{pod="NAME"}` or `memory_bytes{pod="NAME"}`.
+    pub name: String,
+    /// When it was read, seconds since the start of load, and its value.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// What faults may do to replicas. Every method is quick, except `kill` with a grace.
 pub trait Replicas: Send + Sync {
     /// The platform's word in the language.
@@ -266,6 +292,11 @@ pub trait Replicas: Send + Sync {
 
     /// The link in front of the replicas (`None`) or of a dependency.
     fn link(&self, dependency: Option<&str>) -> Option<Arc<dyn LinkControl>>;
+
+    /// What replicas used of CPU and memory, where the platform measures it.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
 
     /// What takes a dependency off its networks, where no link stands in front of it.
     fn cut(&self, _dependency: &str) -> Option<Arc<dyn Cut>> {

@@ -87,7 +87,10 @@ async fn watch(it: Arc<impl Polled>, unit: usize, ready: Ready) {
             continue;
         };
         let asked_at = Instant::now();
-        let result = ask(address, &ready.path).await;
+        let result = match &ready.path {
+            Some(path) => ask(address, path).await,
+            None => connect(address).await,
+        };
         was_ready |= result.is_ok();
         it.polled(unit, starts, result);
         let every = if was_ready { ready.every } else { ready.every.min(FIRST_EVERY) };
@@ -95,6 +98,14 @@ async fn watch(it: Arc<impl Polled>, unit: usize, ready: Ready) {
             () = sleep_until(asked_at + every) => {}
             () = it.started(unit).notified() => {}
         }
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<(), String> {
+    match timeout(POLL_LIMIT, TcpStream::connect(address)).await {
+        Err(_) => Err(format!("connecting to {address}: no answer within 1s")),
+        Ok(Err(e)) => Err(format!("connecting to {address}: {e}")),
+        Ok(Ok(_)) => Ok(()),
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn conclude(
         },
         reproduce: options.reproduce.clone(),
         residue: left,
-        scrapes: scrapes::reports(plan, &measured.scrapes),
+        scrapes: scrapes::reports(&measured.scrapes),
         ..Report::default()
     };
     let no_errors = Vec::new();
@@ -405,6 +405,10 @@ fn lateness(name: &str, stats: &SpanStats) -> Option<String> {
 fn reasons(report: &Report, measured: &Measured) -> Vec<String> {
     let mut reasons = report.residue.clone();
     reasons.extend(measured.why.iter().cloned());
+    // What did not start has nothing else to say: that nothing was judged and proven follows from it.
+    if report.ending == Ending::NotStarted && !measured.why.is_empty() {
+        return reasons;
+    }
     let objectives = |wanted: VerdictWord| report.objectives.iter().filter(move |o| o.verdict == wanted);
     let name = |o: &crate::report::model::ObjectiveReport| match (&o.span, &o.fault) {
         (Some(place), _) | (None, Some(place)) => format!("{} of {place}", o.metric),
@@ -521,7 +525,7 @@ fn write_scrapes(dir: &Path, plan: &Plan, measured: &Measured) -> std::io::Resul
         return Ok(());
     }
     let secrets: Vec<&str> = plan.secrets.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
-    let bytes = scrapes::csv(plan, &measured.scrapes, &|text| masked(text, &secrets));
+    let bytes = scrapes::csv(&measured.scrapes, &|text| masked(text, &secrets));
     std::fs::write(dir.join("scrape.csv"), bytes)
 }
 

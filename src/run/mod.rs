@@ -484,6 +484,7 @@ impl Stage<'_> {
         let scraper = Scraper::new(self.plan, &url, &replica_addresses(platform));
         let ran = self.run_together(clock, &shared, load, faults, platform, (&prober, &scraper));
         measured.scrapes = scraper.logs();
+        measured.scrapes.extend(platform.and_then(|p| p.usage()).map(scrapes::of_usage));
         measured.ending = ran.ending;
         measured.why.extend(ran.why);
         measured.faults = ran.faults;

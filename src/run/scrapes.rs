@@ -1,6 +1,6 @@
 //! Pages of metrics for the report: every value into `scrape.csv`, as many as a chart shows into the model.
 
-use crate::plan::Plan;
+use crate::platform::Usage;
 use crate::probe::scrape::text::Kind;
 use crate::probe::scrape::{ScrapeLog, Series};
 use crate::report::model::{ScrapeGap, ScrapeReport, SeriesReport};
@@ -10,13 +10,12 @@ use crate::report::rates::{rates, resets};
 const KEPT: usize = 600;
 
 /// As the report has them.
-pub(super) fn reports(plan: &Plan, logs: &[ScrapeLog]) -> Vec<ScrapeReport> {
+pub(super) fn reports(logs: &[ScrapeLog]) -> Vec<ScrapeReport> {
     let one = |log: &ScrapeLog| {
-        let wanted = &plan.scrapes[log.scrape];
         let most = log.series.iter().map(|s| s.points.len()).max().unwrap_or(0);
-        let (each, every_s) = (most.div_ceil(KEPT).max(1), wanted.every.as_secs_f64());
+        let (each, every_s) = (most.div_ceil(KEPT).max(1), log.every.as_secs_f64());
         ScrapeReport {
-            name: wanted.name.clone(),
+            name: log.name.clone(),
             source: log.source.clone(),
             every_s,
             kept_every_s: every_s * each as f64,
@@ -30,10 +29,26 @@ pub(super) fn reports(plan: &Plan, logs: &[ScrapeLog]) -> Vec<ScrapeReport> {
     logs.iter().map(one).collect()
 }
 
+/// What a platform measured of its replicas, as if it had been a page of theirs.
+pub(super) fn of_usage(usage: Usage) -> ScrapeLog {
+    let series = |s: crate::platform::UsageSeries| Series { name: s.name, kind: Kind::Gauge, points: s.points };
+    ScrapeLog {
+        name: "usage".to_owned(),
+        every: usage.every,
+        source: "metrics.k8s.io".to_owned(),
+        series: usage.series.into_iter().map(series).collect(),
+        read: usage.read,
+        failed: usage.failed,
+        gaps: usage.gaps,
+        notes: usage.notes,
+        ..ScrapeLog::default()
+    }
+}
+
 fn notes(log: &ScrapeLog, each: usize) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = log.notes.clone();
     if log.read > log.failed && log.series.is_empty() {
-        notes.push("nothing on the page is called as `series` asks for".to_owned());
+        notes.push("nothing that was asked for is there".to_owned());
     }
     if log.left_out > 0 {
         notes.push(format!("{} more series matched and were left out: ask for fewer", log.left_out));
@@ -70,21 +85,19 @@ fn finite(value: f64) -> Option<f64> {
 }
 
 /// `scrape.csv`: a row for each value, counters with their growth per second. `mask` takes secrets out of what services said.
-pub(super) fn csv(plan: &Plan, logs: &[ScrapeLog], mask: &dyn Fn(&str) -> String) -> Vec<u8> {
+pub(super) fn csv(logs: &[ScrapeLog], mask: &dyn Fn(&str) -> String) -> Vec<u8> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let mut row = |cells: [&str; 7]| table.write_record(cells).expect("every row has seven cells, and memory takes it");
     row(["at_s", "scrape", "source", "series", "kind", "value", "rate_per_s"]);
     for log in logs {
-        let wanted = &plan.scrapes[log.scrape];
         for series in &log.series {
             let (source, name) = (mask(&log.source), mask(&series.name));
             let points: Vec<(f64, Option<f64>)> = series.points.iter().map(|(at, v)| (*at, finite(*v))).collect();
-            let rates =
-                if series.kind == Kind::Counter { rates(&points, wanted.every.as_secs_f64()) } else { Vec::new() };
+            let rates = if series.kind == Kind::Counter { rates(&points, log.every.as_secs_f64()) } else { Vec::new() };
             for (i, (at, value)) in series.points.iter().enumerate() {
                 let rate = rates.get(i).and_then(|(_, r)| *r).map(|r| r.to_string()).unwrap_or_default();
                 let (at, value) = (rounded(*at).to_string(), value.to_string());
-                row([&at, &wanted.name, &source, &name, series.kind.word(), &value, &rate]);
+                row([&at, &log.name, &source, &name, series.kind.word(), &value, &rate]);
             }
         }
     }

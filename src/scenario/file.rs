@@ -323,13 +323,16 @@ pub(super) struct Ready {
     /// Polled by GET; any 2xx is ready. Default `/ping` for mlflow replicas, `/health` for openai
     /// replicas, `/v2/health/ready` for open-inference, `/v1/models/NAME` for tf-serving, `/` for http replicas and dependencies.
     pub(super) path: Option<String>,
+    /// Ready is who takes a TCP connection: for what does not speak HTTP, as a database. Instead of `path`.
+    pub(super) connect: Option<bool>,
     /// Between two polls, at least 10ms. Default 1s.
     pub(super) every: Option<Duration>,
     /// How long a first start may take. Default 20s.
     pub(super) timeout: Option<Duration>,
 }
 
-/// Something that replicas call, behind a link of its own. Its commands know `{address}`, `{host}` and `{port}`.
+/// Something that replicas call, behind a link of its own. Its commands know `{address}`, `{host}` and `{port}`, and
+/// `{dependency.NAME}` of those before it: then it is started once these are ready.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dependency {

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 RESBENCH = os.environ["RESBENCH"]
@@ -187,6 +188,82 @@ def pod_kill(name="pod-kill"):
 def pod_kill_by_chaos_mesh():
     """The same by a PodChaos, which is gone afterwards."""
     pod_kill("pod-kill-chaos-mesh")
+
+
+MEASURED = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: pods.metrics.k8s.io, annotations: {api-approved.kubernetes.io: "unapproved, the tests' own"}}
+spec:
+  group: metrics.k8s.io
+  scope: Namespaced
+  names: {plural: pods, singular: podmetrics, kind: PodMetrics, listKind: PodMetricsList}
+  versions:
+    - name: v1beta1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+
+
+@contextlib.contextmanager
+def measured():
+    """Plays the metrics server: what it would serve, at the paths where it would, by the real API server; a pod with n containers' worth of
+    CPU says so at another time each second."""
+    kubectl("create", "-f", "-", text=MEASURED)
+    kubectl("wait", "--for=condition=Established", "crd/pods.metrics.k8s.io", "--timeout=30s")
+    over = threading.Event()
+
+    def play():
+        turn = 0
+        while not over.wait(1):
+            turn += 1
+            items = [{
+                "apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics", "timestamp": f"2026-01-01T00:00:{turn % 60:02}Z", "window": "15s",
+                "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "model-server"}},
+                "containers": [{"name": "model-server", "usage": {"cpu": f"{100 + turn}m", "memory": "14520Ki"}}],
+            } for name in pods().values()]
+            kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), good=False)
+
+    player = threading.Thread(target=play)
+    player.start()
+    try:
+        wait(30, "pods are measured", lambda: len(get("pods.metrics.k8s.io")["items"]) >= 3)
+        yield
+    finally:
+        over.set()
+        player.join()
+        kubectl("delete", "crd", "pods.metrics.k8s.io")
+
+
+PROBES = """
+[[probe]]
+name = "all-ready"
+kind = "kubernetes"
+deployment = "model-server"
+expect_ready = 3
+when = ["before", "during", "after"]
+every = "500ms"
+
+[safety]"""
+
+
+def usage_and_probe():
+    """What pods use stands in the report where the cluster measures it; a probe sees a replica missing, and back."""
+    scenario = variant("usage", ("[safety]", PROBES))
+    with measured():
+        done = run("usage", scenario)
+    (page,) = [s for s in done["scrapes"] if s["source"] == "metrics.k8s.io"]
+    of = {s["name"]: [v for _, v in s["points"]] for s in page["series"]}
+    expect(page["read"] > 2 and page["failed"] == 0, f"usage was read {page['read']} times", page)
+    expect(sum("cpu_cores" in name for name in of) >= 3, f"of every pod: {sorted(of)}", page)
+    expect(all(0.1 < v < 1 for name, values in of.items() if "cpu_cores" in name for v in values), "cores are cores", of)
+    expect(all(v == 14520 * 1024 for name, values in of.items() if "memory" in name for v in values), "bytes are bytes", of)
+    expect("15s" in str(page["notes"]), f"it is said what a value means: {page['notes']}", page)
+    (probe,) = [p for p in done["probes"] if p["name"] == "all-ready"]
+    passed = [r["ok"] for r in probe["results"]]
+    expect(passed[0] and passed[-1] and not all(passed), f"the probe passed, failed and passed again: {passed.count(False)} of {len(passed)}", probe)
+    settled()
 
 
 def nothing_to_revert():
@@ -493,7 +570,7 @@ def no_crd():
 
 
 STEPS = [
-    deploy, pod_kill, pod_kill_by_chaos_mesh, kill_nine_native, kill_nine_chaos_mesh, manifests, blast_radius,
+    deploy, pod_kill, usage_and_probe, pod_kill_by_chaos_mesh, kill_nine_native, kill_nine_chaos_mesh, manifests, blast_radius,
     other_peoples_faults, bad_input, roles, eviction, api_server_gone, no_crd,
 ]
 

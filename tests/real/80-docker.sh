@@ -72,10 +72,11 @@ up() { # NAME SERVICE NUMBER ARGUMENT...
         "$image" /bin/resbench model-server --listen 0.0.0.0:8080 "$@" >/dev/null
 }
 up resbench-example-registry-1 registry 1 --role registry
-for n in 1 2 3; do
-    up "resbench-example-model-server-$n" model-server $n --model /models/fraud-v1 --service-time lognormal:10ms,0.3 \
+model_server() { # NUMBER
+    up "resbench-example-model-server-$1" model-server "$1" --model /models/fraud-v1 --service-time lognormal:10ms,0.3 \
         --registry http://registry:8080/
-done
+}
+for n in 1 2 3; do model_server $n; done
 # One that nobody may touch.
 docker run -d --name bystander "$image" /bin/bash -c 'while :; do read -t 3600 <> <(:); done' >/dev/null
 bystander=$(docker inspect -f '{{.State.StartedAt}} {{.State.Pid}}' bystander)
@@ -189,6 +190,37 @@ is_cut() { [ "$(docker network inspect -f '{{len .Containers}}' shop)" = 3 ]; }
 die died-down scenarios/docker/pod-kill.toml one_down --set platform.docker.restart_delay=60s
 die died-paused scenarios/docker/pod-kill.toml one_paused --set fault.kill-one.kind=pod-pause --set fault.kill-one.for=8s
 die died-cut "$WORK/cut.toml" is_cut --set fault.kill-one.for=8s
+
+# Somebody makes the killed container anew, as `docker compose up` does: the new one plays the replica from then on.
+"$RESBENCH" run scenarios/docker/pod-kill.toml "${SHORTER[@]}" --set platform.docker.restart_delay=60s --yes --quiet \
+    --reports "$WORK/anew" >"$WORK/anew.txt" 2>&1 &
+resbench=$!
+for _ in $(seq 600); do
+    one_down && break
+    kill -0 $resbench 2>/dev/null || break
+    sleep 0.05
+done
+one_down || { cat "$WORK/anew.txt"; fail "anew: the engine never showed the fault"; }
+gone=$(docker ps -a --filter status=exited --filter label=com.docker.compose.service=model-server --format '{{.Names}}')
+docker rm "$gone" >/dev/null
+model_server "${gone##*-}"
+status=0
+wait $resbench || status=$?
+resbench=
+case $status in 0 | 1 | 3) ;; *) cat "$WORK/anew.txt"; fail "anew: exit code $status" ;; esac
+python3 - "$(run_dir "$WORK/anew")/run.json" <<'PY'
+import json, sys
+run = json.load(open(sys.argv[1]))
+[fault] = run["faults"]
+texts = [e["text"] for e in run["platform_events"] if e["at_s"] >= fault["applied_at_s"]]
+at = next((i for i, t in enumerate(texts) if "was made anew" in t), None)
+assert at is not None, texts
+assert any(t.endswith("is ready") for t in texts[at:]), texts[at:]
+assert run["clean"] and fault["proof"]["proven"], fault["proof"]
+assert fault["impact"]["recovery_s"] is not None, fault["impact"]
+PY
+until_up 5 "anew"
+ok "a container that was killed and made anew by somebody else plays its replica again"
 
 [ "$(docker inspect -f '{{.State.StartedAt}} {{.State.Pid}}' bystander)" = "$bystander" ] || fail "the bystander was touched"
 ok "the container beside them was never touched"

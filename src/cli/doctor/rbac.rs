@@ -40,6 +40,9 @@ pub(super) const LOOK: &[Rule] = &[
     rule("policy", "poddisruptionbudgets", &["list"]),
 ];
 
+/// What runs read where the cluster measures it, and do without where they may not.
+const USAGE: Rule = rule("metrics.k8s.io", "pods", &["list"]);
+
 /// Every class, in the order in which it is shown.
 pub(super) const CLASSES: [Class; 10] = [
     Class { name: "look", what: "traffic and readiness only, no fault", rules: &[] },
@@ -104,7 +107,7 @@ pub(super) fn manifests(namespace: &str) -> String {
     );
     for class in &CLASSES {
         let _ = write!(text, "---\n# {}\n{}", class.what, head("Role", class.name, Some(namespace)));
-        class.rules.iter().chain(LOOK).for_each(|rule| text.push_str(&yaml(rule)));
+        class.rules.iter().chain(LOOK).chain([&USAGE]).for_each(|rule| text.push_str(&yaml(rule)));
     }
     let what = "Optional: other people's experiments in every namespace, revert --all, the state of Chaos Mesh itself";
     let _ = write!(text, "---\n# {what}\n{}", head("ClusterRole", "look-around", None));

@@ -133,9 +133,7 @@ impl Api {
 
     /// Containers, running or not, that carry all of these labels (`key` or `key=value`).
     pub(super) fn containers(&self, labels: &[String]) -> Result<Vec<ContainerSummary>, String> {
-        let filters = HashMap::from([("label".to_owned(), labels.to_vec())]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        self.ask(self.docker.list_containers(Some(options)))
+        self.ask(self.docker.list_containers(Some(with_labels(labels))))
     }
 
     /// A container as it is now; none when it is not there.
@@ -228,6 +226,14 @@ impl Looker {
         }
     }
 
+    /// As [`Api::containers`].
+    pub(super) async fn containers(&self, labels: &[String]) -> Result<Vec<ContainerSummary>, String> {
+        match timeout(LIMIT, self.docker.list_containers(Some(with_labels(labels)))).await {
+            Ok(found) => found.map_err(|e| plain(&e)),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
     pub(super) async fn start(&self, id: &str) -> Result<(), String> {
         match timeout(LIMIT, self.docker.start_container(id, None::<StartContainerOptions>)).await {
             Err(_) => Err("no answer in time".to_owned()),
@@ -241,6 +247,12 @@ impl Looker {
         let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
         self.docker.events(Some(EventsOptions { filters: Some(filters), ..Default::default() }))
     }
+}
+
+/// Containers, running or not, with all of these labels.
+fn with_labels(labels: &[String]) -> ListContainersOptions {
+    let filters = HashMap::from([("label".to_owned(), labels.to_vec())]);
+    ListContainersOptions { all: true, filters: Some(filters), ..Default::default() }
 }
 
 /// Where an engine is looked for when the scenario says nothing.

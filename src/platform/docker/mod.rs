@@ -113,22 +113,23 @@ impl Docker {
             seats,
             endpoint,
         };
-        docker.follow();
+        docker.follow(&plan.replicas);
         docker.until_ready(plan, options.stop)?;
-        if let Some(ready) = &plan.ready {
+        if let Some(path) = plan.ready.as_ref().and_then(|r| r.path.as_ref()) {
             let direct = docker.seats.lock().seats.first().and_then(|s| s.address);
-            docker.endpoint.link_us = direct.and_then(|d| measure_link(d, docker.endpoint.address, &ready.path));
+            docker.endpoint.link_us = direct.and_then(|d| measure_link(d, docker.endpoint.address, path));
         }
         Ok(docker)
     }
 
     /// Events, looks and restarts, until the engine's connection is let go.
-    fn follow(&self) {
+    fn follow(&self, wanted: &ContainerSelector) {
+        let eyes = Eyes { looker: self.api.looker(), seats: self.seats.clone(), labels: wanted.labels.clone().into() };
         for index in 0..self.seats.lock().seats.len() {
-            self.api.spawn(watch(self.api.looker(), self.seats.clone(), index));
+            self.api.spawn(eyes.clone().watch(index));
         }
-        self.api.spawn(listen(self.api.looker(), self.seats.clone()));
-        self.api.spawn(start_again(self.api.looker(), self.seats.clone(), self.restart_delay));
+        self.api.spawn(eyes.clone().listen());
+        self.api.spawn(eyes.start_again(self.restart_delay));
     }
 
     fn until_ready(&self, plan: &DockerPlatform, stop: &dyn Fn() -> bool) -> Result<(), StartError> {
@@ -161,7 +162,7 @@ impl Docker {
     fn look(&self, index: usize, id: &str) -> Result<Option<Seen>, String> {
         let began = monotonic_nanos();
         let seen = self.api.look(id)?;
-        self.seats.saw(index, began, seen.clone());
+        self.seats.saw(index, id, began, seen.clone());
         Ok(seen)
     }
 
@@ -426,15 +427,20 @@ pub enum PutBack<'a> {
 
 /// Ids and names of the containers that are meant, in the order of their numbers.
 fn find(api: &Api, wanted: &ContainerSelector) -> Result<Vec<(String, String)>, String> {
-    let mut found = api.containers(&wanted.labels)?;
+    let found = api.containers(&wanted.labels)?;
     if found.is_empty() {
         return Err(none_found(api, wanted));
     }
     if found.len() > REPLICAS_MAX {
         return Err(format!("{} containers are {}: at most {REPLICAS_MAX} may be replicas", found.len(), wanted.what));
     }
+    Ok(in_order(found))
+}
+
+/// Ids and names, in the order of their numbers.
+fn in_order(mut found: Vec<ContainerSummary>) -> Vec<(String, String)> {
     found.sort_by_key(|c| (number(c), name_of(c)));
-    Ok(found.into_iter().map(|c| (c.id.clone().unwrap_or_default(), name_of(&c))).collect())
+    found.into_iter().map(|c| (c.id.clone().unwrap_or_default(), name_of(&c))).collect()
 }
 
 fn dependencies(api: &Api, plan: &DockerPlatform) -> Result<Vec<(String, Vec<Attachment>)>, String> {
@@ -539,55 +545,78 @@ fn late(seat: &seats::Seat) -> String {
     format!("container {}: {why}", seat.name)
 }
 
-/// Looks at one container again and again.
-async fn watch(looker: Looker, seats: Arc<Seats>, index: usize) {
-    let id = seats.lock().seats[index].id.clone();
-    loop {
-        let began = Instant::now();
-        look(&looker, &seats, index, &id).await;
-        sleep_until(began + LOOK_EVERY).await;
-    }
+/// What the tasks look with, and whom they tell.
+#[derive(Clone)]
+struct Eyes {
+    looker: Looker,
+    seats: Arc<Seats>,
+    /// Of the containers that may be replicas.
+    labels: Arc<[String]>,
 }
 
-async fn look(looker: &Looker, seats: &Seats, index: usize, id: &str) {
-    let began = monotonic_nanos();
-    // An engine that does not answer has told nothing: what was known stays.
-    if let Ok(seen) = looker.look(id).await {
-        seats.saw(index, began, seen);
-    }
-}
-
-/// Follows Docker's events: whatever happens to one of ours is looked at, at once.
-async fn listen(looker: Looker, seats: Arc<Seats>) {
-    loop {
-        let mut events = Box::pin(looker.events());
-        while let Some(Ok(event)) = events.next().await {
-            // A health check is an `exec` each time, and changes nothing by itself.
-            if event.action.is_some_and(|action| action.starts_with("exec_")) {
-                continue;
-            }
-            let id = event.actor.and_then(|a| a.id).unwrap_or_default();
-            if let Some(index) = seats.of(&id) {
-                look(&looker, &seats, index, &id).await;
-            }
+impl Eyes {
+    /// Looks at one replica again and again.
+    async fn watch(self, index: usize) {
+        loop {
+            let began = Instant::now();
+            self.look(index).await;
+            self.fill_vacancies().await;
+            sleep_until(began + LOOK_EVERY).await;
         }
-        sleep_until(Instant::now() + STREAM_AGAIN).await;
     }
-}
 
-/// Starts what was killed once its time has come: Docker does not.
-async fn start_again(looker: Looker, seats: Arc<Seats>, delay: Duration) {
-    loop {
-        for (index, id) in seats.take_due() {
-            match looker.start(&id).await {
-                Ok(()) => look(&looker, &seats, index, &id).await,
-                Err(why) => {
-                    seats.remark(index, &format!("could not be started again: {why}"));
-                    seats.due_after(index, Some(delay.max(LOOK_EVERY)));
+    async fn look(&self, index: usize) {
+        let (began, id) = (monotonic_nanos(), self.seats.id(index));
+        // An engine that does not answer has told nothing: what was known stays.
+        if let Ok(seen) = self.looker.look(&id).await {
+            self.seats.saw(index, &id, began, seen);
+        }
+    }
+
+    /// Where a replica's container was removed, looks for the one that was made in its place.
+    async fn fill_vacancies(&self) {
+        if !self.seats.vacant() {
+            return;
+        }
+        let Ok(found) = self.looker.containers(&self.labels).await else { return };
+        for index in self.seats.adopt(&in_order(found)) {
+            self.look(index).await;
+        }
+    }
+
+    /// Follows Docker's events: whatever happens to one of ours is looked at, at once.
+    async fn listen(self) {
+        loop {
+            let mut events = Box::pin(self.looker.events());
+            while let Some(Ok(event)) = events.next().await {
+                // A health check is an `exec` each time, and changes nothing by itself.
+                if event.action.is_some_and(|action| action.starts_with("exec_")) {
+                    continue;
+                }
+                let id = event.actor.and_then(|a| a.id).unwrap_or_default();
+                if let Some(index) = self.seats.of(&id) {
+                    self.look(index).await;
+                }
+                self.fill_vacancies().await;
+            }
+            sleep_until(Instant::now() + STREAM_AGAIN).await;
+        }
+    }
+
+    /// Starts what was killed once its time has come: Docker does not.
+    async fn start_again(self, delay: Duration) {
+        loop {
+            for (index, id) in self.seats.take_due() {
+                match self.looker.start(&id).await {
+                    Ok(()) => self.look(index).await,
+                    Err(why) => {
+                        self.seats.remark(index, &format!("could not be started again: {why}"));
+                        self.seats.due_after(index, Some(delay.max(LOOK_EVERY)));
+                    }
                 }
             }
+            sleep_until(Instant::now() + DUE_EVERY).await;
         }
-        sleep_until(Instant::now() + DUE_EVERY).await;
     }
 }
 
@@ -602,14 +631,13 @@ mod tests {
 
     #[test]
     fn replicas_stand_in_the_order_of_their_numbers() {
-        let mut all = [
+        let all = [
             container("shop-model-10", &[("container-number", "10")]),
             container("b", &[]),
             container("shop-model-2", &[("container-number", "2")]),
             container("a", &[]),
         ];
-        all.sort_by_key(|c| (number(c), name_of(c)));
-        let names: Vec<String> = all.iter().map(name_of).collect();
+        let names: Vec<String> = in_order(all.to_vec()).into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["shop-model-2", "shop-model-10", "a", "b"]);
     }
 

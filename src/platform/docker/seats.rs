@@ -52,6 +52,11 @@ impl Seat {
     pub(super) fn running(&self) -> bool {
         self.seen.as_ref().is_some_and(|s| s.running)
     }
+
+    /// It was looked for and is not there.
+    fn vacant(&self) -> bool {
+        self.looked_at > 0 && self.seen.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,15 +134,51 @@ impl Seats {
         }
     }
 
+    /// The container that plays this replica now.
+    pub(super) fn id(&self, index: usize) -> String {
+        self.lock().seats[index].id.clone()
+    }
+
+    /// A replica's container was removed, and no other has taken its place.
+    pub(super) fn vacant(&self) -> bool {
+        self.lock().seats.iter().any(Seat::vacant)
+    }
+
+    /// Gives replicas whose container was removed to containers that play none yet: one of the same name first, since that is
+    /// how Compose makes a container anew. Says which replicas have another container now.
+    pub(super) fn adopt(&self, found: &[(String, String)]) -> Vec<usize> {
+        let now = monotonic_nanos();
+        let mut state = self.lock();
+        let mut adopted = Vec::new();
+        for by_name in [true, false] {
+            for index in 0..state.seats.len() {
+                let free = |id: &str| state.seats.iter().all(|s| s.id != id);
+                let seat = &state.seats[index];
+                let fits = |(id, name): &&(String, String)| free(id) && (!by_name || *name == seat.name);
+                let Some((id, name)) = found.iter().find(fits).filter(|_| seat.vacant()) else { continue };
+                // What was done to the old one is no debt to the new one.
+                let starts = seat.starts;
+                state.seats[index] = Seat { id: id.clone(), name: name.clone(), starts, ..Seat::default() };
+                self.note(&mut state, now, index, PlatformEventKind::Note, "was made anew and plays this replica now");
+                adopted.push(index);
+            }
+        }
+        adopted
+    }
+
     /// Takes in what a look at a container, begun at `began`, has shown.
-    pub(super) fn saw(&self, index: usize, began: u64, seen: Option<Seen>) {
+    pub(super) fn saw(&self, index: usize, id: &str, began: u64, seen: Option<Seen>) {
         let now = monotonic_nanos();
         let mut state = self.lock();
         let seat = &mut state.seats[index];
-        if began < seat.looked_at {
+        if began < seat.looked_at || id != seat.id {
             return;
         }
         seat.looked_at = began;
+        // Compose gives a container its name only after its predecessor is gone.
+        if let Some(named) = seen.as_ref().filter(|s| !s.name.is_empty()) {
+            seat.name.clone_from(&named.name);
+        }
         let before = std::mem::replace(&mut seat.seen, seen.clone());
         let was = before.as_ref().filter(|s| s.running);
         let is = seen.as_ref().filter(|s| s.running);
@@ -388,13 +429,13 @@ mod tests {
     #[test]
     fn the_health_check_says_who_is_in_rotation() {
         let (seats, _link) = seats(None);
-        seats.saw(0, 1, shown("t1", Some(Health::Starting)));
+        seats.saw(0, "c0", 1, shown("t1", Some(Health::Starting)));
         assert!(!seats.list()[0].ready && seats.list()[0].starts == 1);
-        seats.saw(0, 2, shown("t1", Some(Health::Healthy)));
+        seats.saw(0, "c0", 2, shown("t1", Some(Health::Healthy)));
         assert!(seats.list()[0].ready);
-        seats.saw(0, 1, shown("t1", Some(Health::Starting)));
+        seats.saw(0, "c0", 1, shown("t1", Some(Health::Starting)));
         assert!(seats.list()[0].ready, "a look that began earlier says nothing new");
-        seats.saw(0, 3, shown("t1", Some(Health::Unhealthy)));
+        seats.saw(0, "c0", 3, shown("t1", Some(Health::Unhealthy)));
         assert_eq!(kinds(&seats), [Started, Ready, NotReady]);
         assert_eq!(seats.lock().seats[0].last_poll, "its health check fails");
     }
@@ -402,17 +443,17 @@ mod tests {
     #[test]
     fn one_that_was_killed_is_due_again_and_another_run_of_it() {
         let (seats, _link) = seats(None);
-        seats.saw(0, 1, shown("t1", None));
+        seats.saw(0, "c0", 1, shown("t1", None));
         let before = seats.list()[0].instance.clone();
         seats.told_to_end(0, false);
-        seats.saw(0, 2, down());
+        seats.saw(0, "c0", 2, down());
         assert_eq!(seats.list()[0].instance, None);
         seats.due_after(0, None);
         assert!(seats.take_due().is_empty(), "held down");
         seats.due_after(0, Some(Duration::ZERO));
         assert_eq!(seats.take_due(), [(0, "c0".to_owned())]);
         assert!(seats.take_due().is_empty(), "given once");
-        seats.saw(0, 3, shown("t2", None));
+        seats.saw(0, "c0", 3, shown("t2", None));
         let view = &seats.list()[0];
         assert!(view.ready && view.starts == 2 && view.instance != before && !seats.lock().seats[0].down_by_us);
         assert_eq!(kinds(&seats), [Started, Ready, NotReady, Exited, Started, Ready]);
@@ -422,18 +463,41 @@ mod tests {
     #[test]
     fn one_that_was_restarted_between_two_looks_has_ended_too() {
         let (seats, _link) = seats(None);
-        seats.saw(0, 1, shown("t1", None));
-        seats.saw(0, 2, shown("t2", None));
+        seats.saw(0, "c0", 1, shown("t1", None));
+        seats.saw(0, "c0", 2, shown("t2", None));
         assert_eq!(kinds(&seats), [Started, Ready, NotReady, Exited, Started, Ready]);
-        seats.saw(0, 3, None);
+        seats.saw(0, "c0", 3, None);
         assert!(seats.events().last().unwrap().text.ends_with("was removed"));
     }
 
     #[test]
+    fn one_that_was_made_anew_plays_the_same_replica() {
+        let (seats, _link) = seats(None);
+        let named = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+        let anew = [named("c7", "shop-other-1"), named("c0", "shop-model-1"), named("c9", "shop-model-1")];
+        assert!(seats.adopt(&anew).is_empty(), "nobody has looked at it yet");
+        seats.saw(0, "c0", 1, shown("t1", None));
+        seats.told_to_end(0, false);
+        assert!(!seats.vacant() && seats.adopt(&anew).is_empty(), "it is there");
+        seats.saw(0, "c0", 2, None);
+        assert!(seats.vacant());
+        assert_eq!((seats.adopt(&anew), seats.of("c9"), seats.id(0)), (vec![0], Some(0), "c9".to_owned()));
+        seats.saw(0, "c0", monotonic_nanos(), None);
+        assert!(!seats.vacant(), "a late look at the old one says nothing of the new one");
+        let another = shown("t5", None).map(|s| Seen { id: "c9".into(), ..s });
+        seats.saw(0, "c9", monotonic_nanos(), another);
+        let view = &seats.list()[0];
+        assert!(view.ready && view.starts == 2 && !seats.lock().seats[0].down_by_us);
+        assert_eq!(kinds(&seats), [Started, Ready, NotReady, Exited, Note, Started, Ready]);
+        assert!(seats.take_due().is_empty(), "it is not ours to start");
+    }
+
+    #[test]
     fn polls_count_for_the_run_that_was_asked() {
-        let ready = Ready { path: "/ping".into(), every: Duration::from_secs(1), timeout: Duration::from_secs(5) };
+        let ready =
+            Ready { path: Some("/ping".into()), every: Duration::from_secs(1), timeout: Duration::from_secs(5) };
         let (seats, _link) = seats(Some(ready));
-        seats.saw(0, 1, shown("t1", Some(Health::Healthy)));
+        seats.saw(0, "c0", 1, shown("t1", Some(Health::Healthy)));
         assert!(!seats.list()[0].ready, "polls alone count where they are written");
         assert_eq!(seats.running(0), Some((1, "127.9.9.9:8080".parse().unwrap())));
         seats.polled(0, 7, Ok(()));

@@ -9,6 +9,7 @@ pub mod cluster;
 mod pod;
 mod restore;
 mod survey;
+mod usage;
 
 pub use restore::Restore;
 pub use survey::{Survey, survey};
@@ -22,9 +23,10 @@ use serde_json::{Value, json};
 
 use self::book::Book;
 use self::cluster::{ApiError, Cluster, Watch, WatchKind, query, version_of};
+use self::usage::UsageReader;
 use super::{
     Deed, Endpoint, Instance, Kill, LinkControl, PlatformEvent, PlatformEventKind, ReplicaView, Replicas, Running,
-    StartError, VolumeControl,
+    StartError, Usage, VolumeControl,
 };
 use crate::clock::{self, Clock, monotonic_nanos};
 use crate::plan::{KillMethod, KubernetesPlatform, Pods};
@@ -49,6 +51,7 @@ pub struct Kubernetes {
     book: Arc<Mutex<Book>>,
     clock: Mutex<Clock>,
     watches: Mutex<Vec<Watch>>,
+    usage: Mutex<Option<UsageReader>>,
 }
 
 impl Kubernetes {
@@ -82,6 +85,10 @@ impl Kubernetes {
             let text = "EndpointSlices may not be read: readiness is the pods' own word".to_owned();
             book.note(now, None, PlatformEventKind::Note, text);
         }
+        let usage = UsageReader::start(&cluster, &plan.namespace, &found.selector).unwrap_or_else(|why| {
+            book.note(now, None, PlatformEventKind::Note, format!("what pods use may not be read: {why}"));
+            None
+        });
         if !book.views().iter().any(|v| v.ready) {
             return Err(format!("{}: no pod is ready: {}", found.who, found.first_problem(plan)).into());
         }
@@ -95,6 +102,7 @@ impl Kubernetes {
             book,
             clock: Mutex::new(clock),
             watches: Mutex::new(watches),
+            usage: Mutex::new(usage),
         })
     }
 
@@ -164,6 +172,7 @@ impl Running for Kubernetes {
 
     fn stop(&self) -> Vec<String> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Vec::new()
     }
 }
@@ -294,6 +303,11 @@ impl Replicas for Kubernetes {
 
     fn volume(&self, _replica: u16) -> Option<Arc<dyn VolumeControl>> {
         None
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let reader = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.as_ref().map(|reader| reader.usage(&self.clock()))
     }
 
     fn events(&self) -> Vec<PlatformEvent> {

@@ -38,7 +38,7 @@ use super::{
     VolumeControl,
 };
 use crate::clock::{self, Clock, monotonic_nanos};
-use crate::plan::{LocalPlatform, Ready};
+use crate::plan::{Dependency, LocalPlatform, Ready};
 use crate::units::{Offset, Seed, show_duration};
 
 /// In the environment of every child, with the run's id: finds what left its process group.
@@ -229,20 +229,43 @@ impl Local {
 
     fn bring_up(&mut self, options: &LocalOptions<'_>) -> Result<(), StartError> {
         let plan = options.plan;
-        self.dependencies.clone().for_each(|unit| self.core.start(unit));
-        for (unit, dependency) in self.dependencies.clone().zip(&plan.dependencies) {
-            self.until_ready(unit..unit + 1, &dependency.ready, options.stop)?;
-        }
-        for (unit, dependency) in self.inits.clone().zip(&plan.dependencies).filter(|(_, d)| !d.init.is_empty()) {
-            self.core.start(unit);
-            self.until_done(unit, dependency.ready.timeout, options.stop)?;
-        }
+        self.bring_up_dependencies(options)?;
         self.make_volumes(options)?;
         self.replicas.clone().for_each(|unit| self.core.start(unit));
         self.until_ready(self.replicas.clone(), &plan.ready, options.stop)?;
-        if let Some(first) = self.replicas.clone().next() {
+        if let (Some(first), Some(path)) = (self.replicas.clone().next(), &plan.ready.path) {
             let direct = self.core.units[first].address;
-            self.endpoint.link_us = measure_link(direct, self.endpoint.address, &plan.ready.path);
+            self.endpoint.link_us = measure_link(direct, self.endpoint.address, path);
+        }
+        Ok(())
+    }
+
+    /// Starts dependencies, at the same time where they do not call each other, and runs their inits.
+    fn bring_up_dependencies(&self, options: &LocalOptions<'_>) -> Result<(), StartError> {
+        let all = &options.plan.dependencies;
+        let mut standing = 0;
+        for (n, dependency) in all.iter().enumerate() {
+            if calls_another(dependency) {
+                self.settle(standing..n, options)?;
+                standing = n;
+            }
+            self.core.start(self.dependencies.start + n);
+        }
+        self.settle(standing..all.len(), options)
+    }
+
+    /// Waits until these dependencies, which were started, are ready, and runs their inits.
+    fn settle(&self, which: Range<usize>, options: &LocalOptions<'_>) -> Result<(), StartError> {
+        for n in which.clone() {
+            let unit = self.dependencies.start + n;
+            self.until_ready(unit..unit + 1, &options.plan.dependencies[n].ready, options.stop)?;
+        }
+        for n in which {
+            let (unit, dependency) = (self.inits.start + n, &options.plan.dependencies[n]);
+            if !dependency.init.is_empty() {
+                self.core.start(unit);
+                self.until_done(unit, dependency.ready.timeout, options.stop)?;
+            }
         }
         Ok(())
     }
@@ -528,6 +551,11 @@ impl Replicas for Local {
     fn events(&self) -> Vec<PlatformEvent> {
         self.core.events()
     }
+}
+
+/// Its command needs the address of a dependency that stands before it.
+fn calls_another(dependency: &Dependency) -> bool {
+    dependency.command.iter().chain(dependency.env.values()).any(|word| word.contains("{dependency."))
 }
 
 fn played((process, at): (ProcessId, Offset)) -> (Instance, Offset) {

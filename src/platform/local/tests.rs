@@ -75,7 +75,7 @@ fn words(command: &[&str]) -> Vec<String> {
 }
 
 fn ready(every_ms: u64) -> Ready {
-    Ready { path: "/ping".into(), every: Duration::from_millis(every_ms), timeout: LONG }
+    Ready { path: Some("/ping".into()), every: Duration::from_millis(every_ms), timeout: LONG }
 }
 
 fn plan(replicas: u16) -> LocalPlatform {

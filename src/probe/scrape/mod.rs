@@ -35,8 +35,10 @@ pub struct Series {
 /// What was read of one page.
 #[derive(Clone, Debug, Default)]
 pub struct ScrapeLog {
-    /// Which scrape of the plan.
-    pub scrape: usize,
+    /// The scrape's name.
+    pub name: String,
+    /// Between two readings.
+    pub every: Duration,
     /// Whose page: `replica 0`, or its URL.
     pub source: String,
     /// In the order in which they were first seen.
@@ -53,6 +55,8 @@ pub struct ScrapeLog {
     pub lost_points: u64,
     /// Lines that were none, of the page with the most of them, and the first.
     pub bad_lines: (usize, String),
+    /// What a reader must know beside.
+    pub notes: Vec<String>,
 }
 
 /// One page that is read.
@@ -74,7 +78,8 @@ impl<'a> Scraper<'a> {
         let mut sources = Vec::new();
         for (scrape, wanted) in plan.scrapes.iter().enumerate() {
             let mut add = |source: String, service: Service| {
-                let log = Mutex::new(ScrapeLog { scrape, source, ..ScrapeLog::default() });
+                let (name, every) = (wanted.name.clone(), wanted.every);
+                let log = Mutex::new(ScrapeLog { name, every, source, ..ScrapeLog::default() });
                 sources.push(Source { scrape, service, log });
             };
             match &wanted.from {

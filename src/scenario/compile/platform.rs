@@ -137,13 +137,14 @@ fn local(cx: &mut Context, target: Option<&Target>) -> Option<Known> {
         dependencies: dependencies
             .into_iter()
             .enumerate()
-            .map(|(i, d)| dependency(cx, &at.key("dependency").index(i), d))
+            .map(|(i, d)| dependency(cx, &at.key("dependency").index(i), d, names.get(..i).unwrap_or_default()))
             .collect(),
     }))
 }
 
-fn dependency(cx: &mut Context, at: &Path, d: file::Dependency) -> Dependency {
-    let known = Placeholders { volume: false, replica: false, dependencies: &[] };
+/// `before`: the names of those that stand before it, which it may call.
+fn dependency(cx: &mut Context, at: &Path, d: file::Dependency, before: &[String]) -> Dependency {
+    let known = Placeholders { volume: false, replica: false, dependencies: before };
     let (env, init) = (d.env.unwrap_or_default(), d.init.unwrap_or_default());
     known.check_command(cx, &at.key("command"), &d.command);
     known.check_command(cx, &at.key("init"), &init);
@@ -159,14 +160,20 @@ pub(super) fn restart_delay(cx: &mut Context, at: &Path, given: Option<file::Dur
 }
 
 pub(super) fn ready(cx: &mut Context, at: &Path, ready: Option<file::Ready>, default_path: &str) -> Ready {
-    let (path, every, timeout) = ready.map_or((None, None, None), |r| (r.path, r.every, r.timeout));
-    let path = path.unwrap_or_else(|| default_path.to_owned());
+    let (given, connect, every, timeout) =
+        ready.map_or((None, None, None, None), |r| (r.path, r.connect, r.every, r.timeout));
+    let connect = connect.unwrap_or(false);
+    if connect && given.is_some() {
+        let help = "keep `path` where it speaks HTTP, `connect` where it does not";
+        cx.wrong(&at.key("connect"), "`connect` and `path` say two different things", help);
+    }
+    let path = given.unwrap_or_else(|| default_path.to_owned());
     let every = every.map_or(Duration::from_secs(1), |d| d.0);
     let timeout = timeout.map_or(Duration::from_secs(20), |d| d.0);
     cx.good(&at.key("path"), url::check_path(&path));
     cx.within(&at.key("every"), every, SHORTEST_PAUSE, Duration::from_secs(60));
     cx.within(&at.key("timeout"), timeout, SHORTEST_PAUSE, LONGEST_START);
-    Ready { path, every, timeout }
+    Ready { path: (!connect).then_some(path), every, timeout }
 }
 
 /// The volume as an absolute path.

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A throw-away PostgreSQL with a database `mlflow` of a user `mlflow`, on loopback, as long as this script runs.
+#
+# usage: postgres.sh HOST PORT
+# As root it runs as `nobody`, since PostgreSQL refuses root. No password: who reaches the port is let in.
+set -euo pipefail
+host=$1 port=$2
+bin=$(dirname "$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -1)")
+data=$(mktemp -d)
+server=
+stop() {
+    # SIGINT is its fast shutdown; the folder is nobody else's.
+    [ -z "$server" ] || { kill -INT "$server" 2>/dev/null && wait "$server" 2>/dev/null; }
+    rm -rf "$data"
+}
+trap stop EXIT
+trap 'exit 0' TERM INT
+as=()
+if [ "$(id -u)" = 0 ]; then
+    as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    chown 65534:65534 "$data"
+fi
+cd "$data"
+"${as[@]}" "$bin/initdb" -D "$data/db" -U mlflow -A trust --no-sync >initdb.log 2>&1 || { cat initdb.log >&2; exit 1; }
+# The first start makes the database, on a socket only: who connects by TCP finds it made.
+echo 'CREATE DATABASE mlflow;' | "${as[@]}" "$bin/postgres" --single -D "$data/db" postgres >single.log 2>&1 || { cat single.log >&2; exit 1; }
+"${as[@]}" "$bin/postgres" -D "$data/db" -h "$host" -p "$port" -k "$data" -c fsync=off &
+server=$!
+wait "$server"
