@@ -8,6 +8,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,6 +29,8 @@ pub(super) struct Lookup {
     pub(super) timeout: Duration,
     /// Tries after the first one.
     pub(super) retries: u32,
+    /// How many of those there were, of all workers.
+    pub(super) retried: Arc<AtomicU64>,
 }
 
 /// One worker's source of stored features.
@@ -88,7 +92,10 @@ impl RemoteStore {
         let answer = loop {
             match self.ask(key) {
                 Ok(answer) => break answer,
-                Err(_) if tries < self.lookup.retries => tries += 1,
+                Err(_) if tries < self.lookup.retries => {
+                    tries += 1;
+                    self.lookup.retried.fetch_add(1, Relaxed);
+                }
                 Err(why) => return Err(format!("the feature store at {}: {why}", self.lookup.url.authority)),
             }
         };
@@ -226,7 +233,7 @@ mod tests {
                 }
             }
         };
-        let lookup = Lookup { url, timeout: Duration::from_secs(20), retries: 0 };
+        let lookup = Lookup { url, timeout: Duration::from_secs(20), retries: 0, retried: Arc::default() };
         (RemoteStore::new(lookup, 2), std::thread::spawn(serve))
     }
 
@@ -274,6 +281,7 @@ mod tests {
         let (mut store, server) = serving(vec![vec![answer(500, "")], vec![answer(503, "")], vec![answer(200, GOOD)]]);
         store.lookup.retries = 2;
         assert!(store.fetch(7).is_ok());
+        assert_eq!(store.lookup.retried.load(Relaxed), 2, "tries after the first one are counted");
         server.join().unwrap();
     }
 
@@ -281,7 +289,7 @@ mod tests {
     fn nobody_is_waited_for_longer_than_the_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let lookup = Lookup { url, timeout: Duration::from_millis(50), retries: 1 };
+        let lookup = Lookup { url, timeout: Duration::from_millis(50), retries: 1, retried: Arc::default() };
         let began = clock::monotonic_nanos();
         let why = RemoteStore::new(lookup, 2).fetch(7).err().unwrap();
         assert!(why.contains("no answer in time"), "{why}");

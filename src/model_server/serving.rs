@@ -5,6 +5,7 @@
 //! `ladder`, `reload`), how requests are read and answers are written (`request`, `answer`) and who works when (`pool`).
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::cache::Cache;
 use super::features::{Features, Lookup, RemoteStore};
 use super::ladder::{Ladder, Rule, Step};
 use super::memory::{Memory, NoMemory, OnOom};
-use super::metrics::{Metrics, head};
+use super::metrics::{Metrics, counter, head};
 use super::model::Model;
 use super::registry::RegistryUrl;
 use super::reload::Reloads;
@@ -128,6 +129,7 @@ impl Serving {
             url,
             timeout: service.feature_timeout,
             retries: service.feature_retries,
+            retried: Arc::default(),
         });
         Serving {
             metrics: Metrics::default(),
@@ -263,6 +265,10 @@ impl Serving {
         head(out, "answers_total", "counter", "Predictions by fallback level; 0 is the real one.")?;
         for (level, count) in self.ladder.counts().iter().enumerate() {
             writeln!(out, "model_server_answers_total{{fallback_level=\"{level}\"}} {count}")?;
+        }
+        if let Some(lookup) = &self.lookup {
+            let help = "Tries of the feature store after the first one.";
+            out.push_str(&counter("feature_retries_total", help, lookup.retried.load(Relaxed)));
         }
         let (rows, hits, misses) = self.cache.counts();
         head(out, "cache_requests_total", "counter", "Requests that the prediction cache was asked for.")?;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Finding, Severity, finding};
 use crate::report::course::{Course, ENOUGH, fallbacks, fell, more_fallbacks};
-use crate::report::format::{clean, count, percent, short, time_s};
-use crate::report::model::{AlertReport, FaultReport, ProbeReport, SpanReport};
+use crate::report::format::{clean, count, number, percent, short, time_s};
+use crate::report::model::{AlertReport, FaultReport, ProbeReport, ScrapeReport, SeriesReport, SpanReport};
+use crate::report::rates::rates;
 
 /// A share and what it was taken over.
 fn share(span: &SpanReport, metric: &str) -> Option<(f64, u64)> {
@@ -131,6 +132,64 @@ pub(super) fn fallback_served(c: &Course<'_>) -> Vec<Finding> {
         let hint = "That kept answers coming. Decide how good they have to be, and promise it: accuracy or agreement, and fallback_rate in \
                     during: and after: spans.";
         Some(finding("fallback-served", Severity::Note, Some(&f.name), sentence, evidence, hint))
+    };
+    c.report.faults.iter().filter_map(of).collect()
+}
+
+/// How much a counter grew in this stretch, from reading to reading; none where nobody read it there.
+fn grown(scrape: &ScrapeReport, series: &SeriesReport, from_s: f64, to_s: f64) -> Option<f64> {
+    let growth = rates(&series.points, scrape.kept_every_s);
+    let mut before = None;
+    let mut sum = None;
+    for (at, rate) in growth {
+        if let (Some(before), Some(rate)) = (before, rate)
+            && at > from_s
+            && at <= to_s
+        {
+            *sum.get_or_insert(0.0) += rate * (at - before);
+        }
+        before = Some(at);
+    }
+    sum
+}
+
+/// A counter of retries, by its name.
+fn counts_retries(series: &SeriesReport) -> bool {
+    let name = series.name.split('{').next().unwrap_or_default().to_ascii_lowercase();
+    series.kind == "counter" && ["retry", "retries", "retried"].iter().any(|word| name.contains(word))
+}
+
+/// A scraped counter of retries grew with a fault: what was slow or broken got more work for it.
+pub(super) fn retries_amplified(c: &Course<'_>) -> Vec<Finding> {
+    let Some(base) = c.baseline() else { return vec![] };
+    let of = |f: &FaultReport| -> Option<Finding> {
+        let during = c.during(f)?;
+        // For each request that was due: what the service tried again, of all replicas and names.
+        let tries = |span: &SpanReport| -> Option<f64> {
+            let (from, to) = (span.start_at_s, span.start_at_s + span.duration_s);
+            let all = c.report.scrapes.iter().flat_map(|scrape| scrape.series.iter().map(move |s| (scrape, s)));
+            all.filter(|(_, s)| counts_retries(s))
+                .filter_map(|(scrape, s)| grown(scrape, s, from, to))
+                .reduce(|a, b| a + b)
+        };
+        let (before, now) = (tries(base)?, tries(during)?);
+        let each = |n: f64, span: &SpanReport| n / span.planned.max(1) as f64;
+        let (rate_before, rate_now) = (each(before, base), each(now, during));
+        if now < 20.0 || rate_now < 0.1 || rate_now < 3.0 * rate_before {
+            return None;
+        }
+        let sentence = format!(
+            "Retries amplified the load while {} was on: the service tried again {} times for each request.",
+            clean(&f.name),
+            number(rate_now)
+        );
+        let tried = |span: &SpanReport, n: f64| {
+            format!("{}: {} retries, {} requests", clean(&span.name), count(n.round() as u64), count(span.planned))
+        };
+        let evidence = vec![tried(during, now), tried(base, before)];
+        let hint = "What is slow or down gets more work for it, and stays down when its fault is over. Give retries a budget (a tenth of \
+                    the requests), wait longer each time with jitter, and open a circuit breaker.";
+        Some(finding("retries-amplified", Severity::Warning, Some(&f.name), sentence, evidence, hint))
     };
     c.report.faults.iter().filter_map(of).collect()
 }

@@ -63,13 +63,14 @@ impl Severity {
 }
 
 /// Every pattern, in the order in which equally serious ones are told.
-const RULES: [fn(&Course<'_>) -> Vec<Finding>; 18] = [
+const RULES: [fn(&Course<'_>) -> Vec<Finding>; 19] = [
     load::generator_late,
     faults::not_proven,
     faults::not_recovered,
     answers::wrong_answers,
     answers::no_fallback_seen,
     answers::alert_missing,
+    answers::retries_amplified,
     faults::one_replica_too_few,
     load::saturation,
     faults::never_out_of_rotation,

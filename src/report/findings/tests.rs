@@ -424,6 +424,49 @@ fn a_missing_fallback_needs_failures_and_somebody_who_looks() {
     assert_eq!(ids(&unproven), ["fault-not-proven"]);
 }
 
+/// One replica's page, read each second: its counter stands at `before` retries when the fault comes, and grows by so many a second while it is on.
+fn retried(mut report: Report, name: &str, before: f64, per_second: f64) -> Report {
+    let (from, to) = (report.spans[0].start_at_s, report.spans[0].start_at_s + report.spans[0].duration_s);
+    let value = |at: f64| before + (at.clamp(from, to) - from) * per_second;
+    report.scrapes.push(ScrapeReport {
+        name: "pages".into(),
+        source: "replica 0".into(),
+        every_s: 1.0,
+        kept_every_s: 1.0,
+        series: vec![SeriesReport {
+            name: name.into(),
+            kind: "counter".into(),
+            points: (0..60).map(|s| (f64::from(s), Some(value(f64::from(s))))).collect(),
+            ..SeriesReport::default()
+        }],
+        ..ScrapeReport::default()
+    });
+    report
+}
+
+#[test]
+fn retries_amplify_where_a_scraped_counter_says_so() {
+    let slow = || broken_registry(0, 0);
+    let f = one(&retried(slow(), "feature_retries_total{store=\"a\"}", 7.0, 600.0), "retries-amplified");
+    assert_eq!((f.severity, f.fault.as_deref()), (Severity::Warning, Some("slow-registry")));
+    assert!(f.sentence.contains("tried again 1.2 times for each request"), "{f:?}");
+    assert_eq!(
+        f.evidence,
+        ["during:slow-registry: 6,000 retries, 5,000 requests", "baseline: 0 retries, 10,000 requests"]
+    );
+    let two = retried(retried(slow(), "retry_count", 0.0, 300.0), "x_retried_total", 0.0, 300.0);
+    assert!(one(&two, "retries-amplified").evidence[0].contains("6,000"), "of all pages and names");
+    for (name, per_second) in [("feature_reads_total", 600.0), ("feature_retries_total", 1.0)] {
+        assert_eq!(ids(&retried(slow(), name, 0.0, per_second)), [""; 0], "{name} {per_second}");
+    }
+    let mut gauge = retried(slow(), "retries", 0.0, 600.0);
+    gauge.scrapes[0].series[0].kind = "gauge".into();
+    assert_eq!(ids(&gauge), [""; 0], "what does not only grow counts nothing");
+    let mut unread = retried(slow(), "retries_total", 0.0, 600.0);
+    unread.scrapes[0].series[0].points.retain(|(at, _)| *at > 40.0);
+    assert_eq!(ids(&unread), [""; 0], "where nobody read it nothing is claimed");
+}
+
 #[test]
 fn fallbacks_that_kept_it_up_are_a_note() {
     let f = one(&broken_registry(0, 4_000), "fallback-served");
