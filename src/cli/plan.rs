@@ -10,7 +10,7 @@ use crate::fault;
 use crate::fault::timeline::{What, timeline};
 use crate::plan::{
     Alter, Bodies, Direction, DockerPlatform, FaultKind, FaultPlan, FaultTarget, Hook, KubernetesPlatform, Lasts, Load,
-    Mode, Payload, Plan, Platform, Shape, Via,
+    Mode, Payload, Plan, Platform, ProbeKind, ScrapeFrom, Shape, Via, Workload,
 };
 use crate::platform::{docker, kubernetes};
 use crate::schedule;
@@ -161,6 +161,7 @@ pub(super) fn describe(plan: &Plan) -> String {
         writeln!(text, "          {:<14} {:>9} {total:>9}  {:<28} {:>10}", "total", "", "", counts.iter().sum::<u64>());
     faults(plan, &mut text);
     objectives(plan, &mut text);
+    probes(plan, &mut text);
     text
 }
 
@@ -402,6 +403,63 @@ fn undo(plan: &Plan, fault: &FaultPlan) -> String {
 fn undo_of_hook<S>(hook: &Hook<S>, show: impl Fn(&S) -> String) -> String {
     let undo = hook.undo_text.as_ref().map(|step| format!("`{}`, at most {}", show(step), show_duration(hook.timeout)));
     undo.unwrap_or_else(|| "none, as the author wrote".to_owned())
+}
+
+/// What is asked beside the load: of whom, when, and what has to hold. Commands are named by their program, since arguments may hold secrets.
+fn probes(plan: &Plan, text: &mut String) {
+    for (n, probe) in plan.probes.iter().enumerate() {
+        let head = if n == 0 { "\nprobes    " } else { "          " };
+        let during = probe.during.map(|every| format!("every {} during", show_duration(every)));
+        let moments = [probe.before.then(|| "before".to_owned()), during, probe.after.then(|| "after".to_owned())];
+        let moments: Vec<String> = moments.into_iter().flatten().collect();
+        let _ = writeln!(
+            text,
+            "{head}{} ({})  {}  {}",
+            probe.name,
+            probe.kind.word(),
+            moments.join(", "),
+            what_holds(&probe.kind)
+        );
+    }
+    for (n, scrape) in plan.scrapes.iter().enumerate() {
+        let head = if n == 0 { "\nscrapes   " } else { "          " };
+        let page = match &scrape.from {
+            ScrapeFrom::Path(path) => format!("{path} of the target"),
+            ScrapeFrom::Page(page) => page.url.to_string().split('?').next().unwrap_or_default().to_owned(),
+        };
+        let every = show_duration(scrape.every);
+        let _ = writeln!(text, "{head}{}  {page}  every {every}: {}", scrape.name, scrape.series.join(", "));
+    }
+}
+
+fn what_holds(kind: &ProbeKind) -> String {
+    match kind {
+        ProbeKind::Http { url, path, method, expect_status, .. } => {
+            let whom = url.as_ref().map_or_else(|| format!("{path} of the target"), |u| u.to_string());
+            let statuses: Vec<String> = expect_status.iter().map(u16::to_string).collect();
+            let expected =
+                if statuses.is_empty() { String::new() } else { format!(" answers {}", statuses.join(" or ")) };
+            format!("{method} {}{expected}", whom.split('?').next().unwrap_or_default())
+        }
+        ProbeKind::Prediction => "a row of the dataset is answered well".to_owned(),
+        ProbeKind::Prometheus(p) => {
+            let bounds = [("below", p.below), ("above", p.above)].into_iter();
+            let bounds: Vec<String> = bounds.filter_map(|(word, b)| Some(format!("{word} {}", b?))).collect();
+            format!("{} {} at {}", p.query, bounds.join(", "), p.server.url)
+        }
+        ProbeKind::Alert(a) => format!("{} fires after the fault, by {}", a.alert, a.server.url),
+        ProbeKind::Kubernetes(k) => {
+            let of = match &k.of {
+                Workload::Deployment(name) => format!("Deployment {name}"),
+                Workload::Labelled(labels) => labels.to_string(),
+            };
+            format!("at least {} ready of {of} in {}", k.ready, k.namespace)
+        }
+        ProbeKind::Command(c) => {
+            let codes: Vec<String> = c.expect_exit.iter().map(i32::to_string).collect();
+            format!("`{} …` exits {}", c.argv.first().map_or("", String::as_str), codes.join(" or "))
+        }
+    }
 }
 
 fn objectives(plan: &Plan, text: &mut String) {

@@ -155,25 +155,50 @@ fn streams(out: &mut String, report: &Report, width: usize, paint: Paint) {
     more(out, with_streams().count());
 }
 
-/// Only what answers spoke of: a column that is empty throughout is left out.
+/// Only what answers spoke of: a column that is empty throughout is left out, and one that says the same everywhere is said once. How
+/// many answers a share was taken over stands in the report.
 fn quality(out: &mut String, report: &Report, width: usize, paint: Paint) {
     let said: Vec<_> = report.phases.iter().chain(&report.spans).filter(|s| said_something(s)).collect();
-    let mut first = true;
-    for (place, head) in QUALITY_HEAD.iter().enumerate() {
-        let cells: Vec<String> = said.iter().map(|s| quality_cells(s)[place].clone()).collect();
-        if cells.iter().all(|c| c == NOTHING) {
-            continue;
-        }
-        if first {
-            out.push('\n');
-            first = false;
-        }
-        let mut table = Table::new(&[*head, ""], "ll");
-        for (s, cell) in said.iter().zip(&cells).filter(|(_, c)| *c != NOTHING).take(ROWS) {
-            table.row([short(&s.name, 40), short(cell, 160)], String::new(), None);
+    let cells: Vec<[String; 6]> = said.iter().map(|s| quality_cells(s)).collect();
+    let column = |place: usize| cells.iter().map(move |row| row[place].as_str());
+    let spoken: Vec<usize> = (0..QUALITY_HEAD.len()).filter(|place| column(*place).any(|c| c != NOTHING)).collect();
+    let (same, varied): (Vec<usize>, Vec<usize>) =
+        spoken.into_iter().partition(|place| column(*place).all(|c| value_of(c) == value_of(&cells[0][*place])));
+    if !varied.is_empty() {
+        out.push('\n');
+        let mut head = [""; 7];
+        head[0] = "answers";
+        varied.iter().enumerate().for_each(|(i, place)| head[i + 1] = QUALITY_HEAD[*place]);
+        let mut table = Table::new(&head, "lllllll");
+        for (span, row) in said.iter().zip(&cells).take(ROWS) {
+            let mut line: [String; 7] = Default::default();
+            line[0] = short(&span.name, 40);
+            varied.iter().enumerate().for_each(|(i, place)| line[i + 1] = short(&compact(&row[*place]), 60));
+            table.row(line, String::new(), None);
         }
         table.write(out, width, paint);
         more(out, said.len());
+    }
+    if !same.is_empty() {
+        out.push_str(if varied.is_empty() { "\n" } else { "" });
+        let words: Vec<String> = same
+            .iter()
+            .map(|place| format!("{} {}", value_of(QUALITY_HEAD[*place]), short(value_of(&cells[0][*place]), 100)))
+            .collect();
+        wrapped(out, &format!("answers, the same in every span: {}", words.join("; ")), width, "  ");
+    }
+}
+
+/// A share without its interval, a head without what it says of intervals.
+fn value_of(cell: &str) -> &str {
+    cell.split(" (").next().unwrap_or(cell)
+}
+
+/// A share and its interval, and no more.
+fn compact(cell: &str) -> String {
+    match cell.split_once(", n ") {
+        Some((share, _)) if cell.ends_with(')') => format!("{})", share.trim_end_matches(" %").replace(" % …", " …")),
+        _ => cell.to_owned(),
     }
 }
 
