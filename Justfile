@@ -47,6 +47,10 @@ bench-stages *stages:
 bench-peers *args: _release
     python3 benches/peers/run.py target/release/resbench "$@"
 
+# what rows, labels and altered twins cost beside one fixed body: just bench-bodies [rounds] [seconds] (4 min; needs nginx)
+bench-bodies *args: _release
+    python3 benches/peers/bodies.py target/release/resbench "$@"
+
 # 10 minutes at 20,000/s: memory and lag flat, counts exact, no drift: just soak [seconds] [rate] (needs nginx)
 soak *args: _release
     python3 benches/peers/soak.py target/release/resbench "$@"

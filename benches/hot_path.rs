@@ -25,10 +25,13 @@ const N: u64 = 100_000;
 
 /// A plan of ten seconds against a service that is there already.
 fn plan(arrivals: &str, rate: &str) -> Plan {
+    let target = "protocol = \"mlflow\"\nurl = \"http://127.0.0.1:1/invocations\"";
+    plan_of(target, &format!("body = '{{\"inputs\": [[0.5, 1.5]]}}'\n{arrivals}"), rate)
+}
+
+fn plan_of(target: &str, traffic: &str, rate: &str) -> Plan {
     let text = format!(
-        "name = \"bench\"\nseed = 42\n\
-         [target]\nprotocol = \"mlflow\"\nurl = \"http://127.0.0.1:1/invocations\"\n\
-         [traffic]\nbody = '{{\"inputs\": [[0.5, 1.5]]}}'\n{arrivals}\n\
+        "name = \"bench\"\nseed = 42\n[target]\n{target}\n[traffic]\n{traffic}\n\
          [[phase]]\nname = \"load\"\nduration = \"10s\"\nrate = {rate}\n"
     );
     load_text(&text, Path::new("bench.toml"), &LoadOptions::default())
@@ -124,9 +127,9 @@ fn record(c: &mut Criterion) {
     group.finish();
 }
 
-/// An MLflow answer with a body of 100 bytes, as the wire carries it.
-fn wire(chunked: bool) -> Vec<u8> {
-    let body = format!("{{\"predictions\": [0.25], \"model\": \"{}\"}}", "f".repeat(64));
+/// An answer with a body of 100 bytes, as the wire carries it. `fields` begin the body, and a last one fills it.
+fn wire(fields: &str, chunked: bool) -> Vec<u8> {
+    let body = format!("{{{fields}, \"x\": \"{}\"}}", "f".repeat(100 - 10 - fields.len()));
     assert_eq!(body.len(), 100);
     let head = "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: application/json\r\n";
     match chunked {
@@ -136,23 +139,49 @@ fn wire(chunked: bool) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What each protocol's answer says, and what is looked for in it.
+const ANSWERS: [(&str, &str, &str); 6] = [
+    ("mlflow", "protocol = \"mlflow\"", r#""predictions": [0.25]"#),
+    (
+        "mlflow-said",
+        "protocol = \"mlflow\"\nanswer = { version = \"json:/version\", fallback = \"json:/fallback\" }",
+        r#""predictions": [0.25], "version": "17", "fallback": 0"#,
+    ),
+    (
+        "open-inference",
+        "protocol = \"open-inference\"\nmodel = \"m\"",
+        r#""outputs":[{"name":"p","shape":[1],"datatype":"FP32","data":[0.25]}]"#,
+    ),
+    ("tf-serving", "protocol = \"tf-serving\"\nmodel = \"m\"", r#""predictions": [[0.25]]"#),
+    ("http-prediction", "protocol = \"http\"\nanswer = { prediction = \"json:/score\" }", r#""score": 0.25"#),
+    ("http-status", "protocol = \"http\"", r#""score": 0.25"#),
+];
+
+/// Reading one answer off its connection and checking it: what stands in it, and how it compares with the first one to the same body.
 fn answer(c: &mut Criterion) {
-    let plan = plan("", "1");
-    let (checker, bodies) = (Checker::new(&plan.target), RequestBodies::encode(&plan));
     let mut group = c.benchmark_group("answer");
     group.throughput(Throughput::Elements(1));
-    for (name, chunked) in [("length", false), ("chunked", true)] {
-        let wire = wire(chunked);
-        let mut reader = AnswerReader::default();
-        group.bench_function(format!("mlflow-100-bytes/{name}"), |b| {
-            b.iter(|| {
-                reader.reset();
-                let Progress::Complete { used, .. } = reader.advance(black_box(&wire), 1 << 20, false) else {
-                    panic!("the answer is whole")
-                };
-                reader.with_answer(&wire, used, |answer| checker.check(answer, &bodies, 0).is_ok())
+    for (name, target, fields) in ANSWERS {
+        let target = format!("{target}\nurl = \"http://127.0.0.1:1/\"");
+        let plan = plan_of(&target, "body = '{\"inputs\": [[0.5, 1.5]]}'", "1");
+        let (checker, bodies) = (Checker::new(&plan.target), RequestBodies::encode(&plan));
+        for (how, chunked) in [("length", false), ("chunked", true)] {
+            if chunked && name != "mlflow" {
+                continue;
+            }
+            let wire = wire(fields, chunked);
+            let mut reader = AnswerReader::default();
+            group.bench_function(format!("{name}-100-bytes/{how}"), |b| {
+                b.iter(|| {
+                    reader.reset();
+                    let Progress::Complete { used, .. } = reader.advance(black_box(&wire), 1 << 20, false) else {
+                        panic!("the answer is whole")
+                    };
+                    let good = reader.with_answer(&wire, used, |answer| checker.check(answer, &bodies, 0).is_ok());
+                    assert!(good, "a good answer is called so");
+                });
             });
-        });
+        }
     }
     group.finish();
 }
