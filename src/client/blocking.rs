@@ -28,7 +28,7 @@ pub fn call<R>(
     let deadline = clock::monotonic_nanos() + timeout.as_nanos() as u64;
     let session = url.tls.then(|| tls::client(&url.host, target.ca.as_deref(), target.http2)).transpose();
     let tls = session.map_err(|e| (ErrorClass::Tls, e))?;
-    let address = resolve::first(&url.host, url.port, family).map_err(|e| (ErrorClass::Dns, e))?;
+    let address = resolve::first(&url.host, url.port, family, timeout).map_err(|e| (ErrorClass::Dns, e))?;
     let requests = request(target, url, method, body);
     let endpoint =
         Endpoint { tls, max_answer: 1 << 20, head_only: method == "HEAD", streams: 1, ..Endpoint::default() };

@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::Thread;
 use std::time::Duration;
 
 use crate::clock;
 use crate::plan::AddressFamily;
+use crate::units::show_duration;
 
 /// Between two look-ups that failed connections ask for.
 const SOONEST: Duration = Duration::from_millis(200);
@@ -128,12 +130,29 @@ impl Resolved {
     }
 }
 
-/// The address for a single connection; unlike [`Resolved::new`] it leaves no thread behind.
+/// The address for a single connection, within this time. A name is looked up on a thread of its own, which outlives the call only
+/// while the system's resolver holds it: that has no limit that could be set.
 ///
 /// # Errors
-/// When the name does not resolve.
-pub(crate) fn first(host: &str, port: u16, family: Option<AddressFamily>) -> Result<SocketAddr, String> {
-    look_up(host, port, family).map(|addresses| addresses[0])
+/// When the name does not resolve, or not in time.
+pub(crate) fn first(
+    host: &str,
+    port: u16,
+    family: Option<AddressFamily>,
+    limit: Duration,
+) -> Result<SocketAddr, String> {
+    if host.parse::<IpAddr>().is_ok() {
+        return look_up(host, port, family).map(|addresses| addresses[0]);
+    }
+    let (told, answer) = sync_channel(1);
+    let name = host.to_owned();
+    let look = move || {
+        // Nobody listens any more where the answer comes too late.
+        let _ = told.send(look_up(&name, port, family));
+    };
+    std::thread::Builder::new().name("look-up".into()).spawn(look).map_err(|e| format!("thread for a look-up: {e}"))?;
+    let late = |_| format!("`{host}`: the resolver did not answer within {}", show_duration(limit));
+    answer.recv_timeout(limit).map_err(late)?.map(|addresses| addresses[0])
 }
 
 fn look_up(host: &str, port: u16, family: Option<AddressFamily>) -> Result<Vec<SocketAddr>, String> {
@@ -204,6 +223,20 @@ mod tests {
             becomes(&resolved, port);
         }
         assert!(Resolved::by(|| Err("never there".into()), Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn one_look_up_is_bounded() {
+        let limit = Duration::from_secs(20);
+        let v4 = Some(AddressFamily::Ipv4);
+        assert_eq!(first("localhost", 7, v4, limit), Ok(SocketAddr::from(([127, 0, 0, 1], 7))));
+        assert_eq!(
+            first("127.0.0.2", 7, None, Duration::ZERO),
+            Ok(SocketAddr::from(([127, 0, 0, 2], 7))),
+            "an address takes no time"
+        );
+        let late = first("localhost", 7, v4, Duration::ZERO);
+        assert!(late.is_ok() || late.unwrap_err().contains("did not answer within 0s"), "whichever comes first");
     }
 
     #[test]

@@ -255,8 +255,14 @@ fn cpu_set(cpus: &[usize]) -> Option<CpuSet> {
 }
 
 fn locate(name: &str, dir: &Path) -> PathBuf {
-    // Command leaves open whether a relative path counts from the parent's folder or the child's.
-    if name.contains('/') { dir.join(name) } else { PathBuf::from(name) }
+    // Command leaves open whether a relative path counts from the parent's folder or the child's, and a scenario's folder may be
+    // relative itself.
+    let from_dir = || dir.join(name);
+    if name.contains('/') {
+        std::path::absolute(from_dir()).unwrap_or_else(|_| from_dir())
+    } else {
+        PathBuf::from(name)
+    }
 }
 
 fn cannot_start(name: &str, program: &Path, dir: &Path, error: &io::Error) -> String {
@@ -411,6 +417,14 @@ mod tests {
         }
         assert_eq!(found.len(), 1);
         assert!(found[0].signal(Signal::KILL));
+    }
+
+    #[test]
+    fn a_program_beside_a_scenario_is_found_from_any_folder() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(locate("./serve.sh", Path::new("scenarios")), here.join("scenarios/serve.sh"));
+        assert_eq!(locate("/bin/true", Path::new("scenarios")), Path::new("/bin/true"));
+        assert_eq!(locate("true", Path::new("scenarios")), Path::new("true"), "by PATH");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn in_words(a: &AlteredReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{ErrorSample, Percentiles, TwinsReport};
+    use crate::report::model::{Ending, ErrorSample, Percentiles, TwinsReport};
 
     fn report(expect: &str, expect_share: f64, rejected: u64, failed: u64) -> Report {
         let errors = [("status_4xx".to_owned(), rejected), ("status_5xx".to_owned(), failed)].into();
@@ -99,7 +99,7 @@ mod tests {
             ..AlteredReport::default()
         };
         let fault = FaultReport { name: "bad|<i>".into(), altered: Some(altered), ..FaultReport::default() };
-        Report { faults: vec![FaultReport::default(), fault], ..Report::default() }
+        Report { ending: Ending::Completed, faults: vec![FaultReport::default(), fault], ..Report::default() }
     }
 
     #[test]

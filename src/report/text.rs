@@ -24,6 +24,11 @@ pub fn summary(report: &Report, width: usize, color: bool) -> String {
     let paint = Paint(color);
     let mut out = String::new();
     head(&mut out, report, width, paint);
+    // Of a run that did not start there is nothing to tell but why.
+    if report.ending == Ending::NotStarted {
+        foot(&mut out, report, width);
+        return out;
+    }
     objectives(&mut out, report, width, paint);
     phases(&mut out, report, width, paint);
     streams(&mut out, report, width, paint);

@@ -208,7 +208,7 @@ fn toxics(kind: &FaultKind) -> Option<Vec<Toxic>> {
 fn address_of(listen: &str, server: &Server) -> Option<SocketAddr> {
     let address: SocketAddr = listen.parse().ok()?;
     if address.ip().is_unspecified() {
-        return resolve::first(&server.url.host, address.port(), None).ok();
+        return resolve::first(&server.url.host, address.port(), None, GLANCE).ok();
     }
     // Its loopback is ours only when it runs here.
     (!address.ip().is_loopback() || is_loopback(&server.url.host)).then_some(address)

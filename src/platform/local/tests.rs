@@ -307,6 +307,34 @@ fn dependencies_come_first_with_their_init_and_a_link_of_their_own() {
     assert!(rig.local.link(Some("nothing")).is_none());
 }
 
+/// One that takes connections and speaks no HTTP, as a database does; it is up after half a second.
+const DATABASE: &str = "import socket, sys, time; time.sleep(0.5); host, port = sys.argv[1].split(':')\n\
+                        s = socket.create_server((host, int(port)))\nwhile True: s.accept()[0].close()";
+
+#[test]
+fn a_dependency_that_calls_another_comes_after_it_and_its_init() {
+    let mut plan = plan(1);
+    let dependency = |name: &str, command: &[&str], init: &[&str], ready: Ready| Dependency {
+        name: name.into(),
+        command: words(command),
+        env: BTreeMap::new(),
+        init: words(init),
+        ready,
+    };
+    let connect = Ready { path: None, ..ready(50) };
+    let made = ["sh", "-c", "touch made"];
+    plan.dependencies.push(dependency("database", &["python3", "-c", DATABASE, "{address}"], &made, connect));
+    // Without the database and its init this one ends at once, and the platform does not start.
+    let script = "test -e made && exec python3 -c \"$0\" {address} {dependency.database}";
+    plan.dependencies.push(dependency("registry", &["sh", "-c", script, SERVER], &[], ready(50)));
+    let rig = start(&plan);
+    let started = rig.noted.0.lock().unwrap().clone();
+    let order: Vec<&str> =
+        started.iter().filter_map(|l| l.strip_prefix('+')?.rsplit_once(' ')).map(|(what, _)| what).collect();
+    assert_eq!(order, ["mark", "dependency database", "init of database", "dependency registry", "replica 0"]);
+    assert!(rig.local.link(Some("database")).is_some() && rig.local.link(Some("registry")).is_some());
+}
+
 #[test]
 fn says_why_it_did_not_start() {
     let failing = |change: fn(&mut LocalPlatform)| {
