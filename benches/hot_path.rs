@@ -129,7 +129,7 @@ fn record(c: &mut Criterion) {
 
 /// An answer with a body of 100 bytes, as the wire carries it. `fields` begin the body, and a last one fills it.
 fn wire(fields: &str, chunked: bool) -> Vec<u8> {
-    let body = format!("{{{fields}, \"x\": \"{}\"}}", "f".repeat(100 - 10 - fields.len()));
+    let body = format!("{{{fields}, \"x\": \"{}\"}}", "f".repeat(100 - 11 - fields.len()));
     assert_eq!(body.len(), 100);
     let head = "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: application/json\r\n";
     match chunked {

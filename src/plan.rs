@@ -171,6 +171,12 @@ pub struct Source {
 }
 
 impl Plan {
+    /// The text without the values of `${VAR}`: these are written nowhere, and a terminal is a CI job's log.
+    pub fn mask(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().filter(|s| !s.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+    }
+
     /// When the last phase ends.
     pub fn end(&self) -> Offset {
         self.phases.last().map_or(Offset::ZERO, Phase::end)

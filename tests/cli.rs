@@ -130,6 +130,29 @@ fn check_says_in_one_line_what_is_planned() {
 }
 
 #[test]
+fn plan_tells_whom_it_would_ask_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret.toml");
+    let text = "name = \"x\"\n[target]\nprotocol = \"http\"\nurl = \"http://127.0.0.1:1/${HUSH}\"\n[traffic]\nbody = \"{}\"\n\
+                [[phase]]\nname = \"p\"\nduration = \"5s\"\nrate = 5\n\
+                [[probe]]\nname = \"whole\"\nkind = \"prometheus\"\nurl = \"http://127.0.0.1:2\"\nquery = 'up{t=\"${HUSH}\"}'\nexpect_above = 0\nno_data = \"fail\"\n\
+                [[scrape]]\nname = \"page\"\npath = \"/metrics?token=${HUSH}\"\nseries = [\"up\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let output = resbench(&["plan", file.to_str().unwrap()]).env("HUSH", "x7secret").output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    for said in [
+        "whole (prometheus)  before",
+        "up{t=\"***\"} above 0",
+        "page  /metrics of the target",
+        "http://127.0.0.1:1/***",
+    ] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    assert!(!told.contains("x7secret"), "{told}");
+}
+
+#[test]
 fn plan_shows_phases_arrivals_targets_blast_radius_and_undo() {
     insta::assert_snapshot!("plan", result(&["plan", POD_KILL]));
 }

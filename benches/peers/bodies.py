@@ -4,7 +4,7 @@ each answer against its label, and with half of them altered.
 
     python3 benches/peers/bodies.py target/release/resbench [ROUNDS] [SECONDS] [--rate R] [--out DIR]
 
-`just bench-bodies` calls this. Every way sends bodies of the same length to the same nginx, in turn, several rounds; printed are ratios to
+`just bench-bodies` calls this. Every way sends bodies of about the same length (altered numbers may be longer) to the same nginx, in turn, several rounds; printed are ratios to
 the fixed body within a round, median and spread: throughput, CPU and latency in an open loop at R/s (20,000), throughput and CPU in a
 closed one, which is all that a CPU can do. Exits with 1 when the median throughput of any way is below 95 % of the fixed body's at R/s.
 Loopback only; ends by itself.

@@ -162,7 +162,7 @@ pub(super) fn describe(plan: &Plan) -> String {
     faults(plan, &mut text);
     objectives(plan, &mut text);
     probes(plan, &mut text);
-    text
+    plan.mask(&text)
 }
 
 fn target(plan: &Plan) -> String {
@@ -424,7 +424,7 @@ fn probes(plan: &Plan, text: &mut String) {
     for (n, scrape) in plan.scrapes.iter().enumerate() {
         let head = if n == 0 { "\nscrapes   " } else { "          " };
         let page = match &scrape.from {
-            ScrapeFrom::Path(path) => format!("{path} of the target"),
+            ScrapeFrom::Path(path) => format!("{} of the target", path.split('?').next().unwrap_or_default()),
             ScrapeFrom::Page(page) => page.url.to_string().split('?').next().unwrap_or_default().to_owned(),
         };
         let every = show_duration(scrape.every);

@@ -15,6 +15,8 @@ use super::playbook::{StepStatus, outcome};
 use super::story::{self, headline};
 use super::{budget, repeats};
 
+/// Columns of [`QUALITY_HEAD`] that are shares; two of names follow.
+const SHARES: usize = 3;
 /// Rows of a table shown; the rest is in the report.
 const ROWS: usize = 40;
 
@@ -167,8 +169,9 @@ fn quality(out: &mut String, report: &Report, width: usize, paint: Paint) {
     let cells: Vec<[String; 6]> = said.iter().map(|s| quality_cells(s)).collect();
     let column = |place: usize| cells.iter().map(move |row| row[place].as_str());
     let spoken: Vec<usize> = (0..QUALITY_HEAD.len()).filter(|place| column(*place).any(|c| c != NOTHING)).collect();
-    let (same, varied): (Vec<usize>, Vec<usize>) =
-        spoken.into_iter().partition(|place| column(*place).all(|c| value_of(c) == value_of(&cells[0][*place])));
+    let (same, varied): (Vec<usize>, Vec<usize>) = spoken
+        .into_iter()
+        .partition(|place| column(*place).all(|c| plain(*place, c) == plain(*place, &cells[0][*place])));
     if !varied.is_empty() {
         out.push('\n');
         let mut head = [""; 7];
@@ -178,7 +181,7 @@ fn quality(out: &mut String, report: &Report, width: usize, paint: Paint) {
         for (span, row) in said.iter().zip(&cells).take(ROWS) {
             let mut line: [String; 7] = Default::default();
             line[0] = short(&span.name, 40);
-            varied.iter().enumerate().for_each(|(i, place)| line[i + 1] = short(&compact(&row[*place]), 60));
+            varied.iter().enumerate().for_each(|(i, place)| line[i + 1] = short(&compact(*place, &row[*place]), 60));
             table.row(line, String::new(), None);
         }
         table.write(out, width, paint);
@@ -188,7 +191,7 @@ fn quality(out: &mut String, report: &Report, width: usize, paint: Paint) {
         out.push_str(if varied.is_empty() { "\n" } else { "" });
         let words: Vec<String> = same
             .iter()
-            .map(|place| format!("{} {}", value_of(QUALITY_HEAD[*place]), short(value_of(&cells[0][*place]), 100)))
+            .map(|place| format!("{} {}", value_of(QUALITY_HEAD[*place]), short(plain(*place, &cells[0][*place]), 100)))
             .collect();
         wrapped(out, &format!("answers, the same in every span: {}", words.join("; ")), width, "  ");
     }
@@ -199,9 +202,14 @@ fn value_of(cell: &str) -> &str {
     cell.split(" (").next().unwrap_or(cell)
 }
 
+/// What a column says of a span, without intervals and counts. Names of versions and levels are the service's, and stand as they are.
+fn plain(place: usize, cell: &str) -> &str {
+    if (SHARES..SHARES + 2).contains(&place) { cell } else { value_of(cell) }
+}
+
 /// A share and its interval, and no more.
-fn compact(cell: &str) -> String {
-    match cell.split_once(", n ") {
+fn compact(place: usize, cell: &str) -> String {
+    match cell.split_once(", n ").filter(|_| place < SHARES) {
         Some((share, _)) if cell.ends_with(')') => format!("{})", share.trim_end_matches(" %").replace(" % …", " …")),
         _ => cell.to_owned(),
     }
@@ -412,6 +420,15 @@ impl<const N: usize> Table<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_cut_to_what_varies_and_names_stand_whole() {
+        assert_eq!(plain(0, "95 % (90 % … 97 %, n 30)"), "95 %");
+        assert_eq!(compact(0, "95.38 % (92.39 % … 97.23 %, n 303)"), "95.38 % (92.39 … 97.23)");
+        for cell in ["v1 (canary) 40 %", "v1, n (x)", "–"] {
+            assert_eq!((plain(4, cell), compact(4, cell).as_str()), (cell, cell));
+        }
+    }
 
     #[test]
     fn lines_wrap_between_words() {

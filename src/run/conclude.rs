@@ -524,8 +524,7 @@ fn write_scrapes(dir: &Path, plan: &Plan, measured: &Measured) -> std::io::Resul
     if measured.scrapes.is_empty() {
         return Ok(());
     }
-    let secrets: Vec<&str> = plan.secrets.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
-    let bytes = scrapes::csv(&measured.scrapes, &|text| masked(text, &secrets));
+    let bytes = scrapes::csv(&measured.scrapes, &|text| plan.mask(text));
     std::fs::write(dir.join("scrape.csv"), bytes)
 }
 

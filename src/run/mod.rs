@@ -678,7 +678,7 @@ impl Stage<'_> {
             }
             let read = scraper.read(source, &clock);
             match &read {
-                Err(why) if !told => self.observer.event(clock.now(), &masked(self.plan, format!("scrape {why}"))),
+                Err(why) if !told => self.observer.event(clock.now(), &self.plan.mask(&format!("scrape {why}"))),
                 _ => {}
             }
             told = read.is_err();
@@ -745,11 +745,6 @@ fn mounted(volume: &Path, on: &Path, writes: Writes) -> Result<MountedVolume, St
     Ok(MountedVolume { control: view.control(), unmount: Box::new(move || view.unmount()) })
 }
 
-/// What servers say may hold the value of a `${VAR}`, and a terminal is a CI job's log.
-fn masked(plan: &Plan, text: String) -> String {
-    plan.secrets.iter().filter(|s| !s.is_empty()).fold(text, |text, secret| text.replace(secret.as_str(), "***"))
-}
-
 /// Cuts slots where faults begin and end, and tells the user.
 struct Watch<'a> {
     plan: &'a Plan,
@@ -778,7 +773,7 @@ impl FaultObserver for Watch<'_> {
 
     fn not_applied(&self, fault: usize, reason: &str) {
         let name = &self.plan.faults[fault].name;
-        let text = masked(self.plan, format!("fault {name} was not applied: {reason}"));
+        let text = self.plan.mask(&format!("fault {name} was not applied: {reason}"));
         self.observer.event(self.plan.faults[fault].at, &text);
     }
 }

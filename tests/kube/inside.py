@@ -212,12 +212,13 @@ def measured():
     CPU says so at another time each second."""
     kubectl("create", "-f", "-", text=MEASURED)
     kubectl("wait", "--for=condition=Established", "crd/pods.metrics.k8s.io", "--timeout=30s")
-    over = threading.Event()
+    over, played = threading.Event(), []
 
     def play():
         turn = 0
         while not over.wait(1):
             turn += 1
+            played.append(turn)
             items = [{
                 "apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics", "timestamp": f"2026-01-01T00:00:{turn % 60:02}Z", "window": "15s",
                 "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "model-server"}},
@@ -232,7 +233,9 @@ def measured():
         yield
     finally:
         over.set()
+        alive = player.is_alive()
         player.join()
+        expect(alive and len(played) > 3, f"the metrics server was played to the end: {len(played)} turns")
         kubectl("delete", "crd", "pods.metrics.k8s.io")
 
 

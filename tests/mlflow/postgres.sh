@@ -6,11 +6,12 @@
 set -euo pipefail
 host=$1 port=$2
 bin=$(dirname "$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -1)")
-data=$(mktemp -d)
+data=$(mktemp -d -t resbench-postgres.XXXXXX)
 server=
 stop() {
-    # SIGINT is its fast shutdown; the folder is nobody else's.
-    [ -z "$server" ] || { kill -INT "$server" 2>/dev/null && wait "$server" 2>/dev/null; }
+    # SIGQUIT is its immediate shutdown: nothing here is to be kept, and whoever stops this script waits two seconds. The folder is
+    # nobody else's.
+    [ -z "$server" ] || { kill -QUIT "$server" 2>/dev/null && wait "$server" 2>/dev/null; } || true
     rm -rf "$data"
 }
 trap stop EXIT

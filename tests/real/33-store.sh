@@ -7,12 +7,17 @@
 
 need_program python3 python3-venv
 need_program setpriv util-linux
-[ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || need_program pg_lsclusters postgresql
+if [ -z "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ]; then
+    # Its package would make a server of the machine's own, and start it.
+    conf=/etc/postgresql-common/createcluster.conf
+    [ "$(id -u)" != 0 ] || [ -e $conf ] || { mkdir -p "${conf%/*}" && echo 'create_main_cluster = false' >$conf; }
+    need_program pg_lsclusters postgresql
+fi
 venv mlflow tests/mlflow/requirements.txt
 PATH=$(dirname "$PYTHON"):$PATH
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 
-folders() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'tmp.*' -user nobody 2>/dev/null | sort; }
+folders() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'resbench-postgres.*' | sort; }
 before=$(folders)
 status=0
 timeout 300 "$RESBENCH" run tests/mlflow/store.toml --reports "$WORK/reports" >"$WORK/out.txt" 2>"$WORK/progress.txt" || status=$?

@@ -212,10 +212,10 @@ python3 - "$(run_dir "$WORK/anew")/run.json" <<'PY'
 import json, sys
 run = json.load(open(sys.argv[1]))
 [fault] = run["faults"]
-texts = [e["text"] for e in run["platform_events"] if e["at_s"] >= fault["applied_at_s"]]
-at = next((i for i, t in enumerate(texts) if "was made anew" in t), None)
-assert at is not None, texts
-assert any(t.endswith("is ready") for t in texts[at:]), texts[at:]
+events = [e for e in run["platform_events"] if e["at_s"] >= fault["applied_at_s"]]
+at = next((i for i, e in enumerate(events) if "was made anew" in e["text"]), None)
+assert at is not None, events
+assert any(e["text"].endswith("is ready") and e["replica"] == events[at]["replica"] for e in events[at:]), events[at:]
 assert run["clean"] and fault["proof"]["proven"], fault["proof"]
 assert fault["impact"]["recovery_s"] is not None, fault["impact"]
 PY

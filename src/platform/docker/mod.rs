@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
@@ -437,8 +437,10 @@ fn find(api: &Api, wanted: &ContainerSelector) -> Result<Vec<(String, String)>, 
     Ok(in_order(found))
 }
 
-/// Ids and names, in the order of their numbers.
+/// Ids and names, in the order of their numbers. One that `docker compose run` made for a moment carries its service's labels, and
+/// is nobody's replica.
 fn in_order(mut found: Vec<ContainerSummary>) -> Vec<(String, String)> {
+    found.retain(|c| label(c, "oneoff").is_none_or(|v| !v.eq_ignore_ascii_case("true")));
     found.sort_by_key(|c| (number(c), name_of(c)));
     found.into_iter().map(|c| (c.id.clone().unwrap_or_default(), name_of(&c))).collect()
 }
@@ -456,10 +458,14 @@ fn dependencies(api: &Api, plan: &DockerPlatform) -> Result<Vec<(String, Vec<Att
     plan.dependencies.iter().map(one).collect()
 }
 
+/// A label of Docker Compose's.
+fn label<'a>(container: &'a ContainerSummary, key: &str) -> Option<&'a str> {
+    container.labels.as_ref()?.get(&format!("com.docker.compose.{key}")).map(String::as_str)
+}
+
 /// What Docker Compose numbers replicas by; others stand in order of name.
 fn number(container: &ContainerSummary) -> u64 {
-    let labels = container.labels.as_ref();
-    labels.and_then(|l| l.get("com.docker.compose.container-number")?.parse().ok()).unwrap_or(u64::MAX)
+    label(container, "container-number").and_then(|n| n.parse().ok()).unwrap_or(u64::MAX)
 }
 
 fn name_of(container: &ContainerSummary) -> String {
@@ -484,12 +490,9 @@ fn none_found(api: &Api, wanted: &ContainerSelector) -> String {
 }
 
 fn what_there_is(all: &[ContainerSummary]) -> String {
-    let told = |c: &ContainerSummary| {
-        let label = |key: &str| c.labels.as_ref().and_then(|l| l.get(&format!("com.docker.compose.{key}")));
-        match (label("project"), label("service")) {
-            (Some(project), Some(service)) => format!("service `{service}` of project `{project}`"),
-            _ => format!("`{}`", name_of(c)),
-        }
+    let told = |c: &ContainerSummary| match (label(c, "project"), label(c, "service")) {
+        (Some(project), Some(service)) => format!("service `{service}` of project `{project}`"),
+        _ => format!("`{}`", name_of(c)),
     };
     let mut told: Vec<String> = all.iter().map(told).collect();
     told.sort();
@@ -578,7 +581,9 @@ impl Eyes {
         if !self.seats.vacant() {
             return;
         }
-        let Ok(found) = self.looker.containers(&self.labels).await else { return };
+        let Ok(mut found) = self.looker.containers(&self.labels).await else { return };
+        // What has ended is nobody's successor.
+        found.retain(|c| !matches!(c.state, Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD)));
         for index in self.seats.adopt(&in_order(found)) {
             self.look(index).await;
         }
@@ -639,6 +644,14 @@ mod tests {
         ];
         let names: Vec<String> = in_order(all.to_vec()).into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["shop-model-2", "shop-model-10", "a", "b"]);
+    }
+
+    #[test]
+    fn what_compose_runs_for_a_moment_is_no_replica() {
+        let service = container("shop-model-1", &[("container-number", "1"), ("oneoff", "False")]);
+        let shell = container("shop-model-run-6f1c", &[("container-number", "1"), ("oneoff", "True")]);
+        let names: Vec<String> = in_order(vec![shell, service]).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["shop-model-1"]);
     }
 
     #[test]

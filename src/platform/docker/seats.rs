@@ -154,7 +154,9 @@ impl Seats {
             for index in 0..state.seats.len() {
                 let free = |id: &str| state.seats.iter().all(|s| s.id != id);
                 let seat = &state.seats[index];
-                let fits = |(id, name): &&(String, String)| free(id) && (!by_name || *name == seat.name);
+                // Compose makes the new one as HASH_NAME, and gives it the name once its predecessor is gone.
+                let named = |name: &str| name == seat.name || name.ends_with(&format!("_{}", seat.name));
+                let fits = |(id, name): &&(String, String)| free(id) && (!by_name || named(name));
                 let Some((id, name)) = found.iter().find(fits).filter(|_| seat.vacant()) else { continue };
                 // What was done to the old one is no debt to the new one.
                 let starts = seat.starts;
@@ -474,7 +476,7 @@ mod tests {
     fn one_that_was_made_anew_plays_the_same_replica() {
         let (seats, _link) = seats(None);
         let named = |id: &str, name: &str| (id.to_owned(), name.to_owned());
-        let anew = [named("c7", "shop-other-1"), named("c0", "shop-model-1"), named("c9", "shop-model-1")];
+        let anew = [named("c7", "shop-model-2"), named("c0", "shop-model-1"), named("c9", "4f1c_shop-model-1")];
         assert!(seats.adopt(&anew).is_empty(), "nobody has looked at it yet");
         seats.saw(0, "c0", 1, shown("t1", None));
         seats.told_to_end(0, false);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::super::{Usage, UsageSeries};
 use super::cluster::{ApiError, Cluster, query};
 use crate::clock::{Clock, monotonic_nanos};
+use crate::units::Offset;
 
 /// Between two readings: a third of the shortest window that a cluster measures over.
 const EVERY: Duration = Duration::from_secs(5);
@@ -30,9 +31,8 @@ pub(super) struct UsageReader {
 /// What was read so far. Moments are of the machine's monotonic clock, nanoseconds.
 #[derive(Default)]
 struct Readings {
-    read: u64,
-    gaps: Vec<(u64, String)>,
-    failed: u64,
+    /// When, and why it failed where it did.
+    looks: Vec<(u64, Option<String>)>,
     pods: Vec<OfPod>,
     left_out: bool,
     windows: Vec<String>,
@@ -58,7 +58,12 @@ impl UsageReader {
     /// # Errors
     /// When it is measured and may not be read.
     pub(super) fn start(cluster: &Cluster, namespace: &str, selector: &str) -> Result<Option<UsageReader>, ApiError> {
-        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
+        const GROUP: &str = "/apis/metrics.k8s.io/v1beta1";
+        // RBAC comes before what there is: who may not read it would be told so where nothing is measured at all. Discovery is open to all.
+        if cluster.get(GROUP).is_err() {
+            return Ok(None);
+        }
+        let path = format!("{GROUP}/namespaces/{namespace}/pods");
         let path = format!("{path}{}", query(&[("labelSelector", selector)]));
         match cluster.get(&path) {
             Ok(_) => {}
@@ -82,25 +87,17 @@ impl UsageReader {
         Ok(started.is_ok().then_some(UsageReader { read, _alive: alive }))
     }
 
-    /// What was read, on the run's clock.
+    /// What was read since the load began, on the run's clock.
     pub(super) fn usage(&self, clock: &Clock) -> Usage {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).usage(|at| clock.offset_of(at).as_secs_f64())
+        let begin = clock.absolute(Offset::ZERO);
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).usage(begin)
     }
 }
 
 impl Readings {
     fn take(&mut self, at: u64, answer: Result<Value, ApiError>) {
-        self.read += 1;
-        let list = match answer {
-            Ok(list) => list,
-            Err(error) => {
-                self.failed += 1;
-                if self.gaps.len() < GAPS_MAX {
-                    self.gaps.push((at, error.to_string()));
-                }
-                return;
-            }
-        };
+        self.looks.push((at, answer.as_ref().err().map(ToString::to_string)));
+        let Ok(list) = answer else { return };
         for item in list["items"].as_array().into_iter().flatten() {
             let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
             let (name, stamp, window) =
@@ -132,13 +129,17 @@ impl Readings {
         }
     }
 
-    fn usage(&self, at_s: impl Fn(u64) -> f64) -> Usage {
+    /// `begin`: when the load began. What was read before it is about pods that had nothing to do.
+    fn usage(&self, begin: u64) -> Usage {
+        let at_s = |at: u64| (at - begin) as f64 / 1e9;
+        let looks = || self.looks.iter().filter(|(at, _)| *at >= begin);
+        let failed = || looks().filter_map(|(at, why)| Some((at_s(*at), why.clone()?)));
         let series = |metric: &str, value: fn(&Point) -> f64| {
             let one = |p: &OfPod| UsageSeries {
                 name: format!("{metric}{{pod=\"{}\"}}", p.name),
-                points: p.points.iter().map(|x| (at_s(x.at), value(x))).collect(),
+                points: p.points.iter().filter(|x| x.at >= begin).map(|x| (at_s(x.at), value(x))).collect(),
             };
-            self.pods.iter().map(one).collect::<Vec<_>>()
+            self.pods.iter().map(one).filter(|s| !s.points.is_empty()).collect::<Vec<_>>()
         };
         let mut notes = Vec::new();
         if !self.windows.is_empty() {
@@ -151,13 +152,23 @@ impl Readings {
         let mut all = series("cpu_cores", |p| p.cores);
         all.extend(series("memory_bytes", |p| p.bytes));
         Usage {
-            every: EVERY,
-            read: self.read,
-            failed: self.failed,
-            gaps: self.gaps.iter().map(|(at, why)| (at_s(*at), why.clone())).collect(),
+            every: self.apart(),
+            read: looks().count() as u64,
+            failed: failed().count() as u64,
+            gaps: failed().take(GAPS_MAX).collect(),
             series: all,
             notes,
         }
+    }
+}
+
+impl Readings {
+    /// How far apart the cluster's own values usually are: the median over all pods, no less than we look.
+    fn apart(&self) -> Duration {
+        let mut apart: Vec<u64> =
+            self.pods.iter().flat_map(|p| p.points.windows(2).map(|w| w[1].at - w[0].at)).collect();
+        apart.sort_unstable();
+        apart.get(apart.len() / 2).map_or(EVERY, |ns| Duration::from_nanos(*ns).max(EVERY))
     }
 }
 
@@ -219,15 +230,24 @@ mod tests {
     #[test]
     fn containers_are_summed_and_a_value_that_was_read_before_is_none() {
         let mut readings = Readings::default();
-        readings.take(1, Ok(page("a", &[("p", "250m", "10Mi")])));
-        readings.take(2, Ok(page("a", &[("p", "250m", "10Mi")])));
-        readings.take(3, Err(ApiError { code: 503, reason: "ServiceUnavailable".into(), message: "down".into() }));
-        readings.take(4, Ok(page("b", &[("p", "500m", "11Mi"), ("q", "what", "1Mi")])));
-        let usage = readings.usage(|at| at as f64);
+        readings.take(1_000_000_000, Ok(page("a", &[("p", "250m", "10Mi")])));
+        readings.take(2_000_000_000, Ok(page("a", &[("p", "250m", "10Mi")])));
+        readings.take(
+            3_000_000_000,
+            Err(ApiError { code: 503, reason: "ServiceUnavailable".into(), message: "down".into() }),
+        );
+        readings.take(17_000_000_000, Ok(page("b", &[("p", "500m", "11Mi"), ("q", "what", "1Mi")])));
+        const S: u64 = 1_000_000_000;
+        let late = readings.usage(5 * S);
+        assert_eq!((late.read, late.failed), (1, 0), "what was before the load is not of the run");
+        assert_eq!(late.series[0].points, [(12.0, 0.501)]);
+        assert!(readings.usage(20 * S).series.is_empty());
+        let usage = readings.usage(0);
         assert_eq!((usage.read, usage.failed, usage.gaps.len()), (4, 1, 1));
         let names: Vec<&str> = usage.series.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["cpu_cores{pod=\"p\"}", "memory_bytes{pod=\"p\"}"], "what cannot be read is no zero");
-        assert_eq!(usage.series[0].points, [(1.0, 0.251), (4.0, 0.501)]);
+        assert_eq!(usage.series[0].points, [(1.0, 0.251), (17.0, 0.501)]);
+        assert_eq!(usage.every, Duration::from_secs(16), "as far apart as the cluster measures, not as we look");
         assert_eq!(usage.series[1].points[0], (1.0, 10.0 * 1_048_576.0 + 1024.0));
         assert!(usage.notes[0].contains("15.3s"), "{:?}", usage.notes);
     }

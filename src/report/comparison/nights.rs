@@ -17,7 +17,8 @@ const PLOT: f64 = 128.0;
 /// Every gating metric over the nights that count; none without an earlier night.
 pub(super) fn nights(c: &Comparison) -> Option<Chart> {
     let history = c.history.as_ref()?;
-    let shown: Vec<&Series> = history.series.iter().filter(|s| s.nights.len() > 1).take(3).collect();
+    let told = |s: &Series| s.nights.iter().any(|n| n.value.infinite || n.value.value.is_some());
+    let shown: Vec<&Series> = history.series.iter().filter(|s| s.nights.len() > 1 && told(s)).take(3).collect();
     if shown.is_empty() {
         return None;
     }
@@ -135,11 +136,13 @@ fn mark_changes(
     }
 }
 
-/// Month and day under as many nights as there is room for.
+/// Month and day under as many nights as there is room for; the time of day where all are of one day.
 fn dates(p: &mut Picture, nights: &[NightOf], y: f64, x: impl Fn(usize) -> f64) {
     let every = nights.len().div_ceil(14).max(1);
+    let one_day = nights.windows(2).all(|w| w[0].at.get(..10) == w[1].at.get(..10));
+    let part = if one_day { 11..16 } else { 5..10 };
     for (n, night) in nights.iter().enumerate().filter(|(n, _)| (nights.len() - 1 - n).is_multiple_of(every)) {
-        let day = night.at.get(5..10).unwrap_or(&night.at);
+        let day = night.at.get(part.clone()).unwrap_or(&night.at);
         p.text((x(n), y), &short(day, 10), SMALL, Align::Center, Ink::Muted);
     }
 }

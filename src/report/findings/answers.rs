@@ -1,6 +1,6 @@
 //! Patterns of what answers said: wrong while well-formed, no fallback, an old version; and of alerts that did not come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Severity, finding};
 use crate::report::course::{Course, ENOUGH, fallbacks, fell, more_fallbacks};
@@ -153,10 +153,11 @@ fn grown(scrape: &ScrapeReport, series: &SeriesReport, from_s: f64, to_s: f64) -
     sum
 }
 
-/// A counter of retries, by its name.
+/// A counter of retries, by its name. Of a histogram or summary only its `_count` counts: its other parts are sums, or the same again.
 fn counts_retries(series: &SeriesReport) -> bool {
     let name = series.name.split('{').next().unwrap_or_default().to_ascii_lowercase();
-    series.kind == "counter" && ["retry", "retries", "retried"].iter().any(|word| name.contains(word))
+    let part = ["_bucket", "_sum", "_created"].iter().any(|end| name.ends_with(end));
+    series.kind == "counter" && !part && ["retry", "retries", "retried"].iter().any(|word| name.contains(word))
 }
 
 /// A scraped counter of retries grew with a fault: what was slow or broken got more work for it.
@@ -164,13 +165,16 @@ pub(super) fn retries_amplified(c: &Course<'_>) -> Vec<Finding> {
     let Some(base) = c.baseline() else { return vec![] };
     let of = |f: &FaultReport| -> Option<Finding> {
         let during = c.during(f)?;
-        // For each request that was due: what the service tried again, of all replicas and names.
+        // What the service tried again, of all replicas and names; a page that is read twice counts once. A page that was read and has no
+        // such counter yet has counted nothing: many libraries make one with its first retry.
         let tries = |span: &SpanReport| -> Option<f64> {
             let (from, to) = (span.start_at_s, span.start_at_s + span.duration_s);
+            let mut seen = BTreeSet::new();
             let all = c.report.scrapes.iter().flat_map(|scrape| scrape.series.iter().map(move |s| (scrape, s)));
-            all.filter(|(_, s)| counts_retries(s))
-                .filter_map(|(scrape, s)| grown(scrape, s, from, to))
-                .reduce(|a, b| a + b)
+            let all: Vec<_> = all.filter(|(scrape, s)| seen.insert((&scrape.source, &s.name))).collect();
+            let read = all.iter().any(|(scrape, s)| grown(scrape, s, from, to).is_some());
+            let tried = all.iter().filter(|(_, s)| counts_retries(s));
+            tried.filter_map(|(scrape, s)| grown(scrape, s, from, to)).reduce(|a, b| a + b).or(read.then_some(0.0))
         };
         let (before, now) = (tries(base)?, tries(during)?);
         let each = |n: f64, span: &SpanReport| n / span.planned.max(1) as f64;

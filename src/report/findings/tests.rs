@@ -459,6 +459,17 @@ fn retries_amplify_where_a_scraped_counter_says_so() {
     for (name, per_second) in [("feature_reads_total", 600.0), ("feature_retries_total", 1.0)] {
         assert_eq!(ids(&retried(slow(), name, 0.0, per_second)), [""; 0], "{name} {per_second}");
     }
+    let histogram = retried(slow(), "retry_delay_seconds_bucket{le=\"1\"}", 0.0, 600.0);
+    assert_eq!(ids(&histogram), [""; 0], "parts of histograms count something else");
+    let mut twice = retried(slow(), "retries_total", 0.0, 600.0);
+    twice.scrapes.push(twice.scrapes[0].clone());
+    assert!(one(&twice, "retries-amplified").evidence[0].contains("6,000"), "a page that is read twice counts once");
+    // The counter is there from its first retry on; the page was read before that, too.
+    let mut new = retried(slow(), "retries_total", 0.0, 600.0);
+    new.scrapes[0].series[0].points.retain(|(at, _)| *at >= 22.0);
+    let other = retried(slow(), "requests_total", 0.0, 1.0).scrapes.remove(0).series.remove(0);
+    new.scrapes[0].series.push(other);
+    assert!(one(&new, "retries-amplified").evidence[1].contains("baseline: 0 retries"));
     let mut gauge = retried(slow(), "retries", 0.0, 600.0);
     gauge.scrapes[0].series[0].kind = "gauge".into();
     assert_eq!(ids(&gauge), [""; 0], "what does not only grow counts nothing");

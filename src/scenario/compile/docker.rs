@@ -34,6 +34,14 @@ pub(super) fn compile(cx: &mut Context, ready_path: &str) -> Option<DockerPlatfo
         .enumerate()
         .map(|(i, one)| dependency(cx, &at.key("dependency").index(i), one, d.compose.is_some(), project.as_deref()))
         .collect();
+    if d.ready.as_ref().is_some_and(|r| r.connect == Some(true)) {
+        let help = "write `path`, or leave `ready` out: then the container's own health check says it";
+        cx.wrong(
+            &at.key("ready").key("connect"),
+            "a published port takes connections whether or not anybody listens",
+            help,
+        );
+    }
     let ready = d.ready.map(|r| ready(cx, &at.key("ready"), Some(r), ready_path));
     let restart_delay = restart_delay(cx, &at, d.restart_delay);
     if let Some(host) = &d.host {
