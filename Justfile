@@ -60,7 +60,7 @@ fuzz seconds="60":
     cd tests/fuzz && for target in scenario answer http2 sse; do \
         RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $target corpus/$target -- -max_total_time={{seconds}} -max_len=4096; done
 
-# the picture in the README: runs pod-kill and photographs its report (65 s; needs chromium)
+# the picture in the README: runs pod-kill and photographs its report (57 s; needs chromium)
 screenshot: _release
     #!/usr/bin/env bash
     set -euo pipefail

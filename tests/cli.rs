@@ -126,7 +126,7 @@ fn another_machine_needs_a_yes() {
 
 #[test]
 fn check_says_in_one_line_what_is_planned() {
-    assert_eq!(result(&["check", POD_KILL]), "scenarios/pod-kill.toml: valid: 65s, 4 phases, 1 fault, 3 objectives\n");
+    assert_eq!(result(&["check", POD_KILL]), "scenarios/pod-kill.toml: valid: 55s, 4 phases, 1 fault, 3 objectives\n");
 }
 
 #[test]
