@@ -6,11 +6,14 @@
 set -euo pipefail
 host=$1 port=$2
 bin=$(dirname "$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -1)")
-data=$(mktemp -d -t resbench-postgres.XXXXXX)
+# In memory where that can be had: a thousand files are gone at once there, and who stops this script gives it two seconds.
+place=/dev/shm
+[ -w $place ] || place=${TMPDIR:-/tmp}
+data=$(mktemp -d "$place/resbench-postgres.XXXXXX")
 server=
 stop() {
-    # SIGQUIT is its immediate shutdown: nothing here is to be kept, and whoever stops this script waits two seconds. The folder is
-    # nobody else's.
+    trap '' TERM INT # whoever stops this may say so twice, and to `rm` as well
+    # SIGQUIT is its immediate shutdown: nothing here is to be kept. The folder is nobody else's.
     [ -z "$server" ] || { kill -QUIT "$server" 2>/dev/null && wait "$server" 2>/dev/null; } || true
     rm -rf "$data"
 }
