@@ -8,7 +8,7 @@ host=$1 port=$2
 bin=$(dirname "$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -1)")
 # In memory where that can be had: a thousand files are gone at once there, and who stops this script gives it two seconds.
 place=/dev/shm
-[ -w $place ] || place=${TMPDIR:-/tmp}
+[ -w $place ] && [ "$(df --output=avail -k $place | tail -1)" -gt 300000 ] || place=${TMPDIR:-/tmp}
 data=$(mktemp -d "$place/resbench-postgres.XXXXXX")
 server=
 stop() {

@@ -17,7 +17,7 @@ venv mlflow tests/mlflow/requirements.txt
 PATH=$(dirname "$PYTHON"):$PATH
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 
-folders() { find /dev/shm "${TMPDIR:-/tmp}" -maxdepth 1 -name 'resbench-postgres.*' 2>/dev/null | sort; }
+folders() { { find /dev/shm "${TMPDIR:-/tmp}" -maxdepth 1 -name 'resbench-postgres.*' 2>/dev/null || true; } | sort; }
 before=$(folders)
 status=0
 timeout 300 "$RESBENCH" run tests/mlflow/store.toml --reports "$WORK/reports" >"$WORK/out.txt" 2>"$WORK/progress.txt" || status=$?
