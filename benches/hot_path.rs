@@ -149,10 +149,10 @@ const ANSWERS: [(&str, &str, &str); 6] = [
     ),
     (
         "open-inference",
-        "protocol = \"open-inference\"\nmodel = \"m\"",
+        "protocol = \"open-inference\"",
         r#""outputs":[{"name":"p","shape":[1],"datatype":"FP32","data":[0.25]}]"#,
     ),
-    ("tf-serving", "protocol = \"tf-serving\"\nmodel = \"m\"", r#""predictions": [[0.25]]"#),
+    ("tf-serving", "protocol = \"tf-serving\"", r#""predictions": [[0.25]]"#),
     ("http-prediction", "protocol = \"http\"\nanswer = { prediction = \"json:/score\" }", r#""score": 0.25"#),
     ("http-status", "protocol = \"http\"", r#""score": 0.25"#),
 ];
