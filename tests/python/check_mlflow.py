@@ -12,14 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-problems = []
-
-
-def expect(holds, words):
-    if holds:
-        print(f"ok: {words}")
-    else:
-        problems.append(f"not so: {words}")
+from expecting import expect, finish
 
 
 def check_sums(run, exit_code):
@@ -82,7 +75,7 @@ def check_form(folder, model):
 def main():
     if len(sys.argv) == 4 and sys.argv[1] == "--form":
         check_form(Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text(encoding="utf-8")))
-        sys.exit("\n".join(problems) or 0)
+        finish()
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
@@ -91,8 +84,7 @@ def main():
     check_fault(run)
     check_accuracy(run, json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     check_logs(run, folder / "logs")
-    if problems:
-        sys.exit("\n".join(problems))
+    finish()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,7 @@ import math
 import sys
 from pathlib import Path
 
-problems = []
-
-
-def expect(holds, words):
-    if holds:
-        print(f"ok: {words}")
-    else:
-        problems.append(f"not so: {words}")
+from expecting import expect, finish
 
 
 def check_sums(run, exit_code):
@@ -55,8 +48,7 @@ def main():
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     check_sums(run, int(sys.argv[3]))
     check_quality(run, json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
-    if problems:
-        sys.exit("\n".join(problems))
+    finish()
 
 
 if __name__ == "__main__":

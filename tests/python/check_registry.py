@@ -8,13 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-problems = []
-
-
-def expect(holds, words):
-    print(f"{'ok' if holds else 'NOT SO'}: {words}")
-    if not holds:
-        problems.append(words)
+from expecting import expect, finish
 
 
 def main():
@@ -37,7 +31,7 @@ def main():
     ready = [e["at_s"] for e in run["platform_events"] if e["kind"] == "ready" and e["at_s"] > kill["applied_at_s"]]
     lost = next(f for f in run["faults"] if f["name"] == "lose-alias")
     expect(ready and min(ready) > lost["reverted_at_s"], f"the killed replica was out until the alias was back ({ready})")
-    sys.exit(1 if problems else 0)
+    finish()
 
 
 if __name__ == "__main__":

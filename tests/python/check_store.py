@@ -8,13 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-problems = []
-
-
-def expect(holds, words):
-    print(f"{'ok' if holds else 'NOT SO'}: {words}")
-    if not holds:
-        problems.append(words)
+from expecting import expect, finish
 
 
 def main():
@@ -38,7 +32,7 @@ def main():
     expect(first is not None and first > 2.0, f"with a late database the replica came back {first} s after its kill")
     second, gap = back("kill-second", end), faults["reset-objects"]["reverted_at_s"] - faults["kill-second"]["applied_at_s"]
     expect(second is not None and second > gap, f"it had no artifact until the store was back, {gap:.1f} s: {second} s")
-    sys.exit(1 if problems else 0)
+    finish()
 
 
 if __name__ == "__main__":
