@@ -172,9 +172,17 @@ pub(super) fn retries_amplified(c: &Course<'_>) -> Vec<Finding> {
             let mut seen = BTreeSet::new();
             let all = c.report.scrapes.iter().flat_map(|scrape| scrape.series.iter().map(move |s| (scrape, s)));
             let all: Vec<_> = all.filter(|(scrape, s)| seen.insert((&scrape.source, &s.name))).collect();
-            let read = all.iter().any(|(scrape, s)| grown(scrape, s, from, to).is_some());
+            let pages: BTreeSet<&String> =
+                all.iter().filter(|(_, s)| counts_retries(s)).map(|(scrape, _)| &scrape.source).collect();
+            let was_read = |page: &&String| {
+                all.iter().any(|(scrape, s)| scrape.source == **page && grown(scrape, s, from, to).is_some())
+            };
+            // A baseline in which one of these pages was not read is no baseline.
+            if pages.is_empty() || (span.name == base.name && !pages.iter().all(was_read)) {
+                return None;
+            }
             let tried = all.iter().filter(|(_, s)| counts_retries(s));
-            tried.filter_map(|(scrape, s)| grown(scrape, s, from, to)).reduce(|a, b| a + b).or(read.then_some(0.0))
+            tried.filter_map(|(scrape, s)| grown(scrape, s, from, to)).reduce(|a, b| a + b).or(Some(0.0))
         };
         let (before, now) = (tries(base)?, tries(during)?);
         let each = |n: f64, span: &SpanReport| n / span.planned.max(1) as f64;

@@ -470,6 +470,10 @@ fn retries_amplify_where_a_scraped_counter_says_so() {
     let other = retried(slow(), "requests_total", 0.0, 1.0).scrapes.remove(0).series.remove(0);
     new.scrapes[0].series.push(other);
     assert!(one(&new, "retries-amplified").evidence[1].contains("baseline: 0 retries"));
+    let mut elsewhere = new.clone();
+    let other = elsewhere.scrapes[0].series.pop().expect("the series that was read all along");
+    elsewhere.scrapes.push(ScrapeReport { source: "replica 1".into(), series: vec![other], ..new.scrapes[0].clone() });
+    assert_eq!(ids(&elsewhere), [""; 0], "another page says nothing of what this one counted before");
     let mut gauge = retried(slow(), "retries", 0.0, 600.0);
     gauge.scrapes[0].series[0].kind = "gauge".into();
     assert_eq!(ids(&gauge), [""; 0], "what does not only grow counts nothing");
