@@ -47,6 +47,10 @@ bench-stages *stages:
 bench-peers *args: _release
     python3 benches/peers/run.py target/release/resbench "$@"
 
+# where the CPU of a request at 20,000/s goes, and its system calls at full pace, beside bare loops on epoll and io_uring: just bench-where [seconds] [rate] (2 min; needs nginx, perf, root)
+bench-where *args: _release
+    python3 benches/peers/where.py target/release/resbench "$@"
+
 # what rows, labels and altered twins cost beside one fixed body: just bench-bodies [rounds] [seconds] (4 min; needs nginx)
 bench-bodies *args: _release
     python3 benches/peers/bodies.py target/release/resbench "$@"

@@ -1,4 +1,4 @@
-"""What both `run.py` and `soak.py` stand on: an nginx of our own, clients on CPUs of their own, and what the kernel counted.
+"""What `run.py`, `soak.py` and `where.py` stand on: an nginx of our own, clients on CPUs of their own, and what the kernel counted.
 
 Loopback only; every process has a time limit and is ended by its pid.
 """
@@ -242,15 +242,15 @@ def words_of(command):
     return (ran.stdout + ran.stderr).strip()
 
 
-def floor_binary():
-    """The bare client, built from `floor.rs` as cargo builds a bench."""
-    command = ["cargo", "bench", "--locked", "--bench", "floor", "--no-run", "--message-format=json"]
+def floor_binary(name="floor"):
+    """A bare client, built as cargo builds a bench."""
+    command = ["cargo", "bench", "--locked", "--bench", name, "--no-run", "--message-format=json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     for line in built.stdout.splitlines():
         made = json.loads(line)
-        if made.get("target", {}).get("name") == "floor" and made.get("executable"):
+        if made.get("target", {}).get("name") == name and made.get("executable"):
             return made["executable"]
-    raise Trouble("cargo made no bench named floor")
+    raise Trouble(f"cargo made no bench named {name}")
 
 
 def say(words):

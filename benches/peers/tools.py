@@ -119,12 +119,12 @@ class Resbench(Tool):
 
 
 class Floor(Tool):
-    """`floor.rs`: what a bare loop does, no product."""
+    """What a bare loop does, no product."""
 
     name = "floor"
 
     def version(self):
-        return "benches/peers/floor.rs"
+        return f"{self.name} (benches/peers/floor)"
 
     def can(self, case, folder, server):
         return not (case.tls or case.http2 or case.shared)
