@@ -22,7 +22,7 @@
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::summary::{Slot, keeps_up, pooled_quantile};
+use crate::summary::{Slot, keeps_up, pooled_quantiles};
 use crate::units::Offset;
 
 /// Hurt and recovered are told apart at this share of the baseline's Q.
@@ -148,8 +148,8 @@ pub fn planned_within(plan: &Plan, fault: usize) -> Option<Duration> {
 pub fn default_within(slots: &[Slot], faults: &[FaultTimes]) -> Option<Duration> {
     let baseline: Vec<&Slot> = baseline(slots, faults, Duration::ZERO).collect();
     let parts: Vec<&[(u16, u32)]> = baseline.iter().map(|s| s.latency_ok.as_slice()).collect();
-    let p99 = pooled_quantile(&parts, baseline.iter().map(|s| s.ok).sum(), 0.99)?;
-    Some(Duration::from_nanos(2 * p99))
+    let [p99] = pooled_quantiles(&parts, baseline.iter().map(|s| s.ok).sum(), [0.99]);
+    Some(Duration::from_nanos(2 * p99?))
 }
 
 /// What the requests saw of `faults[which]`, given the slots of the whole run in order. `within` is W; none takes
@@ -222,7 +222,7 @@ fn baseline_latency(slots: &[Slot], faults: &[FaultTimes], within: Duration) -> 
     let baseline = || baseline(slots, faults, within);
     let parts: Vec<&[(u16, u32)]> = baseline().map(|s| s.latency_ok.as_slice()).collect();
     let planned = baseline().map(|s| s.planned).sum();
-    [0.5, 0.99].map(|share| pooled_quantile(&parts, planned, share))
+    pooled_quantiles(&parts, planned, [0.5, 0.99])
 }
 
 /// Where the watching of a fault ends: at the next fault, or with the load.

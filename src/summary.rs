@@ -236,19 +236,20 @@ impl Slot {
     }
 }
 
-/// Latency quantile of pooled (bucket, count) lists over `planned` arrivals; none when infinite or empty. ns.
-pub fn pooled_quantile(parts: &[&[(u16, u32)]], planned: u64, share: f64) -> Option<u64> {
-    let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
-    parts.iter().flat_map(|p| p.iter()).for_each(|(b, n)| *counts.entry(*b).or_default() += u64::from(*n));
-    let rank = rank_of(share, planned);
-    let mut seen = 0;
-    counts
-        .into_iter()
-        .find(|(_, n)| {
+/// Latency quantiles of pooled (bucket, count) lists over `planned` arrivals; none when infinite or empty. ns.
+pub fn pooled_quantiles<const N: usize>(parts: &[&[(u16, u32)]], planned: u64, shares: [f64; N]) -> [Option<u64>; N] {
+    let last = parts.iter().filter_map(|p| p.last()).map(|(bucket, _)| usize::from(*bucket)).max();
+    let mut counts = vec![0; last.map_or(0, |last| last + 1)];
+    parts.iter().flat_map(|p| p.iter()).for_each(|(b, n)| counts[usize::from(*b)] += u64::from(*n));
+    shares.map(|share| {
+        let rank = rank_of(share, planned);
+        let mut seen = 0;
+        let reaches = |n: &u64| {
             seen += n;
             seen >= rank && rank > 0
-        })
-        .map(|(b, _)| bucket_top(b))
+        };
+        counts.iter().position(reaches).map(|bucket| bucket_top(bucket as u16))
+    })
 }
 
 /// The requests that one payload fault altered, and those due in its time that nobody did.

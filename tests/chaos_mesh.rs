@@ -76,6 +76,13 @@ fn an_import_is_a_fault_that_means_the_same() {
 fn what_its_webhook_would_let_through_is_refused() {
     let spec = |rest: &str| format!("kind = \"chaos-mesh\"\nfor = \"10s\"\nspec = {{ {rest} }}");
     let kill = |selector: &str| spec(&format!("action = \"pod-failure\", mode = \"all\"{selector}"));
+    let between = |direction: &str, target: &str| {
+        spec(&format!(
+            "action = \"delay\", mode = \"one\", direction = \"{direction}\", delay = {{ latency = \"1s\" }}, \
+             selector = {{ pods = {{ a = [\"b\"] }} }}, target = {{ mode = \"all\", selector = {{ {target} }} }}"
+        ))
+    };
+    assert!(load(PODS, &fault(&between("both", "namespaces = [\"a\"], labelSelectors = { app = \"db\" }"))).is_ok());
     for (keys, word) in [
         (kill(""), "an empty selector means every pod"),
         (kill(", selector = {}"), "an empty selector means every pod"),
@@ -83,6 +90,11 @@ fn what_its_webhook_would_let_through_is_refused() {
         (kill(", selector = { namespaces = [\"a\"] }"), "hits every pod of the namespace"),
         (kill(", selector = { namespaces = [\"kube-system\"], labelSelectors = { a = \"b\" } }"), "never touched"),
         (kill(", selector = { pods = { chaos-mesh = [\"a\"] } }"), "never touched"),
+        (
+            between("both", "namespaces = [\"kube-system\"], labelSelectors = { k8s-app = \"kube-dns\" }"),
+            "never touched",
+        ),
+        (between("to", "pods = { kube-system = [\"dns\"] }"), "never touched"),
         (spec("action = \"pod-failure\", selector = { pods = { a = [\"b\"] } }"), "`mode` is missing"),
         (spec("action = \"pod-failure\", mode = \"fixed\", selector = { pods = { a = [\"b\"] } }"), "needs `value`"),
         (spec("action = \"latency\", mode = \"one\", selector = { pods = { a = [\"b\"] } }"), "of what kind it is"),

@@ -228,6 +228,54 @@ fn revert_of_nothing_says_so() {
     assert!(complaint(2, &["revert", "--journal", "no-such-journal"]).contains("no-such-journal"));
 }
 
+#[test]
+fn revert_does_what_it_can_and_names_the_rest() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let room = tempfile::tempdir().unwrap();
+    let (state, done) = (room.path().join("resbench"), room.path().join("done"));
+    std::fs::create_dir(&state).unwrap();
+    let put = |name: &str, form: u32, mode: u32| {
+        // Of another machine, so that nothing is looked for on this one.
+        let header = format!(
+            r#"{{"record":"header","schema":"resbench.journal/{form}","run":"{name}","scenario":"{name}","host":"h","boot_id":"b","uid":0,"process":{{"boot_id":"b","pid":1,"start_time":1}},"targets":[]}}"#
+        );
+        let intent = format!(
+            r#"{{"record":"intent","fault":"f","undo":[{{"step":"command","run":["touch","{}"],"dir":"/","timeout_ms":60000}}],"targets":[]}}"#,
+            done.display()
+        );
+        let path = state.join(format!("{name}.jsonl"));
+        std::fs::write(&path, format!("{header}\n{intent}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let (loose, good, newer) = (put("loose", 1, 0o664), put("good", 1, 0o600), put("newer", 2, 0o600));
+    let revert = || resbench(&["revert", "--yes"]).env("XDG_STATE_HOME", room.path()).output().unwrap();
+    let output = revert();
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}{}", stderr(&output));
+    assert!(done.exists() && !good.exists() && loose.exists() && newer.exists(), "{said}");
+    let cure = format!("chmod 600 {0} and resbench revert --journal {0}\n", loose.display());
+    assert!(said.contains("LEFT: others may write it") && said.contains(&cure), "{said}");
+    assert!(said.contains("LEFT: its form is resbench.journal/2"), "{said}");
+    std::fs::remove_file(newer).unwrap();
+    std::fs::set_permissions(&loose, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(revert().status.code(), Some(0));
+    assert!(!loose.exists());
+}
+
+#[test]
+fn a_server_that_was_named_and_not_looked_at_is_left() {
+    let room = tempfile::tempdir().unwrap();
+    let url = "http://127.0.0.1:1";
+    let mut command = resbench(&["revert", "--all", "--toxiproxy", url]);
+    command.env("XDG_STATE_HOME", room.path()).env("HOME", room.path());
+    command.env("KUBECONFIG", room.path().join("none")).env_remove("KUBERNETES_SERVICE_HOST");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains(&format!("LEFT: not looked at: Toxiproxy {url}: ")), "{}", stdout(&output));
+}
+
 // ---------------------------------------------------------------- the README
 
 #[test]

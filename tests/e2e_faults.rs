@@ -6,7 +6,12 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use resbench::clock::sleep;
 use resbench::fault::nft;
@@ -507,6 +512,23 @@ fn kill_9_while_replicas_start_leaves_nothing() {
     until("nothing is left", || left_of(&room, &mark).is_empty().then_some(()));
 }
 
+/// A watchdog that somebody has ended is replaced before anything is broken.
+#[test]
+fn kill_9_after_the_first_watchdog_was_killed_leaves_nothing() {
+    let _seat = light();
+    let room = Room::new();
+    let (_, fault) = kinds("3s").into_iter().find(|(name, _)| *name == "command").unwrap();
+    let mut running = room.start(&scenario(&fault));
+    let first = until("a watchdog stands", || watchdogs(&room).pop());
+    let pid = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    let mark = mark_in(&applied(&room, &mut running));
+    running.signal(Signal::KILL);
+    let ran = running.wait();
+    assert!(ran.stderr.contains("another one stands"), "{ran}");
+    until("nothing is left", || left_of(&room, &mark).is_empty().then_some(()));
+}
+
 /// The watchdog dies too: `revert` does it by hand, after a new run has refused to start.
 #[test]
 fn without_its_watchdog_revert_finishes_the_job() {
@@ -761,4 +783,97 @@ fn a_second_run_on_the_same_scenario_waits_its_turn() {
     assert!(second.stderr.contains("still going"), "{second}");
     running.signal(Signal::INT);
     running.wait().ends(130);
+}
+
+// ---- What is left, and what is not ---------------------------------------------------------------------------------
+
+/// A report without its copy of the journal leaves nothing broken.
+#[test]
+fn a_journal_that_cannot_be_copied_leaves_nothing() {
+    let _seat = light();
+    let room = Room::new();
+    let fault = "kind = \"command\"\nfor = \"1s\"\nrun = [\"sh\", \"-c\", \"cd reports/*/* && mkdir journal.jsonl\"]\n\
+                 undo = [\"true\"]\nproof = \"trust\"";
+    let ran = room.run(&scenario(fault));
+    ran.ends(0);
+    assert!(ran.json()["clean"] == true && ran.stderr.contains("no copy of the journal"), "{ran}");
+    assert!(room.journals().is_empty() && !ran.stdout.contains("resbench revert"), "{ran}");
+}
+
+/// The API of a Toxiproxy server, as far as runs ask it. Goes when it is dropped, as a forwarder in front of one does.
+struct Api {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Api {
+    fn start(port: u16) -> Api {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (told, stop) = (asked.clone(), over.clone());
+        let serve = move || {
+            while !stop.load(Ordering::Acquire) {
+                match listener.accept() {
+                    Ok((stream, _)) => told.lock().unwrap().push(answer_as_toxiproxy(stream)),
+                    Err(_) => sleep(Duration::from_millis(5)),
+                }
+            }
+        };
+        Api { address, asked, over, thread: Some(std::thread::spawn(serve)) }
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// Gives the beginning of what was asked.
+fn answer_as_toxiproxy(mut stream: TcpStream) -> String {
+    let mut buffer = [0; 4096];
+    let n = stream.read(&mut buffer).unwrap_or(0);
+    let asked = String::from_utf8_lossy(&buffer[..n]).into_owned();
+    let (status, body) = match asked.split(' ').next() {
+        Some("DELETE") => (204, ""),
+        Some("POST") => (200, "{}"),
+        _ if asked.starts_with("GET /version ") => (200, r#"{"version":"2.12.0"}"#),
+        _ => (200, r#"{"name":"model","listen":"127.0.0.1:1","enabled":true,"toxics":[]}"#),
+    };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    asked
+}
+
+/// Nobody listens any more: that is no proof that the server is gone, and its toxics with it.
+#[test]
+fn a_way_to_toxiproxy_that_dies_leaves_the_toxics_and_says_so() {
+    let _seat = light();
+    let (room, api) = (Room::new(), Api::start(0));
+    let address = api.address;
+    let fault = format!(
+        "kind = \"network-delay\"\nlatency = \"50ms\"\ndirection = \"to\"\nfor = \"2s\"\nproof = \"trust\"\n\
+         via = \"toxiproxy\"\ntoxiproxy = \"http://{address}\"\nproxy = \"model\""
+    );
+    let mut running = room.start(&scenario(&fault));
+    applied(&room, &mut running);
+    drop(api);
+    let ran = running.wait();
+    ran.ends(4);
+    assert!(ran.json()["clean"] == false && ran.reasons().contains("restore the way there"), "{ran}");
+    assert_eq!(room.journals().len(), 1, "its journal stays: {ran}");
+    let still = room.call(&["revert", "--yes"]);
+    still.ends(4);
+    assert!(still.stdout.contains("LEFT") && still.stdout.contains("restore the way there"), "{still}");
+
+    let api = Api::start(address.port());
+    room.call(&["revert", "--yes"]).ends(0);
+    let asked = api.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|a| a.starts_with("DELETE /proxies/model/toxics/resbench-")), "{asked:?}");
+    nothing_is_left(&room, &mark_of(&ran));
 }

@@ -70,7 +70,7 @@ fn lags(rate: f64, seconds: u64) -> (f64, f64) {
     }
     let median = |buckets: &[(u16, u32)]| {
         let n: u64 = buckets.iter().map(|(_, n)| u64::from(*n)).sum();
-        let us = resbench::summary::pooled_quantile(&[buckets], n, 0.5).expect("there are some");
+        let us = resbench::summary::pooled_quantiles(&[buckets], n, [0.5])[0].expect("there are some");
         us as f64 / 1e3
     };
     let slots = left.parts.iter().filter(|p| !p.lag.buckets.is_empty()).map(|p| median(&p.lag.buckets));
@@ -467,6 +467,22 @@ fn an_answer_that_nobody_asked_for_ends_the_connection() {
     let all = ran.phase("all");
     assert!(all.n("ok") >= 55, "a busy machine may bring request and answer together: {ran}");
     assert!(server.connections.load(Ordering::Relaxed) > 40, "the connection is not trusted again: {ran}");
+}
+
+#[test]
+fn each_request_on_a_connection_that_does_not_come_about_has_its_own_timeout() {
+    // The kernel takes connections for it, and nobody says a word on them: the TLS handshake hangs.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/invocations", silent.local_addr().unwrap());
+    let _seat = light();
+    let text = at_url(&url, "timeout = \"400ms\"", &phase("all", "1500ms", 40.0))
+        .replace("[traffic]", "http2 = true\n[traffic]");
+    let left = start_inside(&text, 1, None).finish();
+    let failed = &left.all.phases[0].latency_failed;
+    assert_eq!(failed.count(), 60, "{:?}", left.errors);
+    assert!(left.errors[ErrorClass::ConnectTimeout as usize].count > 40, "{:?}", left.errors);
+    let soonest = failed.quantile(0.001).unwrap();
+    assert!(soonest >= 400_000_000, "many share a connection, and one of them failed after {soonest} ns");
 }
 
 #[test]

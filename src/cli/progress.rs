@@ -14,6 +14,8 @@ use crate::units::{Offset, show_duration};
 
 /// Between two plain lines.
 const LINE_EVERY_S: f64 = 10.0;
+/// Between two changes of the words beside the bar.
+const WORDS_EVERY_S: f64 = 0.25;
 /// Rates are shown over this long.
 const RATE_OVER_S: f64 = 1.0;
 
@@ -30,6 +32,7 @@ pub(super) struct Show<'a> {
 struct State {
     looks: std::collections::VecDeque<(Offset, Live)>,
     next_line_s: f64,
+    next_words_s: f64,
     /// The phase of the last line, and when it may have its first.
     phase: Option<(u16, f64)>,
     said: Option<u16>,
@@ -75,12 +78,13 @@ impl<'a> Show<'a> {
         let next = next_fault(&self.moments, p.now).map_or(String::new(), |m| {
             format!("  {} in {:.0} s", self.plan.faults[m.fault].name, m.at.since(p.now).as_secs_f64().ceil())
         });
+        let latency = (p.latency)();
         format!(
             "{phase}  offered {}/s  good {}/s  p50 {} p99 {}  errors {}  shed {}{next}",
             per_second(p.live.planned, before.planned),
             per_second(p.live.ok, before.ok),
-            us(p.latency.p50),
-            us(p.latency.p99),
+            us(latency.p50),
+            us(latency.p99),
             p.live.failed,
             p.live.shed,
         )
@@ -105,15 +109,17 @@ impl Observer for Show<'_> {
         while state.looks.len() > 2 && p.now.since(state.looks[1].0).as_secs_f64() >= RATE_OVER_S {
             state.looks.pop_front();
         }
-        let status = self.status(&state, p);
+        let now = p.now.as_secs_f64();
         if let Some(bar) = &self.bar {
             bar.set_position(p.now.0.min(self.plan.end().0) / 1_000_000);
-            bar.set_prefix(format!("{:>4.0} s", p.now.as_secs_f64()));
-            bar.set_message(status);
+            bar.set_prefix(format!("{now:>4.0} s"));
+            if now >= state.next_words_s {
+                state.next_words_s = now + WORDS_EVERY_S;
+                bar.set_message(self.status(&state, p));
+            }
             return;
         }
         let phase = self.plan.phase_at(p.now).0;
-        let now = p.now.as_secs_f64();
         // Rates look back one second: before that they would speak of the phase before, or of next to nothing.
         if state.phase.is_none_or(|(last, _)| last != phase) {
             state.phase = Some((phase, now + RATE_OVER_S));
@@ -122,6 +128,7 @@ impl Observer for Show<'_> {
         if begun && (state.said != Some(phase) || now >= state.next_line_s) {
             state.said = Some(phase);
             state.next_line_s = now + LINE_EVERY_S;
+            let status = self.status(&state, p);
             drop(state);
             self.line(&format!("{now:7.1} s  {status}"));
         }

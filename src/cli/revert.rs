@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{USAGE, out};
-use crate::fault::journal::{self, OpenJournal, Place};
+use crate::fault::journal::{self, OpenJournal, Place, Unfinished, Unread};
 use crate::fault::marked::{self, Marked, Places};
 use crate::fault::undo::{UndoDone, revert_journal};
 
@@ -32,21 +32,20 @@ pub(super) struct RevertArgs {
     yes: bool,
 }
 
+/// Something is left broken, or may be.
+const NOT_CLEAN: u8 = 4;
+
 pub(super) fn revert(args: &RevertArgs) -> u8 {
-    let journals = match &args.journal {
-        Some(path) => OpenJournal::take(path).map(|j| vec![j]),
-        None => journal::state_dir().and_then(|dir| journal::unfinished(&dir)),
-    };
-    let journals = match journals {
-        Ok(journals) => journals,
-        Err(why) => {
+    let Unfinished { journals, unread } = match found(args) {
+        Ok(found) => found,
+        Err((code, why)) => {
             out::error(&why);
-            return USAGE;
+            return code;
         }
     };
     let mut places = Places { toxiproxies: args.toxiproxy.iter().cloned().collect(), context: args.context.clone() };
     journals.iter().for_each(|journal| places.add(journal));
-    if journals.is_empty() && !args.all {
+    if journals.is_empty() && unread.is_empty() && !args.all {
         out::result("nothing is left to put back\n");
         return 0;
     }
@@ -54,10 +53,23 @@ pub(super) fn revert(args: &RevertArgs) -> u8 {
     for open in journals {
         clean &= one(open, args.yes);
     }
-    if args.all {
-        clean &= everything(&places, args.yes);
+    for file in &unread {
+        clean &= not_read(file);
     }
-    if clean { 0 } else { 4 }
+    if args.all {
+        clean &= everything(&places, args);
+    }
+    if clean { 0 } else { NOT_CLEAN }
+}
+
+/// The journal that was named, or all of this machine's; else why not, and the exit code.
+fn found(args: &RevertArgs) -> Result<Unfinished, (u8, String)> {
+    if let Some(path) = &args.journal {
+        let open = OpenJournal::take(path).map_err(|why| (USAGE, why))?;
+        return Ok(Unfinished { journals: vec![open], unread: Vec::new() });
+    }
+    let dir = journal::state_dir().map_err(|why| (USAGE, why))?;
+    journal::unfinished(&dir).map_err(|why| (NOT_CLEAN, why))
 }
 
 fn agreed(question: &str, yes: bool) -> bool {
@@ -81,8 +93,14 @@ fn one(open: OpenJournal, yes: bool) -> bool {
     outcome.left.is_empty()
 }
 
-/// Asks for everything that carries our mark; true when nothing is left of it.
-fn everything(places: &Places, yes: bool) -> bool {
+/// Tells of a file that nothing is undone from. Always something left: nobody knows what it holds.
+fn not_read(file: &Unread) -> bool {
+    out::result(&format!("{}\n  LEFT: {}\n", file.path.display(), out::safe(&file.why)));
+    false
+}
+
+/// Asks for everything that carries our mark; true when nothing is left of it, wherever somebody said to look.
+fn everything(places: &Places, args: &RevertArgs) -> bool {
     // Looked at before the things are: a run that begins meanwhile makes only what is not found yet.
     let live = match journal::state_dir().and_then(|dir| journal::live_runs(&dir)) {
         Ok(live) => live,
@@ -93,21 +111,38 @@ fn everything(places: &Places, yes: bool) -> bool {
     };
     let found = marked::find(places);
     out::result("by its mark\n");
-    found.unseen.iter().for_each(|why| out::result(&format!("  not looked at: {}\n", out::safe(why))));
-    if found.things.is_empty() {
-        out::result("  nothing was found\n");
-    }
     let mut clean = true;
+    for why in &found.unseen {
+        if was_named(why, args) {
+            out::result(&format!("  LEFT: not looked at: {}; see to it, then say this again\n", out::safe(why)));
+            clean = false;
+        } else {
+            out::result(&format!("  not looked at: {}\n", out::safe(why)));
+        }
+    }
+    if found.things.is_empty() {
+        let elsewhere = if clean { "" } else { " elsewhere" };
+        out::result(&format!("  nothing was found{elsewhere}\n"));
+    }
     for thing in found.things {
-        clean &= by_mark(thing, &live, yes);
+        clean &= by_mark(thing, &live, args.yes);
     }
     clean
+}
+
+/// A place that was not looked at is one that a person named. What is tried without being named, as a cluster that may not
+/// be there, need not be.
+fn was_named(unseen: &str, args: &RevertArgs) -> bool {
+    match unseen.strip_prefix("Toxiproxy ") {
+        Some(rest) => args.toxiproxy.iter().any(|url| rest.starts_with(&format!("{url}: "))),
+        None => args.context.is_some(),
+    }
 }
 
 fn by_mark(thing: Marked, live: &BTreeSet<String>, yes: bool) -> bool {
     let what = out::safe(&thing.what);
     if thing.is_of(live) {
-        out::result(&format!("  left alone: {what}: its run lives\n"));
+        out::result(&format!("  left alone: {what}: its run lives, as far as its journal tells\n"));
         return true;
     }
     // Runs of other machines cannot be seen from here.
@@ -124,4 +159,27 @@ fn by_mark(thing: Marked, live: &BTreeSet<String>, yes: bool) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_named_must_be_looked_at_and_what_is_only_tried_need_not() {
+        let args = |toxiproxy: &[&str], context: Option<&str>| RevertArgs {
+            journal: None,
+            all: true,
+            toxiproxy: toxiproxy.iter().map(|url| (*url).to_owned()).collect(),
+            context: context.map(str::to_owned),
+            yes: true,
+        };
+        let (server, cluster) = ("Toxiproxy http://127.0.0.1:1: refused", "Kubernetes: no kubeconfig");
+        let named = args(&["http://127.0.0.1:1"], None);
+        assert!(was_named(server, &named) && !was_named(cluster, &named));
+        // A journal named it.
+        assert!(!was_named(server, &args(&["http://127.0.0.1:12"], None)));
+        let context = args(&[], Some("prod"));
+        assert!(was_named(cluster, &context) && !was_named(server, &context));
+    }
 }

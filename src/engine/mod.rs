@@ -297,8 +297,13 @@ impl Engine {
     }
 
     /// For the progress line.
-    pub fn live(&self) -> (Live, LiveLatency) {
-        (self.shared.live(), self.collector.live())
+    pub fn live(&self) -> Live {
+        self.shared.live()
+    }
+
+    /// Latency of the last slots, put together when asked for.
+    pub fn latency(&self) -> LiveLatency {
+        self.collector.live()
     }
 
     /// Waits for the end.

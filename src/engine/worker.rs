@@ -350,11 +350,13 @@ impl Worker<'_> {
             let Some(Deadline { line: index, slot, .. }) = self.deadlines.pop_front() else { return };
             let line = self.pool.get_mut(index).expect("a request on its way has a line");
             let limit = crate::units::show_duration(self.job.plan.traffic.timeout);
-            if line.conn.is_connecting() {
-                self.fail(index, (ErrorClass::ConnectTimeout, format!("not connected within {limit}")));
-                continue;
-            }
-            let failure = (ErrorClass::Timeout, format!("no whole answer within {limit}"));
+            let failure = if line.conn.is_connecting() {
+                self.job.resolved.ask();
+                (ErrorClass::ConnectTimeout, format!("not connected within {limit}"))
+            } else {
+                (ErrorClass::Timeout, format!("no whole answer within {limit}"))
+            };
+            // Over HTTP/2 those that began to wait for the connection later still have their own time.
             if !line.conn.cancel(slot) {
                 self.fail(index, failure);
                 continue;

@@ -46,7 +46,12 @@ impl CommandFault {
 
 impl Injector for CommandFault {
     fn prepare(&mut self) -> Result<(), String> {
-        if self.dir.is_dir() { Ok(()) } else { Err(format!("the folder {} is not there", self.dir.display())) }
+        if !self.dir.is_dir() {
+            return Err(format!("the folder {} is not there", self.dir.display()));
+        }
+        self.hook.run.look(&self.dir).map_err(|e| format!("run: {e}"))?;
+        // Found out now, not when something is broken already.
+        self.hook.undo.as_ref().map_or(Ok(()), |undo| undo.look(&self.dir)).map_err(|e| format!("undo: {e}"))
     }
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {

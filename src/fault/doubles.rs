@@ -52,6 +52,8 @@ pub(super) struct Sleepers {
     clock: Clock,
     slots: Mutex<Vec<Slot>>,
     events: Mutex<Vec<PlatformEvent>>,
+    /// Kills of this replica are carried out, are told as failed, and nobody starts it again.
+    pub(super) unanswered: Mutex<Option<u16>>,
     pub(super) link: Arc<CountingLink>,
 }
 
@@ -65,7 +67,13 @@ struct Slot {
 impl Sleepers {
     pub(super) fn new(n: u16, clock: Clock) -> Sleepers {
         let slots = (0..n).map(|_| Slot::start(1)).collect();
-        Sleepers { clock, slots: Mutex::new(slots), events: Mutex::default(), link: Arc::default() }
+        Sleepers {
+            clock,
+            slots: Mutex::new(slots),
+            events: Mutex::default(),
+            unanswered: Mutex::default(),
+            link: Arc::default(),
+        }
     }
 
     fn event(&self, replica: u16, kind: PlatformEventKind) {
@@ -141,6 +149,10 @@ impl Replicas for Sleepers {
     }
 
     fn kill(&self, replica: u16, _how: Kill) -> Result<(Instance, Offset), String> {
+        if *self.unanswered.lock().unwrap() == Some(replica) {
+            self.take_down(replica, true)?;
+            return Err("no answer in time".to_owned());
+        }
         self.take_down(replica, false)
     }
 
@@ -283,6 +295,7 @@ pub(super) struct Bench {
     pub(super) stop: StopSignal,
     pub(super) log: Log,
     pub(super) steady: Result<(), String>,
+    pub(super) guarded: Result<(), String>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -298,6 +311,7 @@ impl Bench {
             stop: StopSignal::new(),
             log: Log::default(),
             steady: Ok(()),
+            guarded: Ok(()),
             dir,
         }
     }
@@ -306,9 +320,20 @@ impl Bench {
         self.journal.path().to_owned()
     }
 
+    /// Why the real injectors do not even begin.
+    pub(super) fn cannot_prepare(&self) -> String {
+        let cx = self.context();
+        prepare(&self.plan, |fault| injector_for(fault, &cx)).err().expect("they cannot be prepared").to_string()
+    }
+
     /// Plays the real injectors; `probe` answers every probe.
     pub(super) fn play(&self, probe: &(dyn Fn(&str) -> bool + Sync)) -> Vec<FaultRecord> {
-        let cx = InjectorContext {
+        let cx = self.context();
+        self.play_with(|fault| injector_for(fault, &cx), probe).records
+    }
+
+    fn context(&self) -> InjectorContext {
+        InjectorContext {
             seed: self.plan.seed,
             clock: self.clock,
             replicas: Some(self.replicas.clone()),
@@ -318,8 +343,7 @@ impl Bench {
             run: "r1".into(),
             plan: Arc::new(self.plan.clone()),
             alterations: Arc::new(Alterations::of(&self.plan)),
-        };
-        self.play_with(|fault| injector_for(fault, &cx), probe).records
+        }
     }
 
     /// Plays scripted injectors, changed by `script`.
@@ -352,6 +376,7 @@ impl Bench {
             journal: &self.journal,
             stop: &self.stop,
             observer: self,
+            guarded: &|| self.guarded.clone(),
             check_probe: probe,
             before_first: &|| self.steady.clone(),
         };

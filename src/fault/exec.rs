@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::stop::StopSignal;
 use crate::clock;
 use crate::platform::Ledger;
-use crate::platform::process::{self, Spawn};
+use crate::platform::process::{self, ProcessId, Spawn};
 use crate::units::show_duration;
 
 /// The last bytes of a command's output that are kept, for its error message.
@@ -42,7 +42,8 @@ pub(super) struct Watch<'a> {
 /// we die first, the kernel ends it.
 ///
 /// # Errors
-/// How it ended otherwise, with the end of its output. Its process group is gone then when it was out of time.
+/// How it ended otherwise, with the end of its output. When it was out of time its process group is gone then, or the
+/// error says that it could not be killed; the ledger keeps it in that case.
 pub(super) fn run(args: &[String], dir: &Path, timeout: Duration, watch: Watch<'_>) -> Result<(), String> {
     let (status, output) = finish(args, dir, timeout, watch, OUTPUT_KEPT)?;
     if status.success() { Ok(()) } else { Err(failed(status, &output)) }
@@ -63,7 +64,7 @@ const OBSERVED_KEPT: usize = 64 << 10;
 /// As `run`, for one whose end is the question: how it ended, and the end of what it printed. `stop` ends it early.
 ///
 /// # Errors
-/// When it could not be started, or did not end in time; its process group is gone then.
+/// When it could not be started, or did not end in time; its process group is gone then, or could not be killed.
 pub fn observe(
     args: &[String],
     dir: &Path,
@@ -85,6 +86,18 @@ fn finish(
     watch: Watch<'_>,
     keep: usize,
 ) -> Result<(ExitStatus, Receiver<Vec<u8>>), String> {
+    finish_by(args, dir, timeout, watch, keep, &|process| process.end(END_TIMEOUT))
+}
+
+/// `end` kills the group of one that is out of time.
+fn finish_by(
+    args: &[String],
+    dir: &Path,
+    timeout: Duration,
+    watch: Watch<'_>,
+    keep: usize,
+    end: &dyn Fn(&ProcessId) -> Result<(), String>,
+) -> Result<(ExitStatus, Receiver<Vec<u8>>), String> {
     let (reader, writer) = std::io::pipe().map_err(|e| format!("no pipe for its output: {e}"))?;
     let what = Spawn { argv: args, env: &BTreeMap::new(), dir, cpus: &[], output: writer.into() };
     let (mut child, process) = process::spawn(&what)?;
@@ -95,14 +108,32 @@ fn finish(
         ledger.process_started(&format!("command {}", args[0]), &process);
     }
     let ended = wait(&mut child, timeout, watch.stop);
-    if ended.is_err() {
-        let _ = process.end(END_TIMEOUT);
-        let _ = child.wait();
+    if let Err(why) = &ended {
+        // Not told to the ledger as ended: somebody has to end it, and what is still to be undone need not wait for that.
+        put_away(&mut child, &process, end(&process))
+            .map_err(|e| format!("{why}, and could not be killed: {e}; by hand: sudo kill -9 -- -{}", process.pid))?;
     }
     if let Some(ledger) = watch.ledger {
         ledger.process_ended(&process);
     }
-    ended.map(|status| (status, output))
+    ended.map(|status| (status, output)).map_err(|why| format!("{why}; its process group was killed"))
+}
+
+/// Reaps what was to be killed. Never waits without end: a program that became root does not go when we say so.
+fn put_away(child: &mut Child, process: &ProcessId, killed: Result<(), String>) -> Result<(), String> {
+    if killed.is_ok() {
+        // Should it have left its group.
+        let _ = child.kill();
+    }
+    let give_up = clock::monotonic_nanos() + END_TIMEOUT.as_nanos() as u64;
+    while matches!(child.try_wait(), Ok(None)) {
+        if clock::monotonic_nanos() >= give_up {
+            return Err(killed.err().unwrap_or_else(|| "it does not go".to_owned()));
+        }
+        clock::sleep(Duration::from_millis(5));
+    }
+    // It may have ended by itself meanwhile; what it started counts too.
+    if process.group().is_empty() { Ok(()) } else { killed }
 }
 
 fn failed(status: ExitStatus, output: &Receiver<Vec<u8>>) -> String {
@@ -122,10 +153,10 @@ fn wait(child: &mut Child, timeout: Duration, stop: Option<&StopSignal>) -> Resu
             Err(e) => return Err(format!("cannot be waited for: {e}")),
         }
         if stop.is_some_and(StopSignal::stopped) {
-            return Err("was ended, because the run stopped".to_owned());
+            return Err("had not ended when the run stopped".to_owned());
         }
         if clock::monotonic_nanos() >= give_up {
-            return Err(format!("did not end within {}; its process group was killed", show_duration(timeout)));
+            return Err(format!("did not end within {}", show_duration(timeout)));
         }
         nap(pidfd.as_ref(), give_up);
     }
@@ -164,7 +195,8 @@ fn said(output: &Receiver<Vec<u8>>, patience: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::process::ProcessId;
+    use crate::fault::journal::{Header, Journal};
+    use std::cell::RefCell;
 
     fn sh(script: &str, timeout_ms: u64) -> Result<(), String> {
         let args = ["sh", "-c", script].map(str::to_owned);
@@ -191,9 +223,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid");
         let error = sh(&format!("sleep 1000 & echo $! >{}; wait", file.display()), 400).unwrap_err();
-        assert!(error.contains("did not end within 400ms"), "{error}");
+        assert!(error.contains("did not end within 400ms; its process group was killed"), "{error}");
         let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
         assert!(!ProcessId::of(pid).is_some_and(|p| p.is_alive()), "the grandchild too");
+    }
+
+    /// As a program that became root: the signal is refused, and it goes on.
+    #[test]
+    fn what_cannot_be_killed_is_said_and_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), Header::new("r1", "test", vec![]), &[]).unwrap();
+        let (args, victim) = (["sleep", "1000"].map(str::to_owned), RefCell::new(None));
+        let refused = |process: &ProcessId| {
+            *victim.borrow_mut() = Some(process.clone());
+            Err::<(), _>("Operation not permitted".to_owned())
+        };
+        let watch = Watch { stop: None, ledger: Some(&journal) };
+        let (start, timeout) = (clock::monotonic_nanos(), Duration::from_millis(100));
+        let error = finish_by(&args, Path::new("/"), timeout, watch, OUTPUT_KEPT, &refused).unwrap_err();
+        assert!(clock::monotonic_nanos() - start < 60_000_000_000, "it did not wait for the end of it");
+        let victim = victim.into_inner().unwrap();
+        let cure = format!("sudo kill -9 -- -{}", victim.pid);
+        assert!(error.contains("could not be killed: Operation not permitted") && error.ends_with(&cure), "{error}");
+        assert!(!error.contains("was killed"), "{error}");
+        assert_eq!(journal.open_items(), ["command sleep"], "it is left, and somebody has to end it");
+        assert!(victim.is_alive());
+        victim.end(END_TIMEOUT).unwrap();
     }
 
     #[test]

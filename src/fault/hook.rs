@@ -11,6 +11,7 @@ use super::injector::Undo;
 use super::undo::show_command;
 use crate::client::blocking;
 use crate::plan::{AnswerPaths, Protocol, Request, Target, dependency_of};
+use crate::platform::process;
 use crate::scenario;
 
 #[derive(Clone)]
@@ -25,6 +26,14 @@ impl Deed {
         match self {
             Deed::Command(args) => exec::run(args, dir, timeout, watch),
             Deed::Request(request) => send(request, timeout, purpose),
+        }
+    }
+
+    /// Whether it could be begun from this folder: a program must be there. A request is not sent to find out.
+    pub(super) fn look(&self, dir: &Path) -> Result<(), String> {
+        match self {
+            Deed::Command(args) => args.first().map_or(Ok(()), |program| process::look_for(program, dir)),
+            Deed::Request(_) => Ok(()),
         }
     }
 

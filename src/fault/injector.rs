@@ -191,6 +191,9 @@ pub enum Undo {
         proxy: String,
         /// The toxic.
         name: String,
+        /// The server itself, where it was seen to run on the machine of the run: toxics end with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<ProcessId>,
     },
     /// Point an alias of a model registry where it pointed before, unless somebody else has moved it meanwhile.
     RegistryAlias {

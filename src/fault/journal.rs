@@ -62,7 +62,7 @@ impl Header {
             scenario: scenario.to_owned(),
             host: host_name(),
             boot_id: process.boot_id.clone(),
-            uid: rustix::process::geteuid().as_raw(),
+            uid: my_uid(),
             process,
             targets,
             copy: false,
@@ -186,6 +186,20 @@ impl std::fmt::Display for BeginError {
     }
 }
 
+/// What went wrong at the end of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishError {
+    /// It was ended; only the copy for the report could not be written. Nothing is left by that.
+    NoCopy {
+        /// Everything is put back, and the live one is removed.
+        clean: bool,
+        /// What stood in the way.
+        why: String,
+    },
+    /// The live one is still there: it could not be removed, or its end not be written.
+    Open(String),
+}
+
 /// The folder of live journals: `$XDG_STATE_HOME/resbench`, by default `~/.local/state/resbench`.
 ///
 /// # Errors
@@ -223,15 +237,20 @@ impl Journal {
     /// Begins the journal of a run in `dir`, locked. `secrets` never reach it in descriptions.
     ///
     /// # Errors
-    /// When another run works or worked on one of the same targets and left its journal open, or the file cannot be made.
+    /// When another run works or worked on one of the same targets and left its journal open, when that cannot be ruled out
+    /// of a journal that cannot be read, or when the file cannot be made.
     pub fn begin(dir: &Path, header: Header, secrets: &[String]) -> Result<Journal, BeginError> {
         let failed = |what: &str, e: &dyn std::fmt::Display| {
             BeginError::Failed(format!("the journal in {}: {what}: {e}", dir.display()))
         };
-        make_dir(dir).map_err(|e| failed("the folder cannot be made", &e))?;
-        let _one_at_a_time = lock_dir(dir).map_err(|e| failed("the folder cannot be locked", &e))?;
-        for seen in scan(dir).map_err(BeginError::Failed)? {
+        make_dir(dir).map_err(|e| failed("the folder cannot be made", &with_cure(dir, &e)))?;
+        let _one_at_a_time = lock_dir(dir).map_err(|e| failed("the folder cannot be locked", &with_cure(dir, &e)))?;
+        let (seen, unread) = scan(dir).map_err(BeginError::Failed)?;
+        for seen in seen {
             seen.stand_aside(&header)?;
+        }
+        for unread in unread {
+            unread.stand_aside(&header)?;
         }
         let path = dir.join(format!("{}.jsonl", header.run));
         let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&path);
@@ -295,18 +314,18 @@ impl Journal {
     /// the caller says `clean` and nothing in it is open, and stays for `resbench revert` otherwise. Returns whether clean.
     ///
     /// # Errors
-    /// When the copy could not be written or the live one not be removed.
-    pub fn finish(&self, clean: bool, copy_to: Option<&Path>) -> Result<bool, String> {
+    /// When the copy could not be written, or the live one neither ended nor removed.
+    pub fn finish(&self, clean: bool, copy_to: Option<&Path>) -> Result<bool, FinishError> {
         let clean = clean && self.open_items().is_empty();
         let mut writer = self.writer();
         let written = writer.append(&Record::Finished { clean }, true);
         let copied = copy_to.map_or(Ok(()), |dir| self.copy(&dir.join("journal.jsonl")));
-        if clean {
-            remove(&self.path)?;
-        }
+        // One that is gone needs no last line.
+        let ended = if clean { remove(&self.path) } else { written };
         // From here on `resbench revert` may take it.
         let _ = flock(&writer.file, FlockOperation::Unlock);
-        written.and(copied).map(|()| clean)
+        ended.map_err(FinishError::Open)?;
+        copied.map(|()| clean).map_err(|why| FinishError::NoCopy { clean, why })
     }
 
     fn copy(&self, to: &Path) -> Result<(), String> {
@@ -467,10 +486,10 @@ impl OpenJournal {
         if !path.exists() {
             return refuse("no such journal; `resbench revert` without --journal finds every unfinished one");
         }
-        match look(path, FlockOperation::NonBlockingLockExclusive)? {
+        match look(path, FlockOperation::NonBlockingLockExclusive).map_err(|unread| unread.to_string())? {
             Seen::Open(journal) => Ok(*journal),
             Seen::Live(header) => refuse(&format!("run {} {}", header.run, header.held_by())),
-            Seen::Over => refuse("finished already, nothing is left to undo"),
+            Seen::Over => refuse("nothing is left to undo: it was finished, or its run died before it did anything"),
         }
     }
 
@@ -482,7 +501,7 @@ impl OpenJournal {
         if !path.exists() {
             return Ok(None);
         }
-        match look(path, FlockOperation::LockExclusive)? {
+        match look(path, FlockOperation::LockExclusive).map_err(|unread| unread.to_string())? {
             Seen::Open(journal) => Ok(Some(*journal)),
             Seen::Live(_) | Seen::Over => Ok(None),
         }
@@ -513,37 +532,80 @@ impl OpenJournal {
     }
 }
 
-/// The journals in `dir` of runs that died, oldest first; each is locked while the caller holds it. Journals that
-/// hold nothing (their run died before it did anything, or just before removing it) are removed.
+/// What dead runs left in the folder of journals.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    /// Their journals, oldest first; each is locked while the caller holds it.
+    pub journals: Vec<OpenJournal>,
+    /// Files among them that nothing is undone from.
+    pub unread: Vec<Unread>,
+}
+
+/// A file among the journals that nothing is undone from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Why not, with the cure.
+    pub why: String,
+    /// What it says of its run, where that can be read. Believed in what rules it out, never in what to do.
+    header: Option<Box<Header>>,
+    /// It could not be found out whether somebody holds it.
+    may_live: bool,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the journal {}: {}", self.path.display(), self.why)
+    }
+}
+
+impl Unread {
+    /// The run that it is named after.
+    fn run(&self) -> Option<String> {
+        self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// Its name holds the id of its run and nothing of what that worked on: without a header nothing is ruled out.
+    fn stand_aside(&self, new: &Header) -> Result<(), BeginError> {
+        let why = match &self.header {
+            // Nothing is undone from a copy, so none stands for something broken.
+            Some(theirs) if theirs.copy => return Ok(()),
+            // Another form may name targets in another way, scenarios hardly.
+            Some(theirs) if theirs.scenario != new.scenario && theirs.shared_target(new).is_none() => return Ok(()),
+            Some(theirs) => format!("run {} of the same scenario or target may have left something broken", theirs.run),
+            None => "it is not known what it is of, so it may be of this target".to_owned(),
+        };
+        Err(BeginError::InTheWay(format!("{why}: {self}")))
+    }
+}
+
+/// What runs that died left in `dir`. Journals that hold nothing (their run died before it did anything, or just before
+/// removing it) are removed.
 ///
 /// # Errors
-/// When the folder or a journal in it cannot be read.
-pub fn unfinished(dir: &Path) -> Result<Vec<OpenJournal>, String> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let _one_at_a_time = lock_dir(dir).map_err(|e| format!("{} cannot be locked: {e}", dir.display()))?;
+/// When the folder cannot be read.
+pub fn unfinished(dir: &Path) -> Result<Unfinished, String> {
+    let (seen, unread) = scan_locked(dir)?;
     let open = |seen| match seen {
         Seen::Open(journal) => Some(*journal),
         Seen::Live(_) | Seen::Over => None,
     };
-    Ok(scan(dir)?.into_iter().filter_map(open).collect())
+    Ok(Unfinished { journals: seen.into_iter().filter_map(open).collect(), unread })
 }
 
-/// The runs in `dir` that live, or are being put back by somebody at this moment.
+/// The runs in `dir` that live, or are being put back by somebody at this moment, or of which that cannot be found out.
 ///
 /// # Errors
-/// When the folder or a journal in it cannot be read.
+/// When the folder cannot be read.
 pub fn live_runs(dir: &Path) -> Result<BTreeSet<String>, String> {
-    if !dir.exists() {
-        return Ok(BTreeSet::new());
-    }
-    let _one_at_a_time = lock_dir(dir).map_err(|e| format!("{} cannot be locked: {e}", dir.display()))?;
-    let live = |seen| match seen {
+    let (seen, unread) = scan_locked(dir)?;
+    let live = seen.into_iter().filter_map(|seen| match seen {
         Seen::Live(header) => Some(header.run),
         Seen::Open(_) | Seen::Over => None,
-    };
-    Ok(scan(dir)?.into_iter().filter_map(live).collect())
+    });
+    let unknown = unread.iter().filter(|unread| unread.may_live).filter_map(Unread::run);
+    Ok(live.chain(unknown).collect())
 }
 
 enum Seen {
@@ -567,46 +629,91 @@ impl Seen {
     }
 }
 
-/// Every journal of the folder. The caller holds the folder's lock, so none is being begun.
-fn scan(dir: &Path) -> Result<Vec<Seen>, String> {
-    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+/// As `scan`, under the folder's lock. A folder that is not there holds nothing.
+fn scan_locked(dir: &Path) -> Result<(Vec<Seen>, Vec<Unread>), String> {
+    if !dir.try_exists().map_err(|e| format!("{}: {e}", dir.display()))? {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let locked = lock_dir(dir);
+    let _one_at_a_time = locked.map_err(|e| format!("{} cannot be locked: {}", dir.display(), with_cure(dir, &e)))?;
+    scan(dir)
+}
+
+/// Every journal of the folder, and what cannot be read among them. The caller holds the folder's lock, so none is
+/// being begun.
+fn scan(dir: &Path) -> Result<(Vec<Seen>, Vec<Unread>), String> {
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {}", dir.display(), with_cure(dir, &e)))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "jsonl"));
     let age = |p: &PathBuf| p.metadata().and_then(|m| m.modified()).ok();
     paths.sort_by_cached_key(|p| (age(p), p.clone()));
-    let seen = paths.iter().map(|p| look(p, FlockOperation::NonBlockingLockExclusive));
-    seen.collect()
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
+    for path in &paths {
+        match look(path, FlockOperation::NonBlockingLockExclusive) {
+            Ok(seen) => all.push(seen),
+            Err(one) => unread.push(one),
+        }
+    }
+    Ok((all, unread))
 }
 
-fn look(path: &Path, lock: FlockOperation) -> Result<Seen, String> {
-    let problem = |e: &dyn std::fmt::Display| format!("the journal {}: {e}", path.display());
+/// What is left to a person where a file cannot be understood.
+const BY_HAND: &str = "look at what it holds, undo it by hand, and remove it";
+
+fn look(path: &Path, lock: FlockOperation) -> Result<Seen, Unread> {
+    let unread = |why: String, header: Option<Header>, may_live: bool| Unread {
+        path: path.to_owned(),
+        why,
+        header: header.map(Box::new),
+        may_live,
+    };
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Seen::Over),
-        Err(e) => return Err(problem(&e)),
+        // It may be readable all the same, and say what it is of.
+        Err(e) => return Err(unread(closed(path, &e), header_of(path), true)),
     };
-    check_owner(&file).map_err(|e| problem(&e))?;
     let locked = match flock(&file, lock) {
         Ok(()) => true,
         Err(e) if e == Errno::WOULDBLOCK => false,
-        Err(e) => return Err(problem(&e)),
+        Err(e) => return Err(unread(format!("it cannot be locked: {e}"), header_of(path), true)),
     };
     let mut bytes = Vec::new();
     // Endings may follow the last deed that was let in; they are shorter than their deeds.
-    (&mut file).take(2 * MAX_BYTES).read_to_end(&mut bytes).map_err(|e| problem(&e))?;
+    if let Err(e) = (&mut file).take(2 * MAX_BYTES).read_to_end(&mut bytes) {
+        return Err(unread(format!("{e}; {BY_HAND}"), None, !locked));
+    }
     let read = parse(&bytes);
+    if let Some(header) = read.header.as_ref().filter(|header| !locked && !header.copy) {
+        return Ok(Seen::Live(Box::new(header.clone())));
+    }
+    if let Err(why) = check_owner(&file, path) {
+        return Err(unread(why, read.header, !locked));
+    }
+    // Nothing is open, and nothing that stood there may have been lost: it died before its first deed, or after its last undo.
+    let is_empty = read.finished.is_none() && read.left.is_empty() && read.unreadable.is_empty();
     match read.header {
-        Some(header) if header.schema != SCHEMA => {
-            Err(problem(&format!("its form is {}, not {SCHEMA}", header.schema)))
+        Some(header) if header.copy => {
+            let why = "a report's copy; nothing is undone from it: move it out of this folder";
+            Err(unread(why.to_owned(), Some(header), false))
         }
-        Some(header) if header.copy => Err(problem(&"a report's copy; nothing is undone from it")),
-        Some(header) if !locked => Ok(Seen::Live(Box::new(header))),
+        Some(header) if header.schema != SCHEMA => {
+            let (form, file) = (&header.schema, path.display());
+            let why = format!(
+                "its form is {form}, not {SCHEMA}; by the resbench that wrote it: resbench revert --journal {file}"
+            );
+            Err(unread(why, Some(header), false))
+        }
         // A header is synced before anything is done: without one nothing was.
-        None if read.whole == 0 => remove_if(locked, path),
-        None => Err(problem(&"its first line cannot be read; look at what it holds, undo it by hand, and remove it")),
-        Some(_) if read.finished == Some(true) => remove_if(true, path),
+        None if read.whole == 0 => remove_if(locked, path).map_err(|why| unread(why, None, false)),
+        None => Err(unread(format!("its first line cannot be read; {BY_HAND}"), None, !locked)),
+        Some(header) if is_empty || read.finished == Some(true) => {
+            remove_if(true, path).map_err(|why| unread(why, Some(header), false))
+        }
         Some(header) => {
-            file.set_len(read.whole).map_err(|e| problem(&e))?;
+            if let Err(e) = file.set_len(read.whole) {
+                return Err(unread(format!("it cannot be written: {e}"), Some(header), false));
+            }
             let writer = Writer {
                 file,
                 bytes: read.whole,
@@ -629,17 +736,58 @@ fn remove_if(really: bool, path: &Path) -> Result<Seen, String> {
     Ok(Seen::Over)
 }
 
+/// What a file that is not ours to write says of its run; none when it may not even be read.
+fn header_of(path: &Path) -> Option<Header> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(2 * MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    parse(&bytes).header
+}
+
 /// What is undone comes from this file, commands too: nobody else may have written it.
-fn check_owner(file: &File) -> Result<(), String> {
+fn check_owner(file: &File, path: &Path) -> Result<(), String> {
     let meta = file.metadata().map_err(|e| e.to_string())?;
-    let me = rustix::process::geteuid().as_raw();
-    if meta.uid() != me {
-        return Err(format!("belongs to uid {}, not to {me}; undo it as its owner", meta.uid()));
+    if meta.uid() != my_uid() {
+        return Err(of_another(meta.uid(), path));
     }
     if meta.mode() & 0o022 != 0 {
-        return Err("others may write it, so its commands cannot be trusted; look at it, then chmod 600".to_owned());
+        let why = "others may write it, so its commands cannot be trusted; look at it, then";
+        return Err(format!("{why} chmod 600 {0} and resbench revert --journal {0}", path.display()));
     }
     Ok(())
+}
+
+/// Why it cannot be opened, and the cure.
+fn closed(path: &Path, e: &std::io::Error) -> String {
+    match path.metadata() {
+        Ok(meta) if meta.uid() != my_uid() => of_another(meta.uid(), path),
+        Ok(meta) if !meta.is_file() => format!("{e}; it is no journal: move it out of this folder"),
+        _ => format!("{e}; chmod 600 {0} and resbench revert --journal {0}", path.display()),
+    }
+}
+
+/// Most often `sudo resbench` made it. What it holds may need the rights of its owner.
+fn of_another(uid: u32, path: &Path) -> String {
+    let (me, file) = (my_uid(), path.display());
+    let owner = if uid == 0 { "sudo".to_owned() } else { format!("sudo -u '#{uid}'") };
+    format!(
+        "belongs to uid {uid}, not to {me}; undo it as its owner: {owner} resbench revert --journal {file}, or make it \
+         yours: sudo chown {me} {file}"
+    )
+}
+
+/// What the folder refused, with the cure where it is somebody else's.
+fn with_cure(dir: &Path, e: &std::io::Error) -> String {
+    let owner = dir.metadata().map(|meta| meta.uid()).ok().filter(|uid| *uid != my_uid());
+    match owner.filter(|_| e.kind() == std::io::ErrorKind::PermissionDenied) {
+        Some(uid) => {
+            format!("{e}: it belongs to uid {uid}; make it yours: sudo chown -R {} {}", my_uid(), dir.display())
+        }
+        None => e.to_string(),
+    }
+}
+
+fn my_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 #[derive(Default)]
@@ -706,7 +854,14 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
 
 /// Held while a journal is begun or the folder is read, so that two new runs see one another.
 fn lock_dir(dir: &Path) -> std::io::Result<File> {
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
+    let open =
+        |name: &str| OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join(name));
+    // Where `sudo resbench` made it, it is not ours. Runs of one user still see one another then, and nobody removes a
+    // journal of somebody else's.
+    let lock = open("lock").or_else(|e| match e.kind() {
+        std::io::ErrorKind::PermissionDenied => open(&format!("lock.{}", my_uid())),
+        _ => Err(e),
+    })?;
     flock(&lock, FlockOperation::LockExclusive)?;
     Ok(lock)
 }
@@ -747,6 +902,17 @@ mod tests {
     /// A run that dies is one whose journal is closed without an end.
     fn die(journal: Journal) -> PathBuf {
         journal.path().to_owned()
+    }
+
+    /// A child that another test starts at this moment holds a copy of the lock until it becomes its program.
+    fn in_time<T, E: std::fmt::Debug>(what: impl Fn() -> Result<T, E>) -> T {
+        for _ in 0..500 {
+            if let Ok(done) = what() {
+                return done;
+            }
+            crate::clock::sleep(std::time::Duration::from_millis(10));
+        }
+        what().unwrap()
     }
 
     fn whats(journal: &OpenJournal) -> Vec<&str> {
@@ -803,14 +969,14 @@ mod tests {
         };
         assert!(in_the_way(begin(&state, "r2", "local:/a")).contains("run r1 on local:/a is still going"));
         assert!(OpenJournal::take(first.path()).unwrap_err().contains("still going"));
-        assert!(unfinished(state.path()).unwrap().is_empty());
+        assert!(unfinished(state.path()).unwrap().journals.is_empty());
         let other = begin(&state, "r3", "local:/b").unwrap();
         other.finish(true, None).unwrap();
         first.mount_planned(Path::new("/no/such/mount"));
         let path = die(first);
         let why = in_the_way(begin(&state, "r4", "local:/a"));
         assert!(why.contains("resbench revert --journal") && why.contains(path.to_str().unwrap()), "{why}");
-        let left = unfinished(state.path()).unwrap();
+        let left = unfinished(state.path()).unwrap().journals;
         assert_eq!(whats(&left[0]), ["mount /no/such/mount"]);
     }
 
@@ -847,7 +1013,10 @@ mod tests {
         let left = open.left[0].clone();
         open.all_done(&left);
         drop(open);
-        assert!(OpenJournal::take(&path).unwrap().left.is_empty());
+        in_time(|| {
+            unfinished(state.path())?;
+            if path.exists() { Err("something is left of it".to_owned()) } else { Ok(()) }
+        });
     }
 
     #[test]
@@ -865,8 +1034,116 @@ mod tests {
         let path = state.path().join("r0.jsonl");
         std::fs::write(&path, br#"{"record":"hea"#).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(unfinished(state.path()).unwrap().is_empty());
+        assert!(unfinished(state.path()).unwrap().journals.is_empty());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_run_that_died_before_its_first_deed_stands_in_nobody_s_way() {
+        let state = tempdir().unwrap();
+        let path = die(begin(&state, "r1", "local:/a").unwrap());
+        in_time(|| begin(&state, "r2", "local:/a"));
+        assert!(!path.exists());
+        // What did something stays, also when a line that cannot be read may have held it.
+        let journal = begin(&state, "r3", "local:/b").unwrap();
+        let path = die(journal);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"?\n").unwrap();
+        assert!(matches!(begin(&state, "r4", "local:/b"), Err(BeginError::InTheWay(_))));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_holds_up_no_other() {
+        let state = tempdir().unwrap();
+        let put = |name: &str, mode: u32, header: Header| {
+            let path = state.path().join(format!("{name}.jsonl"));
+            std::fs::write(&path, serde_json::to_string(&Record::Header(header)).unwrap() + "\n").unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let theirs = Header::new("r0", "theirs", vec!["local:/b".to_owned()]);
+        let loose = put("loose", 0o664, theirs.clone());
+        let newer = put("newer", 0o600, Header { schema: "resbench.journal/2".to_owned(), ..theirs.clone() });
+        put("copy", 0o600, Header { copy: true, ..theirs });
+        let journal = in_time(|| begin(&state, "r1", "local:/a"));
+        journal.mount_planned(Path::new("/no/such/mount"));
+        die(journal);
+
+        let found = in_time(|| {
+            let found = unfinished(state.path())?;
+            if found.journals.is_empty() { Err("still held".to_owned()) } else { Ok(found) }
+        });
+        assert_eq!(whats(&found.journals[0]), ["mount /no/such/mount"]);
+        let why = |name: &str| {
+            let is_it = |unread: &&Unread| unread.run().as_deref() == Some(name);
+            found.unread.iter().find(is_it).map(|unread| unread.why.as_str()).unwrap_or_default()
+        };
+        let cure = format!("chmod 600 {0} and resbench revert --journal {0}", loose.display());
+        assert!(why("loose").ends_with(&cure), "{found:?}");
+        assert!(why("newer").contains("resbench.journal/2") && why("newer").contains("revert --journal"), "{found:?}");
+        assert!(why("copy").contains("copy") && found.unread.len() == 3, "{found:?}");
+        drop(found);
+        // They were not held, so their runs are dead.
+        in_time(|| {
+            let live = live_runs(state.path())?;
+            if live.is_empty() { Ok(()) } else { Err(format!("{live:?}")) }
+        });
+
+        begin(&state, "r2", "local:/c").unwrap();
+        for _ in [&loose, &newer] {
+            let Err(BeginError::InTheWay(why)) = begin(&state, "r3", "local:/b") else { panic!("it may be the same") };
+            let named = if why.contains("loose") { &loose } else { &newer };
+            assert!(why.contains(&format!("resbench revert --journal {}", named.display())), "{why}");
+            std::fs::remove_file(named).unwrap();
+        }
+        in_time(|| begin(&state, "r4", "local:/b"));
+    }
+
+    #[test]
+    fn one_of_somebody_else_names_its_cure_and_is_of_any_target() {
+        let state = tempdir().unwrap();
+        let path = state.path().join("r0.jsonl");
+        std::fs::write(&path, "").unwrap();
+        let is_root = my_uid() == 0;
+        if is_root {
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+        } else {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+        }
+        let found = unfinished(state.path()).unwrap();
+        let why = &found.unread[0].why;
+        assert!(why.contains(&format!("resbench revert --journal {}", path.display())), "{why}");
+        assert!(!is_root || why.contains("sudo -u '#1'") && why.contains("sudo chown 0 "), "{why}");
+        let Err(BeginError::InTheWay(told)) = begin(&state, "r1", "local:/a") else { panic!("it may be the same") };
+        assert!(told.contains("not known what it is of") && told.contains(why.as_str()), "{told}");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_lock_of_somebody_else_s_holds_up_nobody() {
+        let state = tempdir().unwrap();
+        std::fs::write(state.path().join("lock"), "").unwrap();
+        std::fs::set_permissions(state.path().join("lock"), Permissions::from_mode(0o000)).unwrap();
+        let journal = begin(&state, "r1", "local:/a").unwrap();
+        assert!(unfinished(state.path()).unwrap().journals.is_empty());
+        assert_eq!(journal.finish(true, None), Ok(true));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_written_leaves_nothing_broken() {
+        let state = tempdir().unwrap();
+        let nowhere = state.path().join("no/such/folder");
+        let journal = begin(&state, "r1", "local:/a").unwrap();
+        let ended = journal.finish(true, Some(&nowhere));
+        let told =
+            |e: &FinishError| matches!(e, FinishError::NoCopy { clean: true, why } if why.contains("journal.jsonl"));
+        assert!(ended.as_ref().is_err_and(told), "{ended:?}");
+        assert!(!journal.path().exists());
+        let journal = begin(&state, "r2", "local:/a").unwrap();
+        journal.process_started("one", &nobody());
+        let ended = journal.finish(true, Some(&nowhere));
+        assert!(matches!(ended, Err(FinishError::NoCopy { clean: false, .. })), "{ended:?}");
+        assert_eq!(whats(&OpenJournal::take(&die(journal)).unwrap()), ["one"]);
     }
 
     #[test]
@@ -889,7 +1166,7 @@ mod tests {
         journal.process_started("two", &ProcessId { pid: 2, ..nobody() });
         assert!(journal.problem().unwrap().contains("full"));
         journal.process_ended(&nobody());
-        assert!(whats(&OpenJournal::take(&die(journal)).unwrap()).is_empty());
+        assert!(OpenJournal::take(&die(journal)).unwrap_err().contains("nothing is left"));
     }
 
     #[test]

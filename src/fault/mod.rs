@@ -324,6 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn a_kill_without_an_answer_is_no_proof_and_its_victim_is_started_again() {
+        let kill = FaultKind::PodKill { grace: None, method: KillMethod::Delete };
+        let restart = FaultKind::RollingRestart { grace: ms(100), pause: ms(50) };
+        for kind in [kill, restart] {
+            let all = FaultPlan { target: FaultTarget::Replicas(Mode::All), ..fault("f", kind, 0, 150, None) };
+            let bench = Bench::new(vec![all], 1500);
+            *bench.replicas.unanswered.lock().unwrap() = Some(2);
+            let records = bench.play(&|_| true);
+            let record = &records[0];
+            assert!(!record.proof.proven() && record.proof.evidence.contains("no answer in time"), "{record:?}");
+            let views = bench.replicas.list();
+            assert!(views.iter().all(|r| r.ready && r.starts == 2), "{views:?}");
+            assert_eq!(bench.journal.finish(true, None), Ok(true));
+        }
+    }
+
+    #[test]
     fn pod_failure_is_proven_by_a_replica_that_stays_away() {
         let (record, bench) = play_one(fault("f", FaultKind::PodFailure, 1, 150, short()));
         assert!(record.proof.proven(), "{record:?}");
@@ -387,6 +404,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_fault_did_is_no_proof_of_an_earlier_one() {
+        let rule = ProofRule::Probe { probe: "up".into(), becomes_failing: true };
+        for lasts in [None, Some(Lasts::UntilEnd)] {
+            let nothing = FaultPlan { lasts, ..command("true", Some("true"), rule.clone()) };
+            let real = command("touch broken", Some("rm broken"), rule.clone());
+            let real = FaultPlan { name: "real".into(), at: real.at + ms(300), lasts: short(), ..real };
+            let bench = Bench::new(vec![nothing, real], 900);
+            let broken = bench.dir.path().join("broken");
+            let records = bench.play(&|_| !broken.exists());
+            let [nothing, real] = &records[..] else { panic!("{records:?}") };
+            assert!(real.proof.proven(), "{real:?}");
+            assert_eq!(nothing.proof.level, ProofLevel::Acknowledged, "{nothing:?}");
+            assert!(nothing.proof.evidence.contains("did not become failing"), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn an_undo_that_is_not_there_is_found_out_before_anything_is_broken() {
+        let mut plan = command("touch broken", None, ProofRule::Trust);
+        let FaultKind::Command(hook) = &mut plan.kind else { unreachable!() };
+        for (undo, cure) in [("./restore-it", "looked at"), ("no-such-program-here", "PATH")] {
+            (hook.undo, hook.undo_text) = (Some(vec![undo.into()]), Some(vec![undo.into()]));
+            let bench = Bench::new(
+                vec![FaultPlan {
+                    kind: FaultKind::Command(hook.clone()),
+                    ..fault("f", FaultKind::PodFailure, 0, 150, None)
+                }],
+                300,
+            );
+            let why = bench.cannot_prepare();
+            assert!(why.contains("undo: ") && why.contains(undo) && why.contains(cure), "{why}");
+            assert!(!bench.dir.path().join("broken").exists());
+        }
+    }
+
+    #[test]
     fn a_command_that_fails_is_undone_and_not_applied() {
         let plan = command("touch half; echo no luck; exit 7", Some("rm half"), ProofRule::Trust);
         let (record, bench) = play_one(plan);
@@ -401,7 +454,8 @@ mod tests {
         assert_eq!((record.proof.level, record.proof.proven()), (ProofLevel::Trusted, true));
         assert!(bench.dir.path().join("it").exists(), "undo = none leaves it");
 
-        let bench = Bench::new(vec![command("true", Some("echo stuck; false"), ProofRule::Trust)], 300);
+        let stuck = command("true", Some("echo stuck; false"), ProofRule::Trust);
+        let bench = Bench::new(vec![stuck], 300);
         let records = bench.play(&|_| true);
         assert!(records[0].residue[0].contains("stuck") && records[0].residue[0].contains("by hand"), "{records:?}");
         assert_eq!(bench.journal.finish(true, None), Ok(false));

@@ -117,7 +117,13 @@ impl Injector for PodKill {
         }
         let told = gone.iter().take(TOLD).map(|k| self.tell(k)).chain(self.failed.iter().cloned());
         let evidence = told.collect::<Vec<_>>().join("; ");
-        Proof { level: ProofLevel::Effect, touched: gone.len() as u64, evidence }
+        // As of a fault that lasts: the effect is that on all whom it was told to hit.
+        let (level, evidence) = if gone.len() == self.hit.len() {
+            (ProofLevel::Effect, evidence)
+        } else {
+            (ProofLevel::None, format!("{} of {} gone; {evidence}", gone.len(), self.hit.len()))
+        };
+        Proof { level, touched: gone.len() as u64, evidence }
     }
 
     fn mechanism(&self) -> String {

@@ -27,6 +27,8 @@ pub(super) struct RollingRestart {
     rollout: bool,
     wanted: usize,
     waiting: VecDeque<u16>,
+    /// Whom it was told to end, or tried to.
+    hit: Vec<u16>,
     told: Vec<Told>,
     /// Why the one whose turn it is could not be told to end, the last time that was tried.
     problem: Option<String>,
@@ -63,6 +65,7 @@ impl RollingRestart {
             pause,
             wanted: 0,
             waiting: VecDeque::new(),
+            hit: Vec::new(),
             told: Vec::new(),
             problem: None,
         }
@@ -71,6 +74,10 @@ impl RollingRestart {
     /// Tells the next one to end. One that is down at the moment keeps its turn.
     fn next(&mut self) {
         let Some(replica) = self.waiting.front().copied() else { return };
+        // Before it is known what comes of it: an error, or no answer, may mean that it was carried out all the same.
+        if !self.hit.contains(&replica) {
+            self.hit.push(replica);
+        }
         match self.replicas.kill(replica, self.how) {
             Ok((instance, at)) => {
                 self.waiting.pop_front();
@@ -84,6 +91,7 @@ impl RollingRestart {
     /// All of them, in the platform's own way.
     fn roll_out(&mut self) -> Result<Offset, String> {
         let views = self.replicas.list();
+        self.hit.extend(&self.waiting);
         let at = self.replicas.roll_out()?;
         for replica in self.waiting.drain(..) {
             if let Some(instance) = views.iter().find(|v| v.index == replica).and_then(|v| v.instance.clone()) {
@@ -162,7 +170,7 @@ impl Injector for RollingRestart {
 
     fn revert(&mut self) -> Result<(), String> {
         self.waiting.clear();
-        let back = self.told.iter().map(|t| (t.replica, self.replicas.release(t.replica)));
+        let back = self.hit.iter().map(|r| (*r, self.replicas.release(*r)));
         let problems: Vec<String> = back.filter_map(|(r, b)| b.err().map(|e| format!("replica {r}: {e}"))).collect();
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }

@@ -66,6 +66,8 @@ pub struct FaultContext<'a> {
     pub stop: &'a StopSignal,
     /// Told of what happens.
     pub observer: &'a dyn FaultObserver,
+    /// Whether somebody would put everything back after a `kill -9`; else why not. Asked before each fault.
+    pub guarded: &'a (dyn Fn() -> Result<(), String> + Sync),
     /// Asks the probe of this name now; true is passing. Bounded by the probe's own timeout.
     pub check_probe: &'a (dyn Fn(&str) -> bool + Sync),
     /// The steady state again, once, just before the first fault: when it does not hold, nothing is broken.
@@ -241,6 +243,7 @@ impl Stage<'_> {
 
     /// Draws targets and writes the intent, synced.
     fn choose(&self, p: &mut Playing<'_>) -> Result<Choice, String> {
+        (self.cx.guarded)()?;
         let plan = self.cx.plan;
         let choice = self.claims().choose(p.index, p.plan, &plan.safety, plan.seed, &self.replicas())?;
         self.cx.journal.intent(&p.plan.name, &p.injector.undo(&choice.targets), &choice.targets)?;
@@ -316,14 +319,24 @@ impl Stage<'_> {
             self.claims().over(p.index);
         }
         let end = revert_at(p.plan, applied, load_end).unwrap_or(load_end);
+        let looks_end = end.min(self.looks_end(p.plan, load_end));
         while !stop.stopped() && p.injector.observe(self.cx.check_probe) {
             let next = clock.now() + OBSERVE;
-            if next >= end || stop.wait_until(clock, next) {
+            if next >= looks_end || stop.wait_until(clock, next) {
                 break;
             }
         }
         // What lasts to the end of load is put back by the conductor, in reverse order.
         if end >= load_end || stop.wait_until(clock, end) { PutBack::AtTheEnd } else { PutBack::Now }
+    }
+
+    /// Until when what a probe shows is this fault's doing: what changes after the next fault has begun may be that one's.
+    fn looks_end(&self, plan: &FaultPlan, load_end: Offset) -> Offset {
+        if !matches!(plan.proof(), Some(ProofRule::Probe { .. })) {
+            return load_end;
+        }
+        let later = self.cx.plan.faults.iter().map(|other| other.at).filter(|at| *at > plan.at);
+        later.min().unwrap_or(load_end)
     }
 
     fn put_all_back(&self, playing: &mut [Playing<'_>]) {
@@ -342,7 +355,6 @@ impl Stage<'_> {
             reverted = caught(|| p.injector.revert()).and_then(|r| r);
         }
         let at = caught(|| p.injector.ended()).ok().flatten().unwrap_or_else(|| self.cx.clock.now());
-        self.claims().over(p.index);
         match reverted {
             Ok(()) if p.plan.lasts.is_some() && p.record.applied_at.is_some() => {
                 p.record.reverted_at = Some(at);
@@ -355,7 +367,9 @@ impl Stage<'_> {
             Ok(residue) => p.record.residue.extend(residue),
             Err(panic) => p.record.residue.push(format!("it is not known whether all is put back: {panic}")),
         }
+        // What could not be put back is still under its fault: it counts against `max_targets` to the end of the run.
         if p.record.residue.is_empty() {
+            self.claims().over(p.index);
             self.cx.journal.reverted(&p.plan.name);
             p.intended = false;
         }
@@ -555,6 +569,30 @@ mod tests {
         assert!(b.residue.is_empty() && b.reverted_at.is_some(), "the second attempt counts");
         assert_eq!(bench.journal.open_items(), ["fault a"]);
         assert_eq!(bench.journal.finish(true, None), Ok(false));
+    }
+
+    #[test]
+    fn what_could_not_be_put_back_counts_as_under_fault_to_the_end() {
+        let later = pause("b", 1, 400, lasting(50));
+        let mut bench = Bench::new(vec![pause("a", 0, 120, lasting(50)), later], 700);
+        bench.plan.safety.max_targets = Some(1);
+        let records = bench.play_scripts(|s| {
+            if s.name == "a" {
+                s.on_revert = Box::new(|| Err("stuck".into()));
+            }
+        });
+        let [a, b] = &records.records[..] else { panic!("{records:?}") };
+        assert_eq!(a.residue, ["stuck"]);
+        assert!(b.not_applied.is_some() && !bench.log.has("b applied"), "{b:?}");
+    }
+
+    #[test]
+    fn without_a_watchdog_nothing_is_broken() {
+        let mut bench = Bench::new(vec![pause("a", 0, 150, lasting(50))], 400);
+        bench.guarded = Err("the watchdog is gone".into());
+        let records = bench.play_scripts(|_| ()).records;
+        assert_eq!(records[0].not_applied.as_deref(), Some("the watchdog is gone"));
+        assert_eq!(bench.log.lines(), ["told: a not"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn perform(undo: &Undo, place: Place) -> Result<UndoDone, String> {
         Undo::Deployment { restore } => {
             restore.perform().map(|done| if done { UndoDone::Done } else { UndoDone::GoneAlready })
         }
-        Undo::Toxic { url, proxy, name } => remove_toxic(url, proxy, name, place),
+        Undo::Toxic { url, proxy, name, server } => remove_toxic(url, proxy, name, server.as_ref(), place),
         Undo::RegistryAlias { registry, was, set, forgets, timeout_ms } => {
             let timeout = Duration::from_millis(*timeout_ms);
             put_alias_back(registry, was.as_deref(), set.as_deref(), *forgets, timeout, place)
@@ -157,7 +157,7 @@ fn describe_deed(undo: &Undo) -> String {
         Undo::Command { run, .. } => format!("`{}`", show_command(run)),
         Undo::Request { request, .. } => format!("`{}`", show_request(request)),
         Undo::Deployment { restore } => restore.to_string(),
-        Undo::Toxic { url, proxy, name } => format!("taking toxic {name} off proxy {proxy} of {url}"),
+        Undo::Toxic { url, proxy, name, .. } => format!("taking toxic {name} off proxy {proxy} of {url}"),
         Undo::RegistryAlias { registry, was, .. } => match was {
             Some(version) => format!("setting alias {registry} of {} back to version {version}", registry.url),
             None => format!("deleting alias {registry} of {}", registry.url),
@@ -230,6 +230,13 @@ fn resume(process: &ProcessId) -> Result<UndoDone, String> {
 }
 
 fn run_command(run: &[String], dir: &Path, timeout: Duration) -> Result<UndoDone, String> {
+    if dir.is_relative() {
+        // Written by a version before 0.1.0 was done. From here it would mean another folder than the author did.
+        let text = show_command(run);
+        return Err(format!(
+            "the journal does not say in which folder `{text}` belongs; run it by hand beside the scenario"
+        ));
+    }
     let expanded: Vec<String> = run.iter().map(|a| expand(a)).collect::<Result<_, _>>()?;
     let cure = |e| format!("{e}; by hand, in {}: {}", dir.display(), show_command(run));
     exec::run(&expanded, dir, timeout, exec::Watch::default()).map(|()| UndoDone::Done).map_err(cure)
@@ -247,12 +254,18 @@ fn expand_request(request: &Request) -> Result<Request, String> {
     Ok(Request { url: expand(&request.url)?, headers, body: expand(&request.body)?, ..request.clone() })
 }
 
-fn remove_toxic(url: &str, proxy: &str, name: &str, place: Place) -> Result<UndoDone, String> {
+fn remove_toxic(
+    url: &str,
+    proxy: &str,
+    name: &str,
+    server: Option<&ProcessId>,
+    place: Place,
+) -> Result<UndoDone, String> {
     let (url, proxy) = (scenario::url(&expand(url)?)?, expand(proxy)?);
     if place == Place::Elsewhere && is_loopback(&url.host) {
         return Err("its server is on the machine of the run; start resbench revert there".to_owned());
     }
-    let removed = toxiproxy::Server { url }.remove(&proxy, name)?;
+    let removed = toxiproxy::Server { url }.remove_from(&proxy, name, server)?;
     Ok(if removed == toxiproxy::Removed::Now { UndoDone::Done } else { UndoDone::GoneAlready })
 }
 
@@ -530,6 +543,23 @@ mod tests {
         assert!(file.exists());
         assert!(outcome.left.len() == 1 && outcome.left[0].contains("/mnt/view"), "{outcome:?}");
         assert!(path.exists());
+    }
+
+    #[test]
+    fn toxics_are_gone_with_their_server_and_not_with_the_way_to_it() {
+        let toxic = |server: Option<ProcessId>| {
+            let (url, proxy, name) = ("http://127.0.0.1:1".to_owned(), "p".to_owned(), "resbench-r-f".to_owned());
+            Undo::Toxic { url, proxy, name, server }
+        };
+        let why = perform(&toxic(None), Place::Here).unwrap_err();
+        assert!(why.contains("restore the way there"), "{why}");
+        let dead = ProcessId { pid: i32::MAX, start_time: 1, ..ProcessId::current() };
+        assert_eq!(perform(&toxic(Some(dead.clone())), Place::Here), Ok(UndoDone::GoneAlready));
+        let line = serde_json::to_string(&toxic(None)).unwrap();
+        assert_eq!(line, r#"{"step":"toxic","url":"http://127.0.0.1:1","proxy":"p","name":"resbench-r-f"}"#);
+        assert_eq!(serde_json::from_str::<Undo>(&line).unwrap(), toxic(None), "as in journals from before");
+        let line = serde_json::to_string(&toxic(Some(dead.clone()))).unwrap();
+        assert_eq!(serde_json::from_str::<Undo>(&line).unwrap(), toxic(Some(dead)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -33,7 +33,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Watchdog {
     child: Mutex<Child>,
     /// Closed on exec (as all files of the standard library are), so that no child of ours holds it open after us.
-    leash: Option<PipeWriter>,
+    leash: Mutex<Option<PipeWriter>>,
 }
 
 impl Watchdog {
@@ -65,12 +65,28 @@ impl Watchdog {
             let status = child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
             return Err(problem(&format!("it ended at once ({status})")));
         }
-        Ok(Watchdog { child: Mutex::new(child), leash: Some(leash) })
+        Ok(Watchdog { child: Mutex::new(child), leash: Mutex::new(Some(leash)) })
     }
 
-    /// It still stands. A run whose watchdog was killed should say so.
-    pub fn is_alive(&self) -> bool {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Sees to it that one stands over this journal, as the first did; true when another had to be started, because somebody had
+    /// ended it.
+    ///
+    /// # Errors
+    /// When none does; nothing more should be broken then.
+    pub fn keep(&self, journal: &Path) -> Result<bool, String> {
+        if self.is_alive() {
+            return Ok(false);
+        }
+        let Watchdog { child, leash } = Watchdog::start(journal)
+            .map_err(|why| format!("somebody has ended the watchdog, and no other stands: {why}"))?;
+        *lock(&self.child) = child.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *lock(&self.leash) = leash.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(true)
+    }
+
+    /// It still stands.
+    fn is_alive(&self) -> bool {
+        let mut child = lock(&self.child);
         matches!(child.try_wait(), Ok(None))
     }
 
@@ -80,7 +96,7 @@ impl Watchdog {
     /// # Errors
     /// When it is still there after 5 s and may be undoing something.
     pub fn stop(mut self, finished: bool) -> Result<(), String> {
-        drop(self.leash.take());
+        drop(lock(&self.leash).take());
         let give_up = clock::monotonic_nanos() + STOP_TIMEOUT.as_nanos() as u64;
         while self.is_alive() {
             if clock::monotonic_nanos() > give_up {
@@ -98,6 +114,10 @@ impl Watchdog {
         }
         Ok(())
     }
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The whole life of the watchdog process. Returns what it undid; none when there was nothing to do.

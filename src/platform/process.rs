@@ -265,6 +265,27 @@ fn locate(name: &str, dir: &Path) -> PathBuf {
     }
 }
 
+/// Whether such a program could be started from this folder now.
+///
+/// # Errors
+/// Why not, and the cure.
+pub fn look_for(name: &str, dir: &Path) -> Result<(), String> {
+    let may_run = |path: &Path| {
+        if !path.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+    };
+    let program = locate(name, dir);
+    if name.contains('/') {
+        return may_run(&program).map_err(|e| cannot_start(name, &program, dir, &e));
+    }
+    // Without PATH the system has its own idea of it.
+    let Some(paths) = std::env::var_os("PATH") else { return Ok(()) };
+    let found = std::env::split_paths(&paths).any(|path| may_run(&dir.join(path).join(name)).is_ok());
+    if found { Ok(()) } else { Err(cannot_start(name, &program, dir, &io::ErrorKind::NotFound.into())) }
+}
+
 fn cannot_start(name: &str, program: &Path, dir: &Path, error: &io::Error) -> String {
     match error.kind() {
         _ if !dir.is_dir() => format!("`{name}`: the folder {} is not there", dir.display()),

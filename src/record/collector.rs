@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crate::record::part::Part;
-use crate::summary::pooled_quantile;
+use crate::summary::pooled_quantiles;
 
 /// Packed bytes that stay in memory.
 const MEMORY_MAX: usize = 256 << 10;
@@ -61,7 +61,8 @@ impl Collector {
         let recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lists: Vec<&[(u16, u32)]> = recent.iter().map(|(b, _)| b.as_slice()).collect();
         let planned = recent.iter().map(|(_, n)| n).sum();
-        LiveLatency { p50: pooled_quantile(&lists, planned, 0.5), p99: pooled_quantile(&lists, planned, 0.99) }
+        let [p50, p99] = pooled_quantiles(&lists, planned, [0.5, 0.99]);
+        LiveLatency { p50, p99 }
     }
 
     /// Waits for the last slot; every other sender must be gone.

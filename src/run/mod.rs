@@ -25,7 +25,7 @@ use crate::client::tls;
 use crate::clock::{self, Clock};
 use crate::engine::{self, Connections, Engine, Job, Live, LoadResult, Shared};
 use crate::fault::injector::TargetRef;
-use crate::fault::journal::{self, BeginError, Header, Journal};
+use crate::fault::journal::{self, BeginError, FinishError, Header, Journal};
 use crate::fault::runner::{FaultContext, FaultObserver, FaultRecord, PreparedFaults, run_faults};
 use crate::fault::stop::StopSignal;
 use crate::fault::watchdog::Watchdog;
@@ -89,14 +89,14 @@ pub trait Observer: Sync {
 }
 
 /// One look at a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
+#[derive(Clone, Copy)]
+pub struct Progress<'a> {
     /// Now.
     pub now: Offset,
     /// Counts so far.
     pub live: Live,
-    /// Latency of late.
-    pub latency: LiveLatency,
+    /// Latency of late. Putting it together takes a millisecond or two of the load's CPU: only who shows it asks.
+    pub latency: &'a dyn Fn() -> LiveLatency,
 }
 
 /// A run that has ended and was saved.
@@ -156,7 +156,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
         measured.ending = Ending::NotStarted;
         measured.why.push(format!("a mistake of resbench itself: panic: {}", text.unwrap_or_default()));
     }
-    let clean = begun.finish(&measured, &dir);
+    let clean = begun.finish(&measured, &dir, &|text| observer.event(measured.clock.now(), text));
     conclude::conclude(plan, options, &id, &dir, surroundings, measured, clean)
 }
 
@@ -182,8 +182,8 @@ impl Begun {
         Ok(Begun { journal: Arc::new(journal), watchdog })
     }
 
-    /// Closes the journal. Empty when everything is put back; else what is left, with the cure.
-    fn finish(self, measured: &Measured, dir: &Path) -> Vec<String> {
+    /// Closes the journal. Empty when everything is put back; else what is left, with the cure. `tell` hears what else went wrong.
+    fn finish(self, measured: &Measured, dir: &Path, tell: &dyn Fn(&str)) -> Vec<String> {
         let mut left = measured.left.clone();
         left.extend(measured.faults.iter().flat_map(|f| f.residue.iter().map(|r| format!("fault {}: {r}", f.name))));
         let open = self.journal.open_items();
@@ -192,15 +192,25 @@ impl Begun {
                 left.push(format!("still open: {item}"));
             }
         }
-        let path = self.journal.path().display().to_string();
-        let finished = self.journal.finish(left.is_empty(), Some(dir));
-        let is_finished = finished.is_ok();
-        left.extend(finished.err());
+        let is_finished = match self.journal.finish(left.is_empty(), Some(dir)) {
+            Ok(_) => true,
+            // A report without its copy leaves nothing broken.
+            Err(FinishError::NoCopy { why, .. }) => {
+                tell(&format!("the report has no copy of the journal: {why}"));
+                true
+            }
+            Err(FinishError::Open(why)) => {
+                left.push(why);
+                false
+            }
+        };
         if let Err(why) = self.watchdog.stop(is_finished) {
             left.push(why);
         }
-        if !left.is_empty() {
-            left.push(format!("to put it back: resbench revert --journal {path}"));
+        // From one that is gone nothing is put back.
+        let path = self.journal.path();
+        if !left.is_empty() && path.exists() {
+            left.push(format!("to put it back: resbench revert --journal {}", path.display()));
         }
         left
     }
@@ -585,6 +595,12 @@ impl Stage<'_> {
             journal: &self.begun.journal,
             stop,
             observer: &observer,
+            guarded: &|| {
+                if self.begun.watchdog.keep(self.begun.journal.path())? {
+                    self.observer.event(clock.now(), "the watchdog was gone; another one stands");
+                }
+                Ok(())
+            },
             check_probe: &|name| prober.passes(name),
             before_first: &|| {
                 prober.steady(When::BeforeFault, &clock).inspect_err(|_| unsteady.store(true, Ordering::Release))
@@ -608,9 +624,9 @@ impl Stage<'_> {
             let mut ending = Ending::Completed;
             let mut why = Vec::new();
             while !load.is_over() || !faults.is_finished() {
-                let (live, latency) = load.live();
+                let live = load.live();
                 let now = clock.now();
-                self.observer.progress(&Progress { now, live, latency });
+                self.observer.progress(&Progress { now, live, latency: &|| load.latency() });
                 if let Some(reason) = (ending == Ending::Completed).then(|| watch.look(now, &live)).flatten() {
                     ending = Ending::SafetyStop;
                     self.observer.event(now, &reason);

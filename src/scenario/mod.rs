@@ -133,7 +133,8 @@ fn plan(text: &str, path: &Path, options: &LoadOptions, report: &mut Report) -> 
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     let source = Source {
         path: path.to_path_buf(),
-        dir: dir.clone(),
+        // The watchdog, and a later `revert`, run its commands from a folder of their own.
+        dir: std::path::absolute(&dir).unwrap_or_else(|_| dir.clone()),
         sha256: digest(text.as_bytes(), &options.sets),
         sets: options.sets.clone(),
     };

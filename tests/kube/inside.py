@@ -398,9 +398,16 @@ def refused(name, code, words, *changes, env=None, extra=("--yes",)):
     expect(pods() == before, f"{name}: no pod was touched")
 
 
+ONE = 'mode = "one"\n'
 ALL = ('mode = "one"', 'mode = "all"')
 TWO = ('mode = "one"', 'mode = "fixed"\nvalue = 2')
 LIMIT = "max_targets = 1\n"
+# Both ways: the fault is on the other end's pods too.
+FAR = (
+    'kind = "chaos-mesh"\nfor = "3s"\nspec = { action = "delay", mode = "one", direction = "both", delay = { latency = "100ms" }, '
+    'selector = { labelSelectors = { app = "model-server" } }, '
+    'target = { mode = "one", selector = { namespaces = ["%s"], labelSelectors = { app = "bystander" } } } }'
+)
 OTHERS = """
 apiVersion: chaos-mesh.org/v1alpha1
 kind: PodChaos
@@ -423,6 +430,9 @@ def blast_radius():
     refused("protected-namespace", 2, ["kube-system", "never touched"], (namespace, 'namespace = "kube-system"'))
     refused("namespace-not-allowed", 2, ["[safety]"], (LIMIT, LIMIT + 'namespaces = ["other"]\n'))
     refused("everything", 2, ["every pod"], ('deployment = "model-server"', 'selector = ""'))
+    refused("protected-target", 2, ["kube-system", "never touched"], (KILL, FAR % "kube-system"), (ONE, ""))
+    refused("target-counts", 5, ["2 of 4", "max_targets = 1"], (KILL, FAR % NAMESPACE), (ONE, ""))
+    refused("target-not-allowed", 5, ["other", "[safety]"], (KILL, FAR % "other"), (ONE, ""), (LIMIT, LIMIT + 'namespaces = ["ml-serving"]\n'))
     refused("no-yes", 2, ["--yes"], extra=())
 
 
@@ -475,7 +485,6 @@ def bad_input():
     refused("no-rights", 5, ["pods"], env={"KUBECONFIG": str(user("nobody"))})
 
 
-ONE = 'mode = "one"\n'
 BY_CHAOS_MESH = 'via = "chaos-mesh"\nfor = "3s"\n'
 # A fault of each class, as `doctor --rbac` calls them; IO and HTTP faults cannot be injected here (tests/kubelab/README.md).
 CLASSES = {
@@ -521,6 +530,24 @@ def eviction():
     done = run("eviction", scenario)
     expect(len(set(before) - set(pods())) == 1 and done["faults"][0]["proof"]["proven"], "with room in the budget one pod is evicted")
     settled()
+
+
+def rolling_restart():
+    """A rollout where that takes one pod away at a time; where it would take all, or wait for somebody, pods are deleted in turn."""
+    scenario = variant("rolling", (KILL, 'kind = "rolling-restart"'), (ONE, ""))
+    marks = lambda: get("deployment", "model-server")["spec"]["template"]["metadata"].get("annotations", {})
+    restarted = lambda: marks().get("kubectl.kubernetes.io/restartedAt")
+    change = lambda spec: kubectl("-n", NAMESPACE, "patch", "deployment", "model-server", "--type=merge", "-p", json.dumps({"spec": spec}))
+    (fault,) = run("rollout", scenario)["faults"]
+    expect("rollout restart" in fault["mechanism"] and restarted(), f"it rolls out: {fault['mechanism']}", fault)
+    settled()
+    for name, spec in {"recreate": {"strategy": {"type": "Recreate", "rollingUpdate": None}}, "paused": {"paused": True}}.items():
+        before = restarted()
+        change(spec)
+        (fault,) = run(f"rolling-{name}", scenario)["faults"]
+        change({"strategy": {"type": "RollingUpdate"}, "paused": False})
+        expect("one after another" in fault["mechanism"] and restarted() == before, f"{name}: in turn: {fault['mechanism']}", fault)
+        settled()
 
 
 def api_server(alive):
@@ -574,7 +601,7 @@ def no_crd():
 
 STEPS = [
     deploy, pod_kill, usage_and_probe, pod_kill_by_chaos_mesh, kill_nine_native, kill_nine_chaos_mesh, manifests, blast_radius,
-    other_peoples_faults, bad_input, roles, eviction, api_server_gone, no_crd,
+    other_peoples_faults, bad_input, roles, eviction, rolling_restart, api_server_gone, no_crd,
 ]
 
 

@@ -146,10 +146,10 @@ impl Room {
         self.start(scenario).wait()
     }
 
-    /// `resbench run` of this scenario.
+    /// `resbench run` of this scenario, named as people do: from the folder that it is in.
     pub fn start(&self, scenario: &str) -> Running {
-        let file = self.write("s.toml", scenario);
-        self.spawn(self.command(&["run", &file.display().to_string()]))
+        self.write("s.toml", scenario);
+        self.spawn(self.command(&["run", "s.toml"]))
     }
 
     /// Any command of the binary, to its end.

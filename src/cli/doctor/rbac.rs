@@ -52,7 +52,12 @@ pub(super) const CLASSES: [Class; 10] = [
         what: "pod-kill with method = \"evict\"",
         rules: &[rule("", "pods/eviction", &["create"])],
     },
-    Class { name: "rolling-restart", what: "rolling-restart", rules: &[rule("apps", "deployments", &["patch"])] },
+    Class {
+        name: "rolling-restart",
+        // A rollout where that takes one pod away at a time, else one deletion after another.
+        what: "rolling-restart",
+        rules: &[rule("apps", "deployments", &["patch"]), rule("", "pods", &["delete"])],
+    },
     Class {
         name: "pod-failure",
         what: "pod-failure with via = \"kubernetes\"",

@@ -16,7 +16,11 @@ const PODS_MAX: usize = 10_000;
 
 /// The pods around a fault; every copy is the same book.
 #[derive(Clone, Default)]
-pub(super) struct Book(Arc<Mutex<BTreeMap<String, Pod>>>);
+pub(super) struct Book {
+    pages: Arc<Mutex<BTreeMap<String, Pod>>>,
+    /// Which of several watches writes by this copy.
+    watch: usize,
+}
 
 /// One pod, by `namespace/name`: as it was before the fault, and what was seen since.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,8 @@ pub(super) struct Pod {
     pub(super) was_ready: bool,
     pub(super) is_ready: bool,
     restarts: u64,
+    /// By which watch it is followed: a list of another one need not have it.
+    watch: usize,
     /// Deleted, on its way out, or replaced by another of its name.
     pub(super) gone: Option<Offset>,
     /// Not ready any more, since.
@@ -34,13 +40,14 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    fn before(pod: &Value) -> Pod {
+    fn before(pod: &Value, watch: usize) -> Pod {
         let is_ready = is_ready(pod);
         Pod {
             uid: uid(pod).to_owned(),
             was_ready: is_ready,
             is_ready,
             restarts: restarts(pod),
+            watch,
             gone: None,
             unready: None,
             restarted: None,
@@ -66,11 +73,16 @@ impl Pod {
 }
 
 impl Book {
+    /// The same book, in the hand of this watch.
+    pub(super) fn of_watch(&self, watch: usize) -> Book {
+        Book { watch, ..self.clone() }
+    }
+
     /// Opens a page for each pod of a list, as it is now; what was known of it before is forgotten.
     pub(super) fn open(&self, list: &Value) {
         let mut book = self.lock();
         for pod in list["items"].as_array().into_iter().flatten().take(PODS_MAX) {
-            book.insert(id(pod), Pod::before(pod));
+            book.insert(id(pod), Pod::before(pod, self.watch));
         }
     }
 
@@ -79,7 +91,7 @@ impl Book {
         let mut book = self.lock();
         if kind == WatchKind::Listed {
             let items = object["items"].as_array().map_or(&[][..], Vec::as_slice);
-            for (id, pod) in &mut *book {
+            for (id, pod) in book.iter_mut().filter(|(_, pod)| pod.watch == self.watch) {
                 match items.iter().find(|p| self::id(p) == *id) {
                     Some(now_is) => pod.look(WatchKind::Modified, now_is, now),
                     None => {
@@ -94,7 +106,7 @@ impl Book {
             pod.look(kind, object, now);
         } else if book.len() < PODS_MAX {
             // A replacement: nothing was done to it, and it counts among those that serve.
-            book.insert(id(object), Pod::before(object));
+            book.insert(id(object), Pod::before(object, self.watch));
         }
     }
 
@@ -109,7 +121,7 @@ impl Book {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pod>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,6 +187,8 @@ mod tests {
         book.note(WatchKind::Added, &pod("2", true, 0), at(7));
         let replaced = book.pod("n/a").unwrap();
         assert_eq!((replaced.gone, replaced.restarted, book.serving()), (Some(at(7)), None, 1), "of the same name");
+        book.of_watch(1).note(WatchKind::Listed, &json!({"items": []}), at(8));
+        assert_eq!(book.serving(), 1, "the list of a watch that does not follow it");
         book.note(WatchKind::Listed, &json!({"items": []}), at(8));
         assert_eq!(book.serving(), 0);
     }

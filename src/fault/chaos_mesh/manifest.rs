@@ -146,10 +146,15 @@ fn raw(experiment: &Experiment, is_lasting: bool, limit: Duration) -> Value {
     if is_lasting || !spec.contains_key("duration") {
         spec.insert("duration".to_owned(), go_duration(limit).into());
     }
-    if let Some(Value::Object(selector)) = spec.get_mut("selector") {
+    only_running(spec.get_mut("selector"));
+    only_running(spec.get_mut("target").and_then(|target| target.get_mut("selector")));
+    Value::Object(spec)
+}
+
+fn only_running(selector: Option<&mut Value>) {
+    if let Some(Value::Object(selector)) = selector {
         selector.entry("podPhaseSelectors").or_insert_with(|| json!([RUNNING]));
     }
-    Value::Object(spec)
 }
 
 const RUNNING: &str = "Running";
@@ -590,6 +595,9 @@ mod tests {
         let pending = json!({"namespaces": ["ml"], "podPhaseSelectors": ["Pending"]});
         let chosen = raw(json!({"action": "pod-kill", "mode": "one", "selector": pending}), None);
         assert_eq!((&chosen["selector"], &chosen["duration"]), (&pending, &json!("30s")));
+        let far =
+            raw(json!({"mode": "one", "selector": pending, "target": {"mode": "all", "selector": selector}}), None);
+        assert_eq!((&far["selector"], &far["target"]["selector"]), (&pending, &running));
     }
 
     #[test]

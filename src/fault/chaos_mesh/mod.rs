@@ -3,8 +3,9 @@
 //! `manifest` turns a fault of ours into the tool's words, `status` says what of the tool's answer may be believed,
 //! `effect` watches the pods themselves. In force once every record says so (a kill: once a pod is gone, which comes
 //! first). Proven by what pods show: gone, not ready, started again; where they show nothing (a delay, a slow disk, a busy
-//! CPU) by the author's probe or word, else it is only acknowledged. The object always has an end of its own, so that a
-//! cluster that we lost is not broken for ever.
+//! CPU) by the author's probe or word, else it is only acknowledged. What pods show counts while the fault is on, and until
+//! another begins that may meet the same pods. The object always has an end of its own, so that a cluster that we lost is
+//! not broken for ever.
 
 mod effect;
 pub mod manifest;
@@ -13,11 +14,11 @@ mod preflight;
 mod selection;
 pub mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::InjectorContext;
 use super::by_probe::ByRule;
@@ -31,7 +32,7 @@ use crate::units::{Offset, show_duration, show_measured};
 use effect::{Book, Pod};
 use manifest::{Marks, Pods};
 use object::Object;
-use selection::Selection;
+use selection::{Choice, Selection};
 use status::{Record, Status};
 
 /// How long the tool may take until a fault is in force everywhere.
@@ -76,6 +77,8 @@ pub(super) struct ChaosMesh {
     /// The object may be there since.
     asked: Option<Offset>,
     applied: Option<Offset>,
+    /// What pods show since is not its doing any more: it was to be put back, or was seen to be over.
+    over: Option<Offset>,
     /// Who was to be hit.
     targets: Vec<TargetRef>,
     /// `namespace/name` of those hit.
@@ -113,6 +116,7 @@ impl ChaosMesh {
             watches: Vec::new(),
             asked: None,
             applied: None,
+            over: None,
             targets: Vec::new(),
             victims: Vec::new(),
             coverage: Vec::new(),
@@ -134,13 +138,15 @@ impl ChaosMesh {
         self.cluster.clone().ok_or_else(|| "it is not prepared".to_owned())
     }
 
-    /// Namespace and label selector of every pod that the fault may hit or that serves beside those.
-    fn around(&self) -> Vec<(String, String, String)> {
+    /// Namespace and selectors of every pod that the fault may hit or that serves beside those.
+    fn around(&self) -> Vec<Around> {
         match (&self.fault.kind, &self.fault.target) {
             (FaultKind::ChaosMesh(experiment), _) => {
-                let selection = Selection::of(&experiment.spec, &self.object.namespace);
-                let (labels, fields) = (selection.labels, selection.fields);
-                selection.namespaces.into_iter().map(|n| (n, labels.clone(), fields.clone())).collect()
+                let mut around: Vec<Around> =
+                    selection::hit_ends(&experiment.spec).flat_map(|end| places(&self.selection(end))).collect();
+                around.sort_unstable();
+                around.dedup();
+                around
             }
             (_, FaultTarget::Dependency(name)) => {
                 let (namespace, labels) = self.place.dependencies.get(name).cloned().unwrap_or_default();
@@ -150,26 +156,60 @@ impl ChaosMesh {
         }
     }
 
-    /// Those that may be hit, `namespace/name`, as they are now.
-    fn candidates(&self, cluster: &Cluster) -> Result<Vec<String>, String> {
-        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
-            let selection = Selection::of(&experiment.spec, &self.object.namespace);
-            let pods = self.list(cluster)?;
-            return Ok(pods.iter().filter(|p| selection.takes(p)).map(effect::id).collect());
-        }
-        match &self.fault.target {
-            FaultTarget::Dependency(name) => self.dependency(cluster, name).map(ids),
-            _ => Ok(self.replicas.iter().flat_map(|r| r.list()).filter_map(|r| pod_id(r.instance.as_ref())).collect()),
-        }
+    /// Whom an end of the author's own experiment selects.
+    fn selection(&self, end: &Map<String, Value>) -> Selection {
+        Selection::of(end, &self.object.namespace)
     }
 
-    fn list(&self, cluster: &Cluster) -> Result<Vec<Value>, String> {
-        let mut all = Vec::new();
-        for (namespace, labels, fields) in self.around() {
-            let mut list = cluster.get(&pods_path(&namespace, &labels, &fields)).map_err(|e| e.to_string())?;
-            all.extend(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+    /// Namespaces of those that may be hit, and of everybody that is named: those too to whom the hit ones only speak.
+    ///
+    /// # Errors
+    /// One that may not be touched, and so not be named.
+    fn namespaces(&self) -> Result<(Vec<String>, Vec<String>), String> {
+        let hit: BTreeSet<String> = self.around().into_iter().map(|(namespace, ..)| namespace).collect();
+        let mut named = hit.clone();
+        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
+            named.extend(selection::ends(&experiment.spec).flat_map(|end| self.selection(end).namespaces));
         }
-        Ok(all)
+        if let Some(bad) = named.iter().find(|n| PROTECTED_NAMESPACES.contains(&n.as_str())) {
+            return Err(format!(
+                "namespace {bad} is never touched: what runs there keeps the cluster or the tool alive"
+            ));
+        }
+        let listed = self.plan.safety.namespaces.as_ref();
+        if let Some(bad) = listed.and_then(|listed| named.iter().find(|n| !listed.contains(n))) {
+            return Err(format!("namespace {bad} is not among the namespaces that [safety] allows"));
+        }
+        Ok((hit.into_iter().collect(), named.into_iter().collect()))
+    }
+
+    /// Those that may be hit as they are now: one choice, or one of each end of the author's own experiment.
+    fn choices(&self, cluster: &Cluster) -> Result<Vec<Choice>, String> {
+        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
+            return selection::hit_ends(&experiment.spec).map(|end| self.choice(cluster, end)).collect();
+        }
+        let among = match &self.fault.target {
+            FaultTarget::Dependency(name) => self.dependency(cluster, name).map(ids)?,
+            _ => self.replicas.iter().flat_map(|r| r.list()).filter_map(|r| pod_id(r.instance.as_ref())).collect(),
+        };
+        if among.is_empty() {
+            return Err(format!("no running pod in {} is what it would hit", self.object.namespace));
+        }
+        Ok(vec![Choice { most: among.len(), among }])
+    }
+
+    /// The tool begins nothing where an end selects nobody.
+    fn choice(&self, cluster: &Cluster, end: &Map<String, Value>) -> Result<Choice, String> {
+        let (selection, mut among) = (self.selection(end), Vec::new());
+        for (namespace, labels, fields) in places(&selection) {
+            let list = cluster.get(&pods_path(&namespace, &labels, &fields)).map_err(|e| e.to_string())?;
+            let pods = list["items"].as_array().into_iter().flatten();
+            among.extend(pods.filter(|p| selection.takes(p)).map(effect::id));
+        }
+        if among.is_empty() {
+            return Err(format!("no running pod in {} is what it would hit", selection.namespaces.join(", ")));
+        }
+        Ok(Choice { most: selection::at_most(end, among.len()), among })
     }
 
     fn dependency(&self, cluster: &Cluster, name: &str) -> Result<Pods, String> {
@@ -216,11 +256,11 @@ impl ChaosMesh {
 
     /// Opens the book of pods as they are just before, and follows what becomes of them.
     fn open_book(&mut self, cluster: &Cluster) {
-        for (namespace, labels, fields) in self.around() {
+        for (n, (namespace, labels, fields)) in self.around().into_iter().enumerate() {
             let path = pods_path(&namespace, &labels, &fields);
             let Ok(list) = cluster.get(&path) else { continue };
-            self.book.open(&list);
-            let (book, clock) = (self.book.clone(), self.clock);
+            let (book, clock) = (self.book.of_watch(n), self.clock);
+            book.open(&list);
             let note = move |kind, object: Value| {
                 book.note(kind, &object, clock.now());
                 true
@@ -291,17 +331,27 @@ impl ChaosMesh {
 
     /// Each victim, and when the effect was seen on it.
     fn seen(&self) -> impl Iterator<Item = (&String, Option<Offset>)> {
-        let since = self.asked.unwrap_or_default();
-        let effect = move |pod: Pod| self.effect(&pod).filter(|at| *at >= since);
+        let (since, until) = (self.asked.unwrap_or_default(), self.until());
+        let effect = move |pod: Pod| self.signs(&pod).into_iter().flatten().find(|at| (since..=until).contains(at));
         self.victims.iter().map(move |id| (id, self.book.pod(id).and_then(effect)))
     }
 
-    /// What shows the fault on a pod.
-    fn effect(&self, pod: &Pod) -> Option<Offset> {
+    /// Until when what pods show is this fault's doing.
+    fn until(&self) -> Offset {
+        let since = self.asked.unwrap_or_default();
+        let later = self.plan.faults.iter().filter(|other| other.at > since && may_meet(&self.fault, other));
+        later.map(|other| other.at).chain(self.over).min().unwrap_or(Offset(u64::MAX))
+    }
+
+    /// When the fault showed on a pod, the surest sign first.
+    fn signs(&self, pod: &Pod) -> [Option<Offset>; 2] {
+        // One that was told to go is not ready because of that: it shows nothing of any other fault.
+        let stays = |at: &Offset| pod.gone.is_none_or(|gone| gone > *at);
+        let (unready, restarted) = (pod.unready.filter(stays), pod.restarted.filter(stays));
         match manifest::action_of(&self.fault) {
-            "pod-kill" if self.chaos == Chaos::Pod => pod.gone,
-            "container-kill" if self.chaos == Chaos::Pod => pod.restarted.or(pod.unready),
-            _ => pod.unready,
+            "pod-kill" if self.chaos == Chaos::Pod => [pod.gone, None],
+            "container-kill" if self.chaos == Chaos::Pod => [restarted, unready],
+            _ => [unready, None],
         }
     }
 
@@ -351,6 +401,7 @@ impl ChaosMesh {
                 }
             }
         };
+        self.over.get_or_insert(self.clock.now());
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
@@ -391,30 +442,14 @@ impl Injector for ChaosMesh {
     fn prepare(&mut self) -> Result<(), String> {
         let cluster = Cluster::connect(self.place.context.as_deref())?;
         preflight::served(&cluster, self.chaos)?;
-        let mut namespaces: Vec<String> = self.around().into_iter().map(|(n, ..)| n).collect();
-        namespaces.dedup();
-        if let Some(bad) = namespaces.iter().find(|n| PROTECTED_NAMESPACES.contains(&n.as_str())) {
-            return Err(format!(
-                "namespace {bad} is never touched: what runs there keeps the cluster or the tool alive"
-            ));
+        let (hit, named) = self.namespaces()?;
+        preflight::allowed(&cluster, self.chaos, &self.object.namespace, &hit, &named)?;
+        let choices = self.choices(&cluster)?;
+        if let FaultKind::ChaosMesh(_) = &self.fault.kind {
+            selection::within(&choices, &self.plan.safety)?;
         }
-        let listed = self.plan.safety.namespaces.as_ref();
-        if let Some(bad) = listed.and_then(|listed| namespaces.iter().find(|n| !listed.contains(n))) {
-            return Err(format!("namespace {bad} is not among the namespaces that [safety] allows"));
-        }
-        preflight::allowed(&cluster, self.chaos, &self.object.namespace, &namespaces)?;
-        let candidates = self.candidates(&cluster)?;
-        if candidates.is_empty() {
-            return Err(format!("no running pod in {} is what it would hit", namespaces.join(", ")));
-        }
-        if let FaultKind::ChaosMesh(experiment) = &self.fault.kind {
-            let (most, of) = (selection::at_most(&experiment.spec, candidates.len()), candidates.len());
-            let (limit, why) = self.plan.safety.most(of);
-            if most > limit {
-                return Err(format!("it would hit {most} of {of} pods at once, but at most {limit} may be: {why}"));
-            }
-        }
-        preflight::alone(&cluster, &self.run, &namespaces, &candidates)?;
+        let candidates = selection::all(&choices);
+        preflight::alone(&cluster, &self.run, &named, &candidates)?;
         let object = self.manifest(&cluster, &by_namespace(&candidates))?;
         cluster
             .create(&self.object.collection(), &object, true)
@@ -452,6 +487,7 @@ impl Injector for ChaosMesh {
         if self.asked.is_none() {
             return Ok(());
         }
+        self.over.get_or_insert(self.clock.now());
         self.object.remove(&self.cluster()?).map(drop)
     }
 
@@ -518,6 +554,29 @@ impl Injector for ChaosMesh {
     }
 }
 
+/// Namespace, label selector and field selector of a list of pods.
+type Around = (String, String, String);
+
+/// The lists that a selection is made from.
+fn places(selection: &Selection) -> Vec<Around> {
+    let place = |namespace: &String| (namespace.clone(), selection.labels.clone(), selection.fields.clone());
+    selection.namespaces.iter().map(place).collect()
+}
+
+/// Another fault that begins later may be put on the same pods. The runner gives a replica, or a dependency, to a second
+/// fault only where that one allows it; whom the author of an experiment or a command hits, nobody keeps book of.
+fn may_meet(ours: &FaultPlan, other: &FaultPlan) -> bool {
+    use FaultTarget::{Dependency, Outside, Replica, Replicas, Requests};
+    other.name != ours.name
+        && match (&ours.target, &other.target) {
+            (_, Requests) | (Requests, _) => false,
+            (Outside, _) | (_, Outside) => true,
+            (Replica(_) | Replicas(_), Replica(_) | Replicas(_)) => other.overlap,
+            (Dependency(one), Dependency(another)) => one == another && other.overlap,
+            (Dependency(_), Replica(_) | Replicas(_)) | (Replica(_) | Replicas(_), Dependency(_)) => false,
+        }
+}
+
 /// Where the object of a fault stands; none when nothing says it.
 pub(super) fn home(fault: &FaultPlan, place: &Place) -> Option<String> {
     if let FaultKind::ChaosMesh(experiment) = &fault.kind {
@@ -535,7 +594,7 @@ fn pods_path(namespace: &str, labels: &str, fields: &str) -> String {
 /// Nobody else's experiment is active on these replicas' pods. Where Chaos Mesh is not installed there is none.
 ///
 /// # Errors
-/// Whose it is.
+/// Whose it is, or that it cannot be found out.
 pub(super) fn nobody_else(place: &Place, run: &str, replicas: &[ReplicaView]) -> Result<(), String> {
     let pods: Vec<String> = replicas.iter().filter_map(|r| pod_id(r.instance.as_ref())).collect();
     let namespaces: Vec<String> = place.namespace.iter().cloned().collect();
@@ -564,4 +623,153 @@ fn by_namespace(ids: &[String]) -> Pods {
 fn rfc3339(wall_ns: i128) -> String {
     let at = jiff::Timestamp::from_nanosecond(wall_ns).unwrap_or_default();
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::doubles::{fault, ms, plan};
+    use crate::plan::{Direction, Experiment, KillMethod, Lasts, Safety, Via};
+    use crate::platform::kubernetes::cluster::WatchKind;
+    use crate::platform::kubernetes::cluster::tests_support::scripted;
+    use serde_json::json;
+
+    /// The injector of a fault that stands in a plan beside others.
+    fn injector(fault: &FaultPlan, others: &[FaultPlan], safety: Safety) -> ChaosMesh {
+        let plan = Plan { safety, ..plan([others, std::slice::from_ref(fault)].concat(), 60_000) };
+        let cx = InjectorContext {
+            seed: plan.seed,
+            clock: Clock::starting_in(Duration::ZERO),
+            replicas: None,
+            stop: StopSignal::new(),
+            ledger: Arc::new(crate::fault::Nobody),
+            dir: std::path::PathBuf::new(),
+            plan: Arc::new(plan),
+            run: "r1".into(),
+            alterations: Arc::default(),
+        };
+        let place = Place { namespace: Some("ml".into()), ..Place::default() };
+        ChaosMesh::new(fault, &cx, place).unwrap()
+    }
+
+    fn lasting() -> Option<Lasts> {
+        Some(Lasts::For(ms(5000)))
+    }
+
+    /// A delay between pods of the author's choice and others in this namespace.
+    fn between(direction: &str, namespace: &str) -> FaultPlan {
+        let spec = json!({
+            "action": "delay", "mode": "one", "direction": direction, "selector": {"labelSelectors": {"app": "web"}},
+            "target": {"mode": "all", "selector": {"namespaces": [namespace], "labelSelectors": {"app": "db"}}},
+        });
+        let spec = spec.as_object().unwrap().clone();
+        let experiment = Experiment { chaos: Chaos::Network, namespace: None, spec, proof: None };
+        let kind = FaultKind::ChaosMesh(Box::new(experiment));
+        FaultPlan { target: FaultTarget::Outside, ..fault("f", kind, 0, 1000, lasting()) }
+    }
+
+    fn limits() -> Safety {
+        let namespaces = Some(vec!["ml".to_owned(), "db".to_owned(), "kube-system".to_owned()]);
+        Safety { max_targets: Some(1), namespaces, ..Safety::default() }
+    }
+
+    #[test]
+    fn nobody_is_named_who_may_not_be_touched() {
+        for direction in ["to", "from", "both"] {
+            let named = |namespace: &str| injector(&between(direction, namespace), &[], limits()).namespaces();
+            let why = named("kube-system").unwrap_err();
+            assert!(why.contains("namespace kube-system is never touched"), "{direction}: {why}");
+            let why = named("other").unwrap_err();
+            assert!(why.contains("namespace other is not among the namespaces that [safety]"), "{direction}: {why}");
+            let (hit, named) = named("db").unwrap();
+            assert_eq!(named, ["db", "ml"], "{direction}");
+            assert_eq!(hit.contains(&"db".to_owned()), direction != "to", "{direction}");
+        }
+    }
+
+    #[test]
+    fn the_pods_of_a_target_that_is_hit_count() {
+        let pods = |names: &[&str]| {
+            let pod = |n: &&str| json!({"metadata": {"namespace": "n", "name": n}, "status": {"phase": "Running"}});
+            (200, json!({"items": names.iter().map(pod).collect::<Vec<_>>()}))
+        };
+        let (cluster, asked) = scripted(vec![pods(&["a", "b"]), pods(&["x"])]);
+        let choices = injector(&between("both", "db"), &[], limits()).choices(&cluster).unwrap();
+        assert!(asked.lock().unwrap()[1].contains("/namespaces/db/pods?labelSelector=app%3Ddb"), "{asked:?}");
+        assert_eq!(selection::all(&choices), ["n/a", "n/b", "n/x"]);
+        let why = selection::within(&choices, &limits()).unwrap_err();
+        assert!(why.starts_with("it would hit 2 of 3 pods at once, but at most 1 may be"), "{why}");
+
+        let (cluster, _) = scripted(vec![pods(&["a", "b"])]);
+        let choices = injector(&between("to", "db"), &[], limits()).choices(&cluster).unwrap();
+        assert_eq!(selection::within(&choices, &limits()), Ok(()), "its target is only spoken to");
+        let (cluster, _) = scripted(vec![pods(&["a"]), pods(&[])]);
+        let why = injector(&between("from", "db"), &[], limits()).choices(&cluster).unwrap_err();
+        assert_eq!(why, "no running pod in db is what it would hit");
+    }
+
+    fn by_tool(kind: FaultKind, lasts: Option<Lasts>) -> FaultPlan {
+        FaultPlan { via: Via::ChaosMesh(Default::default()), ..fault("f", kind, 0, 1000, lasts) }
+    }
+
+    fn delay() -> FaultPlan {
+        by_tool(FaultKind::NetworkDelay { latency: ms(500), jitter: ms(0), direction: Direction::From }, lasting())
+    }
+
+    /// Pod `ml/a`, in rotation or not, told to go or not.
+    fn pod(ready: bool, going: bool) -> Value {
+        let going = going.then_some("2026-01-01T00:00:00Z");
+        json!({
+            "metadata": {"namespace": "ml", "name": "a", "uid": "u", "deletionTimestamp": going},
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+        })
+    }
+
+    /// A fault that was put on `ml/a` a second after the start.
+    fn on_one(fault: &FaultPlan, others: &[FaultPlan]) -> ChaosMesh {
+        let mut on = injector(fault, others, Safety::default());
+        on.book.open(&json!({"items": [pod(true, false)]}));
+        (on.asked, on.applied) = (Some(Offset::ZERO + ms(1000)), Some(Offset::ZERO + ms(1000)));
+        on.victims = vec!["ml/a".to_owned()];
+        on
+    }
+
+    #[test]
+    fn what_pods_show_is_counted_while_the_fault_is_on() {
+        // What is seen, by milliseconds, proves this of a fault that is over after 6 s.
+        let level = |fault: &FaultPlan, others: &[FaultPlan], seen: &[(u64, Value)]| {
+            let mut on = on_one(fault, others);
+            on.over = Some(Offset::ZERO + ms(6000));
+            seen.iter().for_each(|(at, pod)| on.book.note(WatchKind::Modified, pod, Offset::ZERO + ms(*at)));
+            on.proof().level
+        };
+        let (effect, only_told) = (ProofLevel::Effect, ProofLevel::Acknowledged);
+        let out = || pod(false, false);
+        assert_eq!(level(&delay(), &[], &[(3000, out())]), effect);
+        assert_eq!(level(&delay(), &[], &[(6001, out())]), only_told, "after its end");
+        let killed = [(3000_u64, pod(true, true)), (3500_u64, pod(false, true))];
+        assert_eq!(level(&delay(), &[], &killed), only_told, "somebody killed it");
+        assert_eq!(level(&delay(), &[], &[(3000, out()), (3500, pod(false, true))]), effect, "it was out before");
+        let kill = FaultKind::PodKill { grace: None, method: KillMethod::Delete };
+        assert_eq!(level(&by_tool(kill, None), &[], &killed), effect);
+
+        let later = |at: u64, overlap: bool| [FaultPlan { overlap, ..fault("g", FaultKind::PodFailure, 0, at, None) }];
+        assert_eq!(level(&delay(), &later(2000, true), &[(3000, out())]), only_told, "it may be that one's doing");
+        assert_eq!(level(&delay(), &later(4000, true), &[(3000, out())]), effect, "it came before");
+        assert_eq!(level(&delay(), &later(2000, false), &[(3000, out())]), effect, "that one takes another replica");
+        let raw = |at: u64| [FaultPlan { name: "g".into(), at: Offset::ZERO + ms(at), ..between("to", "db") }];
+        assert_eq!(level(&delay(), &raw(2000), &[(3000, out())]), only_told, "nobody knows whom the author hits");
+        assert_eq!(level(&delay(), &raw(500), &[(3000, out())]), effect, "it was on before already");
+    }
+
+    #[test]
+    fn a_fault_ends_when_it_is_to_be_put_back() {
+        let mut on = on_one(&delay(), &[]);
+        on.asked = Some(Offset::ZERO);
+        assert!(on.revert().is_err(), "there is no cluster here");
+        let over = on.over.unwrap();
+        assert!(on.revert().is_err() && on.over == Some(over), "the first time counts");
+        on.book.note(WatchKind::Modified, &pod(false, false), over + ms(1));
+        assert_eq!(on.proof().level, ProofLevel::Acknowledged);
+    }
 }

@@ -9,7 +9,7 @@ use super::manifest::API_VERSION;
 use super::object::collection;
 use super::status::Status;
 use crate::plan::Chaos;
-use crate::platform::kubernetes::cluster::Cluster;
+use crate::platform::kubernetes::cluster::{ApiError, Cluster};
 
 const GROUP: &str = "chaos-mesh.org";
 
@@ -46,20 +46,26 @@ fn versions(group: &Value) -> Vec<String> {
     all.filter_map(|v| v["groupVersion"].as_str()).map(str::to_owned).collect()
 }
 
-/// We may do all that a fault needs: on the object where it stands, on pods, and make that kind wherever it selects (the
-/// tool's own webhook asks for that).
+/// We may do all that a fault needs: on the object where it stands, on the pods that are `hit`, and make that kind wherever
+/// one is `named` (the tool's own webhook asks for that).
 ///
 /// # Errors
 /// Every verb that is missing.
-pub(super) fn allowed(cluster: &Cluster, chaos: Chaos, home: &str, selected: &[String]) -> Result<(), String> {
+pub(super) fn allowed(
+    cluster: &Cluster,
+    chaos: Chaos,
+    home: &str,
+    hit: &[String],
+    named: &[String],
+) -> Result<(), String> {
     let plural = chaos.plural();
     let mut needs: Vec<(&str, &str, &str, &str)> =
         ["create", "get", "list", "delete"].map(|verb| (verb, GROUP, plural.as_str(), home)).to_vec();
-    for namespace in selected {
+    for namespace in hit {
         needs.extend(["get", "list", "watch"].map(|verb| (verb, "", "pods", namespace.as_str())));
-        if namespace != home {
-            needs.push(("create", GROUP, &plural, namespace));
-        }
+    }
+    for namespace in named.iter().filter(|n| *n != home) {
+        needs.push(("create", GROUP, &plural, namespace));
     }
     let mut missing = Vec::new();
     for (verb, group, resource, namespace) in needs {
@@ -78,11 +84,11 @@ pub(super) fn allowed(cluster: &Cluster, chaos: Chaos, home: &str, selected: &[S
 /// Nobody else's experiment is active on these pods (`namespace/name`).
 ///
 /// # Errors
-/// Whose it is.
+/// Whose it is, or that it cannot be found out.
 pub(super) fn alone(cluster: &Cluster, run: &str, namespaces: &[String], pods: &[String]) -> Result<(), String> {
     let mut found = Vec::new();
     for chaos in Chaos::ALL {
-        for list in lists(cluster, &chaos.plural(), namespaces) {
+        for list in lists(cluster, &chaos.plural(), namespaces)? {
             found.extend(strangers(&list, chaos, run, pods));
         }
     }
@@ -92,14 +98,29 @@ pub(super) fn alone(cluster: &Cluster, run: &str, namespaces: &[String], pods: &
     Err(format!("somebody else's fault is on the same pods: {}: wait for its end, or delete it", found.join("; ")))
 }
 
-/// Of the whole cluster where we may see it, else of the namespaces where we may. A kind that is not served has none.
-fn lists(cluster: &Cluster, plural: &str, namespaces: &[String]) -> Vec<Value> {
-    match cluster.get(&collection(plural, None)) {
-        Ok(list) => vec![list],
+/// Of the whole cluster where we may see it, else of the namespaces where we may.
+fn lists(cluster: &Cluster, plural: &str, namespaces: &[String]) -> Result<Vec<Value>, String> {
+    let look = |namespace: Option<&str>| cluster.get(&collection(plural, namespace));
+    let seen = match look(None) {
         Err(e) if e.code == 403 => {
-            namespaces.iter().filter_map(|n| cluster.get(&collection(plural, Some(n))).ok()).collect()
+            namespaces.iter().map(|n| seen(look(Some(n.as_str())))).collect::<Result<Vec<_>, _>>()
         }
-        Err(_) => Vec::new(),
+        answer => seen(answer).map(|list| vec![list]),
+    };
+    let seen = seen.map_err(|e| {
+        format!(
+            "it is not known whether somebody else's fault is on the same pods: {plural}: {e}; start again once \
+             `kubectl get {plural} -A` answers"
+        )
+    })?;
+    Ok(seen.into_iter().flatten().collect())
+}
+
+/// A list; none of a kind that is not served, or where we may not see it. A server that is busy or ill has said neither.
+fn seen(answer: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
+    match answer {
+        Err(e) if e.not_found() || e.code == 403 => Ok(None),
+        answer => answer.map(Some),
     }
 }
 
@@ -122,6 +143,7 @@ fn strangers(list: &Value, chaos: Chaos, run: &str, pods: &[String]) -> Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::kubernetes::cluster::tests_support::{LOST, scripted};
     use serde_json::json;
 
     fn object(run: Option<&str>, action: &str, desired: &str, phase: &str) -> Value {
@@ -147,6 +169,26 @@ mod tests {
         assert_eq!(on(object(None, "pod-failure", "Stop", "Not Injected"), "n/a"), "", "over");
         assert_eq!(on(object(None, "pod-kill", "Run", "Injected"), "n/a"), "", "a kill that has happened");
         assert_ne!(on(object(None, "pod-failure", "Stop", "Injected"), "n/a"), "", "still on");
+    }
+
+    #[test]
+    fn a_list_that_does_not_come_is_no_empty_one() {
+        let list = || json!({"items": []});
+        let seen = |answers: Vec<(u16, Value)>| {
+            let (cluster, _) = scripted(answers);
+            lists(&cluster, "podchaos", &["a".to_owned(), "b".to_owned()])
+        };
+        assert_eq!(seen(vec![(200, list())]), Ok(vec![list()]));
+        assert_eq!(seen(vec![(404, json!({}))]), Ok(vec![]), "not installed");
+        assert_eq!(seen(vec![(403, json!({})), (200, list()), (403, json!({}))]), Ok(vec![list()]), "as far as we may");
+        for status in [429, 500, 503, 401, LOST] {
+            for before in [vec![], vec![(403, json!({})), (200, list())]] {
+                let mut answers = before;
+                answers.push((status, json!({})));
+                let why = seen(answers).unwrap_err();
+                assert!(why.contains("not known") && why.contains("`kubectl get podchaos -A`"), "{status}: {why}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::plan::Safety;
+
 /// A selector of Chaos Mesh.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Selection {
@@ -22,9 +24,9 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Reads `spec.selector`; `home` is where the object stands, which the tool takes where no namespace is named.
-    pub(super) fn of(spec: &Map<String, Value>, home: &str) -> Selection {
-        let selector = spec.get("selector").unwrap_or(&Value::Null);
+    /// Reads the `selector` of one end; `home` is where the object stands, which the tool takes where no namespace is named.
+    pub(super) fn of(end: &Map<String, Value>, home: &str) -> Selection {
+        let selector = end.get("selector").unwrap_or(&Value::Null);
         if let Some(pods) = selector["pods"].as_object().filter(|p| !p.is_empty()) {
             let named = |(namespace, names): (&String, &Value)| {
                 texts(names).into_iter().map(|name| format!("{namespace}/{name}")).collect::<Vec<_>>()
@@ -63,9 +65,55 @@ impl Selection {
     }
 }
 
+/// What of a spec selects pods, each with `selector`, `mode` and `value`: the spec itself, and the `target` of a network
+/// fault.
+pub(super) fn ends(spec: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+    // The `target` of an HTTP fault is a word.
+    std::iter::once(spec).chain(spec.get("target").and_then(Value::as_object))
+}
+
+/// Those of the ends that the fault is put on: from the target, or both ways, it is put on the target's pods too.
+pub(super) fn hit_ends(spec: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+    let one_way = spec.get("direction").is_none_or(|direction| direction == "to");
+    ends(spec).take(if one_way { 1 } else { 2 })
+}
+
+/// One choice that the tool makes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Choice {
+    /// Those among whom it chooses, `namespace/name`.
+    pub(super) among: Vec<String>,
+    /// How many it takes at most.
+    pub(super) most: usize,
+}
+
+/// Every pod that is among them, once.
+pub(super) fn all(choices: &[Choice]) -> Vec<String> {
+    let mut all: Vec<String> = choices.iter().flat_map(|c| c.among.iter().cloned()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// What is hit at once is within the limits: of each choice, so that it leaves enough there, and of all of them together.
+///
+/// # Errors
+/// How many are too many, and which limit says so.
+pub(super) fn within(choices: &[Choice], safety: &Safety) -> Result<(), String> {
+    let of = all(choices).len();
+    let together = choices.iter().map(|c| c.most).sum::<usize>().min(of);
+    for (most, of) in choices.iter().map(|c| (c.most, c.among.len())).chain([(together, of)]) {
+        let (limit, why) = safety.most(of);
+        if most > limit {
+            return Err(format!("it would hit {most} of {of} pods at once, but at most {limit} may be: {why}"));
+        }
+    }
+    Ok(())
+}
+
 /// How many of `total` pods the tool's `mode` takes at most. It rounds a percentage up.
-pub(super) fn at_most(spec: &Map<String, Value>, total: usize) -> usize {
-    let text = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default();
+pub(super) fn at_most(end: &Map<String, Value>, total: usize) -> usize {
+    let text = |key: &str| end.get(key).and_then(Value::as_str).unwrap_or_default();
     let value: usize = text("value").parse().unwrap_or(total);
     match text("mode") {
         "one" => total.min(1),
@@ -124,6 +172,41 @@ mod tests {
         assert!(takes(json!({"nodes": ["n1"], "annotationSelectors": {"k": "v"}}), &a));
         assert!(!takes(json!({"nodes": ["n2"]}), &a) && !takes(json!({"annotationSelectors": {"k": "w"}}), &a));
         assert!(takes(json!({"pods": {"n": ["a"]}}), &a) && !takes(json!({"pods": {"n": ["b"]}}), &a));
+    }
+
+    #[test]
+    fn a_network_fault_has_a_second_end_and_may_be_put_on_it() {
+        let modes = |value: Value| {
+            let spec = spec(value);
+            let mode = |end: &Map<String, Value>| end["mode"].as_str().unwrap().to_owned();
+            let named: Vec<String> = ends(&spec).map(mode).collect();
+            let hit: Vec<String> = hit_ends(&spec).map(mode).collect();
+            format!("{} / {}", named.join(" "), hit.join(" "))
+        };
+        let target = json!({"mode": "all", "selector": {"namespaces": ["db"]}});
+        for (direction, told) in [("to", "one all / one"), ("from", "one all / one all"), ("both", "one all / one all")]
+        {
+            assert_eq!(modes(json!({"mode": "one", "direction": direction, "target": target})), told);
+        }
+        assert_eq!(modes(json!({"mode": "one", "target": target})), "one all / one", "`to` is the tool's default");
+        assert_eq!(modes(json!({"mode": "one", "target": "Request"})), "one / one", "of an HTTP fault");
+    }
+
+    #[test]
+    fn both_ends_count_against_the_limits() {
+        let choice = |names: &[&str], most| Choice { among: names.iter().map(|n| (*n).to_owned()).collect(), most };
+        let limit = |max_targets| Safety { max_targets, ..Safety::default() };
+        let (web, db) = (choice(&["n/a", "n/b", "n/c"], 1), choice(&["db/x", "db/y"], 1));
+        assert_eq!(within(std::slice::from_ref(&web), &limit(Some(1))), Ok(()));
+        let why = within(&[web.clone(), db.clone()], &limit(Some(1))).unwrap_err();
+        assert_eq!(why, "it would hit 2 of 5 pods at once, but at most 1 may be: [safety] max_targets = 1");
+        assert_eq!(within(&[web.clone(), db.clone()], &limit(None)), Ok(()));
+        let all_of_db = Choice { most: 2, ..db };
+        let why = within(&[web.clone(), all_of_db], &limit(None)).unwrap_err();
+        assert!(why.starts_with("it would hit 2 of 2 pods at once, but at most 1 may be: all but one"), "{why}");
+        let twice = [web.clone(), Choice { most: 3, ..web }];
+        assert_eq!(all(&twice), ["n/a", "n/b", "n/c"]);
+        assert_eq!(within(&twice, &limit(Some(3))), Ok(()), "a pod of both ends is one pod");
     }
 
     #[test]

@@ -11,12 +11,21 @@ use crate::client::blocking;
 use crate::clock;
 use crate::outcome::ErrorClass;
 use crate::plan::{AnswerPaths, Protocol, Target, Toxic, Url};
+use crate::platform::process::ProcessId;
 
 /// Toxiproxy itself gives a request up after 25 s.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two tries to take a toxic off.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// So long nobody may listen on this machine while a server or a forwarder is started anew.
+const BACK: Duration = Duration::from_secs(2);
+
+/// What a refused connection to this machine means, and the cure.
+const NOBODY_LISTENS: &str = "nobody listens there: if the server itself was stopped, its toxics went with it, and resbench \
+                              revert sees that once it is started again; else restore the way there (kubectl \
+                              port-forward, ssh -L) and run resbench revert";
 
 /// Every name that this program gives begins so.
 pub const PREFIX: &str = "resbench-";
@@ -49,7 +58,7 @@ pub enum Removed {
     ToxicGone,
     /// The server has no such proxy: it was started anew, or somebody removed the proxy.
     ProxyGone,
-    /// Nobody listens on this machine any more, and toxics end with their server.
+    /// Its process, which was seen to be a Toxiproxy, is gone, and toxics end with their server.
     ServerGone,
 }
 
@@ -167,22 +176,33 @@ impl Server {
     /// # Errors
     /// The last answer, and what to type.
     pub fn remove(&self, proxy: &str, name: &str) -> Result<Removed, String> {
+        self.remove_from(proxy, name, None)
+    }
+
+    /// As [`Server::remove`], from a server whose `process` was seen. Once that is gone, its toxics are. Of any other it is not
+    /// known: whoever listened may have been on the way to it only.
+    ///
+    /// # Errors
+    /// As [`Server::remove`].
+    pub fn remove_from(&self, proxy: &str, name: &str, process: Option<&ProcessId>) -> Result<Removed, String> {
         let path = format!("{}/toxics/{}", proxy_path(proxy), encoded(name));
-        let give_up = clock::monotonic_nanos() + TIMEOUT.as_nanos() as u64;
+        let begun = clock::monotonic_nanos();
+        let spent = || Duration::from_nanos(clock::monotonic_nanos() - begun);
         loop {
-            let left = Duration::from_nanos(give_up.saturating_sub(clock::monotonic_nanos()));
-            let why = match self.ask("DELETE", &path, "", left) {
+            let (why, patience) = match self.ask("DELETE", &path, "", TIMEOUT.saturating_sub(spent())) {
                 Ok(Answer { status: 200..=299, .. }) => return Ok(Removed::Now),
                 Ok(answer) if answer.status == 404 && answer.error().contains("proxy") => {
                     return Ok(Removed::ProxyGone);
                 }
                 Ok(answer) if answer.status == 404 => return Ok(Removed::ToxicGone),
-                // On this machine a refusal can only mean that the process is gone.
-                Err((ErrorClass::Refused, _)) if is_loopback(&self.url.host) => return Ok(Removed::ServerGone),
-                Ok(answer) => format!("it was answered with {}", answer.error()),
-                Err((class, why)) => format!("{}: {why}", class.word()),
+                Ok(answer) => (format!("it was answered with {}", answer.error()), TIMEOUT),
+                Err(_) if process.is_some_and(|process| !process.is_alive()) => return Ok(Removed::ServerGone),
+                Err((class @ ErrorClass::Refused, why)) if is_loopback(&self.url.host) => {
+                    (format!("{}: {why}; {NOBODY_LISTENS}", class.word()), BACK)
+                }
+                Err((class, why)) => (format!("{}: {why}", class.word()), TIMEOUT),
             };
-            if clock::monotonic_nanos() + AGAIN.as_nanos() as u64 >= give_up {
+            if spent() + AGAIN >= patience {
                 return Err(format!("DELETE {path}: {why}; by hand: curl -X DELETE '{}{path}'", self.shown()));
             }
             clock::sleep(AGAIN);
@@ -274,7 +294,18 @@ mod tests {
         assert_eq!(server.remove("p", "t"), Ok(Removed::ProxyGone));
         assert_eq!(server.remove("p", "t"), Ok(Removed::ToxicGone));
         asked.join().unwrap();
-        assert_eq!(server.remove("p", "t"), Ok(Removed::ServerGone), "nobody listens any more");
+    }
+
+    #[test]
+    fn a_refusal_is_no_proof_that_the_server_is_gone() {
+        let (server, asked) = scripted(&[]);
+        asked.join().unwrap();
+        let here = ProcessId::current();
+        let why = server.remove_from("p", "t", Some(&here)).unwrap_err();
+        assert!(why.contains("restore the way there") && why.contains("run resbench revert"), "it lives: {why}");
+        assert!(server.remove("p", "t").unwrap_err().contains("restore the way there"), "it was never seen");
+        let dead = ProcessId { pid: i32::MAX, start_time: 1, ..here };
+        assert_eq!(server.remove_from("p", "t", Some(&dead)), Ok(Removed::ServerGone));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Faults by a Toxiproxy server: toxics on one of its proxies.
 //!
 //! What it puts on is named `resbench-RUN-FAULT…` and nothing else is ever taken off. `client` speaks to the server's
-//! API; `look` sees what the proxy's own clients see, and says what that proves. A toxic has neither owner nor time
-//! limit: should this program die, the watchdog takes it off.
+//! API; `look` sees what the proxy's own clients see, and says what that proves; `owner` finds the server's process where it
+//! runs here. A toxic has neither owner nor time limit: should this program die, the watchdog takes it off.
 
 pub mod client;
 mod look;
+mod owner;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,8 @@ use super::injector::{Injector, Proof, TargetRef, Undo};
 use super::stop::StopSignal;
 use crate::client::resolve;
 use crate::clock::Clock;
-use crate::plan::{Direction, FaultKind, FaultPlan, Stream, Toxic, ToxicEffect, Toxiproxy};
+use crate::plan::{Direction, FaultKind, FaultPlan, Stream, Toxic, ToxicEffect, Toxiproxy, Url};
+use crate::platform::process::ProcessId;
 use crate::units::{Offset, show_measured};
 use client::{PREFIX, Proxy, Server, is_loopback};
 use look::{Before, Connection, Look, judge, look};
@@ -47,6 +49,8 @@ pub(super) struct ToxiproxyFault {
     rule: Option<ByRule>,
     /// What the server says it is.
     version: String,
+    /// The server itself, where it was seen to run on this machine.
+    process: Option<ProcessId>,
     /// Toxics of others on the same proxy.
     others: Vec<String>,
     address: Option<SocketAddr>,
@@ -86,6 +90,7 @@ impl ToxiproxyFault {
             clock: cx.clock,
             rule: via.proof.clone().map(|rule| ByRule::new(rule, cx.clock)),
             version: String::new(),
+            process: None,
             others: Vec::new(),
             address: None,
             before: Before::default(),
@@ -217,6 +222,8 @@ fn address_of(listen: &str, server: &Server) -> Option<SocketAddr> {
 impl Injector for ToxiproxyFault {
     fn prepare(&mut self) -> Result<(), String> {
         self.version = self.server.version()?;
+        let Url { host, port, .. } = &self.server.url;
+        self.process = if is_loopback(host) { owner::of(*port) } else { None };
         let proxy = self.proxy()?;
         if !proxy.enabled {
             let cure = format!("curl -X POST -d '{{\"enabled\":true}}' {}/proxies/…", self.server.shown());
@@ -236,8 +243,10 @@ impl Injector for ToxiproxyFault {
 
     fn undo(&self, _targets: &[TargetRef]) -> Vec<Undo> {
         let (url, proxy) = (self.via.url_text.clone(), self.via.proxy_text.clone());
-        let undo =
-            |(name, _): &(String, Toxic)| Undo::Toxic { url: url.clone(), proxy: proxy.clone(), name: name.clone() };
+        let undo = |(name, _): &(String, Toxic)| {
+            let (url, proxy, name) = (url.clone(), proxy.clone(), name.clone());
+            Undo::Toxic { url, proxy, name, server: self.process.clone() }
+        };
         self.toxics.iter().rev().map(undo).collect()
     }
 
@@ -259,7 +268,7 @@ impl Injector for ToxiproxyFault {
         }
         while self.sent > 0 {
             let (name, _) = &self.toxics[self.sent - 1];
-            let removed = self.server.remove(&self.via.proxy, name)?;
+            let removed = self.server.remove_from(&self.via.proxy, name, self.process.as_ref())?;
             self.sent -= 1;
             if let (Some(why), Some(applied)) = (removed.absence(), self.applied) {
                 let since = locked(&self.seen).gone.map(|(at, _)| show_measured(at.since(applied)));
@@ -291,8 +300,9 @@ impl Injector for ToxiproxyFault {
     fn residue(&self) -> Vec<String> {
         let there = match self.server.proxy(&self.via.proxy, GLANCE * 5) {
             Ok(proxy) => proxy.map_or(Vec::new(), |p| p.toxics),
-            // The server is gone, and its toxics with it; away from here nobody knows.
-            Err(_) if is_loopback(&self.server.url.host) => Vec::new(),
+            // It was seen to be the server itself, and its toxics went with it. Who only listened here may have been on the
+            // way to it.
+            Err(_) if self.process.as_ref().is_some_and(|process| !process.is_alive()) => Vec::new(),
             Err(why) => return vec![format!("it is not known whether the toxics are gone: {why}")],
         };
         let ours = |name: &str| self.toxics.iter().any(|(own, _)| own == name);
@@ -328,7 +338,53 @@ impl Injector for ToxiproxyFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Url;
+    use crate::units::Ratio;
+
+    /// A fault whose toxic is on at a server that nobody reaches any more.
+    fn unreachable(process: Option<ProcessId>) -> ToxiproxyFault {
+        let url = Url { tls: false, host: "127.0.0.1".into(), port: 1, path: "/".into() };
+        let server = Server { url: url.clone() };
+        let toxic = Toxic { effect: ToxicEffect::Latency { latency: 500, jitter: 0 }, stream: Stream::Upstream };
+        let via = Toxiproxy {
+            url,
+            proxy: "p".into(),
+            url_text: server.shown(),
+            proxy_text: "p".into(),
+            toxicity: Ratio::new(1.0).unwrap(),
+            proof: None,
+        };
+        ToxiproxyFault {
+            server,
+            via,
+            toxics: vec![("resbench-r-f".into(), toxic)],
+            clock: Clock::starting_in(Duration::ZERO),
+            rule: None,
+            version: String::new(),
+            process,
+            others: Vec::new(),
+            address: None,
+            before: Before::default(),
+            applied: Some(Offset::ZERO),
+            sent: 1,
+            watch: None,
+            seen: Arc::default(),
+            troubles: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_way_that_is_gone_leaves_the_toxics_on_and_a_server_that_is_gone_does_not() {
+        let mut behind = unreachable(None);
+        let why = behind.revert().unwrap_err();
+        assert!(why.contains("restore the way there"), "{why}");
+        assert!(behind.residue()[0].contains("not known whether the toxics are gone"), "{:?}", behind.residue());
+        let lives = unreachable(Some(ProcessId::current()));
+        assert_eq!(lives.residue().len(), 1);
+        let dead = ProcessId { pid: i32::MAX, start_time: 1, ..ProcessId::current() };
+        let mut gone = unreachable(Some(dead));
+        assert_eq!((gone.revert(), gone.residue()), (Ok(()), Vec::new()));
+        assert!(gone.troubles()[0].contains("the Toxiproxy server was gone"), "{:?}", gone.troubles());
+    }
 
     #[test]
     fn our_kinds_in_its_words() {

@@ -102,6 +102,12 @@ impl ApiError {
         self.code == 404
     }
 
+    /// Nobody knows whether the call was carried out, or still will be: no answer came, or the server failed over it. Only a
+    /// refusal is sure to have changed nothing.
+    pub fn may_have_worked(&self) -> bool {
+        !(400..500).contains(&self.code)
+    }
+
     /// A webhook said no: not a matter of RBAC, though it shares the code.
     pub fn refused_by_webhook(&self) -> bool {
         self.message.contains("admission webhook")
@@ -143,6 +149,13 @@ impl Cluster {
     /// No kubeconfig, an unknown context, expired credentials, nobody answering; with what to do.
     pub fn connect(context: Option<&str>) -> Result<Cluster, String> {
         let (name, config) = configuration(context)?;
+        let cluster = Cluster::with(name, config)?;
+        cluster.version().map_err(|e| format!("context {}: {e}", cluster.context()))?;
+        Ok(cluster)
+    }
+
+    /// By this configuration; asks nobody.
+    fn with(name: String, config: kube::Config) -> Result<Cluster, String> {
         let server = url_of(&config);
         let (alive, ended) = oneshot::channel::<()>();
         let (made, answer) = sync_channel(1);
@@ -165,9 +178,7 @@ impl Cluster {
             .recv()
             .unwrap_or_else(|_| Err("its thread ended".to_owned()))
             .map_err(|e| format!("context {name}: {e}"))?;
-        let cluster = Cluster { inner: Arc::new(Inner { client, runtime, _alive: alive, context: name, server }) };
-        cluster.version().map_err(|e| format!("context {}: {e}", cluster.context()))?;
-        Ok(cluster)
+        Ok(Cluster { inner: Arc::new(Inner { client, runtime, _alive: alive, context: name, server }) })
     }
 
     /// The context's name in the kubeconfig.
@@ -569,9 +580,81 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// An API server that answers as it is told: for tests of what becomes of a call that is refused, or whose answer is lost.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Mutex;
+
+    /// The status of an answer that never comes.
+    pub(crate) const LOST: u16 = 0;
+
+    /// What it was asked so far: method, path and body of each.
+    pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
+
+    /// Gives these answers in order, one connection each, and is gone after the last.
+    pub(crate) fn scripted(answers: Vec<(u16, Value)>) -> (Cluster, Asked) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Asked::default();
+        let heard = asked.clone();
+        std::thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                heard.lock().unwrap().push(hear(&mut stream));
+                if status != LOST {
+                    let (body, head) = (body.to_string(), format!("HTTP/1.1 {status} X\r\nconnection: close"));
+                    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+        });
+        let mut config = kube::Config::new(url.parse().unwrap());
+        // Nothing here is under TLS, so no authority of this machine is asked for.
+        config.root_cert = Some(Vec::new());
+        (Cluster::with("test".to_owned(), bounded(config, true)).unwrap(), asked)
+    }
+
+    /// A request as `PATCH /path BODY`.
+    fn hear(stream: &mut TcpStream) -> String {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let head = head.to_lowercase();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if body.len() >= length.map_or(0, |n| n.parse::<usize>().unwrap()) {
+                    let line = text.lines().next().unwrap_or_default();
+                    return format!("{} {body}", line.trim_end_matches(" HTTP/1.1"));
+                }
+            }
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the request broke off: {text}");
+            bytes.extend_from_slice(&buffer[..read]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::tests_support::{LOST, scripted};
     use super::*;
+
+    #[test]
+    fn a_refusal_is_known_and_a_lost_answer_is_not() {
+        let answers = vec![(200, json!({"a": 1})), (409, json!({})), (504, json!({})), (LOST, json!({}))];
+        let (cluster, asked) = scripted(answers);
+        assert_eq!(cluster.get("/x"), Ok(json!({"a": 1})));
+        let patch = || cluster.patch_merge("/y", &json!({"b": 2})).unwrap_err();
+        let (refused, late, lost) = (patch(), patch(), patch());
+        assert_eq!((refused.code, late.code, lost.code), (409, 504, 0), "{lost}");
+        assert_eq!([&refused, &late, &lost].map(ApiError::may_have_worked), [false, true, true]);
+        let asked = asked.lock().unwrap();
+        assert_eq!((asked[0].as_str(), asked.len()), ("GET /x ", 4));
+        assert!(asked[3].starts_with("PATCH /y?") && asked[3].ends_with(r#" {"b":2}"#), "{}", asked[3]);
+    }
 
     #[test]
     fn a_refusal_says_what_the_api_said_and_the_cure() {

@@ -5,9 +5,11 @@
 //! pods run, and every namespace that the scenario does not name.
 
 mod book;
+mod change;
 pub mod cluster;
 mod pod;
 mod restore;
+mod rollout;
 mod survey;
 mod usage;
 
@@ -22,6 +24,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::book::Book;
+use self::change::Outcome;
 use self::cluster::{ApiError, Cluster, Watch, WatchKind, query, version_of};
 use self::usage::UsageReader;
 use super::{
@@ -36,6 +39,10 @@ use crate::units::{Offset, show_duration};
 const EVICTION_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the pods of a Deployment that was scaled to zero may take to leave the rotation.
 const SCALE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a deletion whose answer did not come is looked for: it may be on its way still.
+const LANDING: Duration = Duration::from_secs(1);
+/// Looks in that time, after the first.
+const LANDING_LOOKS: u32 = 5;
 /// Between two looks at our own book.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -52,6 +59,8 @@ pub struct Kubernetes {
     clock: Mutex<Clock>,
     watches: Mutex<Vec<Watch>>,
     usage: Mutex<Option<UsageReader>>,
+    /// What is known of the last request that scaled the Deployment to zero.
+    taken_down: Mutex<Outcome>,
 }
 
 impl Kubernetes {
@@ -103,6 +112,7 @@ impl Kubernetes {
             clock: Mutex::new(clock),
             watches: Mutex::new(watches),
             usage: Mutex::new(usage),
+            taken_down: Mutex::new(Outcome::Known),
         })
     }
 
@@ -112,6 +122,10 @@ impl Kubernetes {
 
     fn clock(&self) -> Clock {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken_down(&self) -> MutexGuard<'_, Outcome> {
+        self.taken_down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pod(&self, replica: u16) -> Result<pod::Pod, String> {
@@ -144,6 +158,16 @@ impl Kubernetes {
         }
         self.may("patch", "apps", "deployments", "")?;
         Ok(format!("Deployment {name} scaled to zero for the time"))
+    }
+
+    /// One that takes more than one pod away at a time is refused: a fault that goes one by one counts as one.
+    fn how_roll_out(&self) -> Result<String, String> {
+        let name = self.deployment().ok_or("only a Deployment rolls out")?;
+        self.may("patch", "apps", "deployments", "")?;
+        let of = |why: String| format!("Deployment {name}: {why}");
+        let object = self.cluster.get(&deployment_path(&self.plan.namespace, name)).map_err(|e| of(e.to_string()))?;
+        rollout::one_at_a_time(&object).map_err(of)?;
+        Ok(format!("rollout restart of Deployment {name}"))
     }
 
     /// Until this holds of our book; false when it did not come true in time.
@@ -204,11 +228,7 @@ impl Replicas for Kubernetes {
                 Ok(format!("eviction of the pod by its UID, with {}; PodDisruptionBudgets hold", within(grace)))
             }
             Deed::HoldDown => self.how_hold_down(),
-            Deed::RollOut => {
-                let name = self.deployment().ok_or("only a Deployment rolls out")?;
-                self.may("patch", "apps", "deployments", "")?;
-                Ok(format!("rollout restart of Deployment {name}"))
-            }
+            Deed::RollOut => self.how_roll_out(),
             Deed::Pause => Err("nothing here stops a pod's processes and lets them go on".to_owned()),
         }
     }
@@ -231,7 +251,11 @@ impl Replicas for Kubernetes {
         let options = delete_options(&pod.uid, how);
         match how.method {
             KillMethod::Delete | KillMethod::Force => {
-                self.cluster.delete(&path, Some(&options)).map(drop).map_err(|e| refused(&pod, &e))?;
+                match self.cluster.delete(&path, Some(&options)) {
+                    Ok(_) => {}
+                    Err(error) if error.may_have_worked() => self.went(&pod, &path, &error)?,
+                    Err(error) => return Err(refused(&pod, &error)),
+                }
                 Ok((instance_of(&pod), at))
             }
             KillMethod::Evict => {
@@ -245,7 +269,10 @@ impl Replicas for Kubernetes {
         let pod = self.pod(replica)?;
         let restore = self.restore(Deed::HoldDown).ok_or("only a Deployment can be scaled to zero")?;
         let at = self.clock().now();
-        restore.take_down(&self.cluster)?;
+        *self.taken_down() = Outcome::Unknown;
+        let taken = restore.take_down(&self.cluster);
+        *self.taken_down() = taken.as_ref().map_or_else(|trouble| trouble.outcome, |_| Outcome::Known);
+        taken.map_err(|trouble| trouble.why)?;
         let out = |book: &Book| book.views().iter().all(|v| !v.ready);
         if !self.until(SCALE_PATIENCE, out) {
             return Err(format!(
@@ -257,7 +284,11 @@ impl Replicas for Kubernetes {
     }
 
     fn release(&self, _replica: u16) -> Result<(), String> {
-        self.restore(Deed::HoldDown).map_or(Ok(()), |restore| restore.put_back(&self.cluster).map(drop))
+        let Some(restore) = self.restore(Deed::HoldDown) else { return Ok(()) };
+        let taken_down = *self.taken_down();
+        restore.put_back(&self.cluster, taken_down)?;
+        *self.taken_down() = Outcome::Known;
+        Ok(())
     }
 
     fn pause(&self, _replica: u16) -> Result<(Instance, Offset), String> {
@@ -270,14 +301,9 @@ impl Replicas for Kubernetes {
 
     fn roll_out(&self) -> Result<Offset, String> {
         let name = self.deployment().ok_or("only a Deployment rolls out")?;
-        let at = self.clock().now();
-        // The controller compares, and reads no time in it: the run's id tells whose it was.
-        let when = format!("{}+{}", self.run_id, show_duration(at.as_duration()));
-        let annotations = json!({"kubectl.kubernetes.io/restartedAt": when, MARK: self.run_id});
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
         let path = deployment_path(&self.plan.namespace, name);
-        self.cluster.patch_merge(&path, &patch).map_err(|e| format!("Deployment {name}: {e}"))?;
-        Ok(at)
+        rollout::restart(&self.cluster, &path, &self.run_id, self.clock())
+            .map_err(|e| format!("Deployment {name}: {e}"))
     }
 
     fn became(&self, instance: &Instance, at: Offset) -> Option<String> {
@@ -323,6 +349,23 @@ impl Replicas for Kubernetes {
 }
 
 impl Kubernetes {
+    /// Looks whether a pod went whose deletion was not answered: the request may have come through all the same.
+    fn went(&self, pod: &pod::Pod, path: &str, lost: &ApiError) -> Result<(), String> {
+        let give_up = monotonic_nanos() + LANDING.as_nanos() as u64;
+        loop {
+            if is_going(&self.cluster.get(path), &pod.uid) {
+                return Ok(());
+            }
+            if monotonic_nanos() >= give_up {
+                let after = show_duration(LANDING);
+                return Err(format!(
+                    "{pod}: its deletion was not answered, and it was not seen to go in {after}: {lost}"
+                ));
+            }
+            clock::sleep(LANDING / LANDING_LOOKS);
+        }
+    }
+
     /// Asks again while a budget refuses. The moment is that of the request that was granted.
     fn evict(&self, pod: &pod::Pod, path: &str, options: &Value) -> Result<Offset, String> {
         let eviction = json!({
@@ -344,6 +387,7 @@ impl Kubernetes {
                     let patience = show_duration(EVICTION_PATIENCE);
                     return Err(format!("{pod} is blocked by a PodDisruptionBudget for {patience}: {}", error.message));
                 }
+                Err(error) if error.may_have_worked() => return self.went(pod, path, &error).map(|()| at),
                 Err(error) => return Err(refused(pod, &error)),
             }
         }
@@ -513,6 +557,14 @@ fn delete_options(uid: &str, how: Kill) -> Value {
     options
 }
 
+/// What stands at the pod's name shows that this one has gone, or is on its way.
+fn is_going(look: &Result<Value, ApiError>, uid: &str) -> bool {
+    match look {
+        Ok(pod) => pod["metadata"]["uid"] != *uid || pod["metadata"]["deletionTimestamp"].is_string(),
+        Err(error) => error.not_found(),
+    }
+}
+
 fn refused(pod: &pod::Pod, error: &ApiError) -> String {
     match error.code {
         404 => format!("{pod} is gone already"),
@@ -527,7 +579,86 @@ fn instance_of(pod: &pod::Pod) -> Instance {
 
 #[cfg(test)]
 mod tests {
+    use super::cluster::tests_support::{Asked, LOST, scripted};
     use super::*;
+
+    /// Pod `ml/a` of Deployment `ml/web`, in a cluster that answers so.
+    fn playing(answers: Vec<(u16, Value)>) -> (Kubernetes, Asked) {
+        let (cluster, asked) = scripted(answers);
+        let mut book = Book::new(None, Some(1));
+        book.pods(WatchKind::Listed, &json!({"items": [pod("a")]}), 0);
+        let plan = KubernetesPlatform {
+            context: None,
+            namespace: "ml".into(),
+            pods: Pods::Deployment("web".into()),
+            service: None,
+            container: None,
+            volume: None,
+            dependencies: Vec::new(),
+        };
+        let kubernetes = Kubernetes {
+            cluster,
+            plan,
+            run_id: "r1".into(),
+            endpoint: None,
+            book: Arc::new(Mutex::new(book)),
+            clock: Mutex::new(Clock::starting_in(Duration::ZERO)),
+            watches: Mutex::default(),
+            usage: Mutex::default(),
+            taken_down: Mutex::new(Outcome::Known),
+        };
+        (kubernetes, asked)
+    }
+
+    fn pod(uid: &str) -> Value {
+        json!({"metadata": {"namespace": "ml", "name": "a", "uid": uid}})
+    }
+
+    #[test]
+    fn a_kill_whose_answer_is_lost_is_looked_for() {
+        let mut going = pod("a");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        for look in [(404, json!({})), (200, pod("b")), (200, going)] {
+            let (kubernetes, asked) = playing(vec![(LOST, json!({})), look]);
+            let (instance, _) = kubernetes.kill(0, Kill::NOW).unwrap();
+            assert_eq!(instance.to_string(), "pod ml/a");
+            assert_eq!(asked.lock().unwrap()[1], "GET /api/v1/namespaces/ml/pods/a ");
+        }
+        let (kubernetes, asked) = playing(vec![(LOST, json!({})), (200, pod("a")), (503, json!({})), (200, pod("a"))]);
+        let why = kubernetes.kill(0, Kill::NOW).unwrap_err();
+        assert!(why.contains("was not answered, and it was not seen to go"), "{why}");
+        assert!(asked.lock().unwrap().len() > 1, "{asked:?}");
+        let (kubernetes, asked) = playing(vec![(LOST, json!({})), (404, json!({}))]);
+        assert!(kubernetes.kill(0, Kill { grace: None, method: KillMethod::Evict }).is_ok());
+        assert!(asked.lock().unwrap()[0].contains("/pods/a/eviction?"), "{asked:?}");
+        let (kubernetes, asked) = playing(vec![(409, json!({}))]);
+        assert!(kubernetes.kill(0, Kill::NOW).unwrap_err().contains("was replaced"));
+        assert_eq!(asked.lock().unwrap().len(), 1, "a refusal is sure");
+    }
+
+    #[test]
+    fn a_scaling_whose_answer_is_lost_is_outdated_when_it_is_released() {
+        let web = || (200, json!({"metadata": {"resourceVersion": "7"}, "spec": {"replicas": 1}}));
+        let good = || (200, json!({}));
+        let (kubernetes, asked) = playing(vec![web(), (LOST, json!({})), web(), good(), good(), web()]);
+        assert!(kubernetes.hold_down(0).is_err());
+        assert_eq!(kubernetes.release(0), Ok(()));
+        let changes = |asked: &Asked| asked.lock().unwrap().iter().filter(|a| a.starts_with("PATCH ")).count();
+        assert_eq!(changes(&asked), 3, "scaled, outdated, and that taken away: {asked:?}");
+        assert_eq!((kubernetes.release(0), changes(&asked)), (Ok(()), 3), "it is known now");
+    }
+
+    #[test]
+    fn a_rollout_that_takes_more_than_one_away_is_not_the_way() {
+        let how = |strategy: Value| {
+            let web = json!({"spec": {"replicas": 3, "strategy": strategy}});
+            let (kubernetes, _) = playing(vec![(201, json!({"status": {"allowed": true}})), (200, web)]);
+            kubernetes.how(Deed::RollOut)
+        };
+        assert_eq!(how(json!({"type": "RollingUpdate"})).as_deref(), Ok("rollout restart of Deployment web"));
+        let why = how(json!({"type": "Recreate"})).unwrap_err();
+        assert!(why.starts_with("Deployment web: its strategy is Recreate"), "{why}");
+    }
 
     #[test]
     fn a_kill_names_the_very_pod() {

@@ -662,7 +662,9 @@ fn view_of(temp: &Path, replica: u16) -> PathBuf {
 /// The run's private folder for mounts; made only when it is needed.
 fn private_dir(run_id: &str) -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
-    runtime.unwrap_or_else(std::env::temp_dir).join(format!("resbench-{run_id}"))
+    let dir = runtime.unwrap_or_else(std::env::temp_dir);
+    // `TMPDIR` may be relative, and what a journal names is looked for from another folder.
+    std::path::absolute(&dir).unwrap_or(dir).join(format!("resbench-{run_id}"))
 }
 
 /// Two descriptors per connection of each link: as many as the system lets us have without asking.

@@ -238,10 +238,16 @@ fn problems(chaos: Chaos, spec: &Map<String, Value>, has_home: bool) -> Vec<(Vec
     if let Err((message, help)) = selector(spec.get("selector"), everyone, has_home) {
         wrong(&["selector"], message, &help);
     }
-    for namespace in namespaces(spec.get("selector")).filter(|n| PROTECTED_NAMESPACES.contains(n)) {
-        wrong(&["selector", "namespaces"], format!("`{}` is never touched", shortened(namespace)), "name your own");
-    }
     let target = spec.get("target");
+    // Both ways, the fault is on the target's pods too; one way, they are named all the same.
+    let far = target.and_then(|target| target.get("selector"));
+    let near = spec.get("selector");
+    for (keys, selector) in [(&["selector", "namespaces"][..], near), (&["target", "selector", "namespaces"][..], far)]
+    {
+        for namespace in namespaces(selector).filter(|n| PROTECTED_NAMESPACES.contains(n)) {
+            wrong(keys, format!("`{}` is never touched", shortened(namespace)), "name your own");
+        }
+    }
     if let Some(target) = target.filter(|_| chaos == Chaos::Network)
         && let Err((message, help)) = selector(target.get("selector"), target["mode"] == "all", true)
     {
