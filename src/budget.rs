@@ -6,7 +6,8 @@
 //!
 //! One run knows neither the traffic of a month nor what comes before it, so this is assumed, and every report says it:
 //!
-//! - N is the run's own rate of planned requests over its measured time, held for the whole window.
+//! - N is the run's own rate of planned requests over its measured time, held for the whole window. Time in which nothing was due is
+//!   measured time, too.
 //! - Before the run the service had the baseline's share of bad requests, e₀, for as long as the longest window of an alert.
 //!
 //! The price is the excess: bad requests from W before the fault was applied (what was in flight then was lost to it) until its impact
@@ -138,14 +139,23 @@ pub struct Price {
 /// What is known of the run's faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The run, in order.
+    /// The run, in order; where nothing was due or done there is no slot.
     pub slots: &'a [Slot],
+    /// The measured stretches of its load, in order: first instant, first instant after it.
+    pub measured: &'a [(Offset, Offset)],
     /// When each fault was there.
     pub times: &'a [FaultTimes],
     /// What requests saw of each.
     pub impacts: &'a [Impact],
     /// D.
     pub window: Duration,
+}
+
+impl Facts<'_> {
+    /// Measured time before this instant.
+    fn measured_before(&self, at: Offset) -> Duration {
+        self.measured.iter().map(|(start, end)| at.min(*end).since(*start)).sum()
+    }
 }
 
 /// The account of a promise over the run, and what each fault costs of it.
@@ -178,10 +188,9 @@ pub fn price(facts: &Facts, promise: &Promise) -> Result<(Account, Vec<Result<Pr
 
 fn account(facts: &Facts, promise: &Promise, impacts: &[Impact]) -> Result<Account, String> {
     let measured: Vec<&Slot> = facts.slots.iter().filter(|s| s.measured).collect();
-    // Summed in whole nanoseconds: a thousand roundings would show.
-    let seconds = measured.iter().map(|s| s.end.since(s.start)).sum::<Duration>().as_secs_f64();
+    let length = facts.measured_before(Offset(u64::MAX));
     let bad = sum(promise, measured.iter().copied());
-    if bad.n == 0 || seconds <= 0.0 {
+    if bad.n == 0 || length.is_zero() {
         return Err("nothing was measured".to_owned());
     }
     let margin = impacts.iter().find_map(|i| i.within).unwrap_or_default();
@@ -193,9 +202,10 @@ fn account(facts: &Facts, promise: &Promise, impacts: &[Impact]) -> Result<Accou
             impact::MIN_ARRIVALS
         ));
     }
-    let rate = bad.n as f64 / seconds;
+    let rate = bad.n as f64 / length.as_secs_f64();
     let budget = (1.0 - promise.target) * rate * facts.window.as_secs_f64();
-    let alerts = alerts(promise, rate, baseline.value(), &per_second(promise, &measured));
+    let placed = measured.iter().map(|s| (facts.measured_before(s.start), *s));
+    let alerts = alerts(promise, rate, baseline.value(), &per_second(promise, length, placed));
     Ok(Account { rate, budget, baseline, bad, alerts })
 }
 
@@ -229,7 +239,8 @@ fn of_fault(
     let scaled = |share: f64| of_budget(share.max(0.0) * bad.n as f64);
     let before = slots.iter().take_while(|s| s.start < applied).count();
     let lost_before = sum(promise, slots[..before].iter().copied());
-    let mut seconds = per_second(promise, &slots[before..]);
+    let placed = slots[before..].iter().map(|s| (s.start.since(applied), *s));
+    let mut seconds = per_second(promise, until.since(applied), placed);
     // What was in flight is lost the moment it is applied: before that nobody knew.
     if let Some(first) = seconds.first_mut() {
         first.0 += lost_before.n as f64;
@@ -251,19 +262,21 @@ fn sum<'a>(promise: &Promise, slots: impl Iterator<Item = &'a Slot>) -> Share {
     slots.fold(Share { k: 0, n: 0 }, |sum, s| Share { k: sum.k + promise.bad(s), n: sum.n + s.planned })
 }
 
-/// Planned and bad requests by whole seconds of the time that these slots cover, from their first on; time that none covers is left
-/// out.
-fn per_second(promise: &Promise, slots: &[&Slot]) -> Vec<(f64, f64)> {
-    let mut seconds: Vec<(f64, f64)> = Vec::new();
-    let mut covered = Duration::ZERO;
-    for slot in slots {
-        let index = covered.as_secs() as usize;
-        if seconds.len() <= index {
-            seconds.resize(index + 1, (0.0, 0.0));
+/// Planned and bad requests by the whole seconds of a stretch this long, each slot where it lies in it. A second in which nothing was due
+/// passes for an alert as any other does.
+fn per_second<'a>(
+    promise: &Promise,
+    length: Duration,
+    slots: impl Iterator<Item = (Duration, &'a Slot)>,
+) -> Vec<(f64, f64)> {
+    let mut seconds = vec![(0.0, 0.0); length.as_nanos().div_ceil(1_000_000_000) as usize];
+    // What came due while a stop made its way to the workers belongs to the last.
+    let last = seconds.len().saturating_sub(1);
+    for (at, slot) in slots {
+        if let Some((planned, bad)) = seconds.get_mut((at.as_secs() as usize).min(last)) {
+            *planned += slot.planned as f64;
+            *bad += promise.bad(slot) as f64;
         }
-        seconds[index].0 += slot.planned as f64;
-        seconds[index].1 += promise.bad(slot) as f64;
-        covered += slot.end.since(slot.start);
     }
     seconds
 }
@@ -332,13 +345,15 @@ mod tests {
     const MONTH: Duration = Duration::from_secs(30 * 86_400);
     const W: Duration = Duration::from_millis(100);
 
+    /// All of it is measured, up to the whole second that holds the last slot.
     fn priced(
         slots: &[Slot],
         times: &[FaultTimes],
         promise: &Promise,
     ) -> Result<(Account, Vec<Result<Price, String>>), String> {
         let impacts: Vec<Impact> = (0..times.len()).map(|i| impact::measure(slots, times, i, Some(W))).collect();
-        price(&Facts { slots, times, impacts: &impacts, window: MONTH }, promise)
+        let end = slots.last().map_or(0.0, |s| s.end.as_secs_f64().ceil());
+        price(&Facts { slots, measured: &[(Offset::ZERO, at(end))], times, impacts: &impacts, window: MONTH }, promise)
     }
 
     #[test]
@@ -355,6 +370,45 @@ mod tests {
         assert!(low < price.spent.unwrap() && price.spent.unwrap() < high, "{price:?}");
         // 10 s of an hour are 0.28 %, below 14.4 × 0.1 %.
         assert_eq!(price.alerts, [Fires::No; 3]);
+    }
+
+    /// Twenty arrivals at the beginning of every second, all bad from `bad_from` on. In the rest of a second nothing is due: no slot.
+    fn bursts(end_s: u64, bad_from: u64) -> Vec<Slot> {
+        let slot = |s: u64| {
+            let ok = if s < bad_from { 20 } else { 0 };
+            let latency_ok = if ok == 0 { vec![] } else { vec![(bucket_of(10_000_000), ok as u32)] };
+            let start = at(s as f64);
+            Slot { start, end: start + W, measured: true, planned: 20, ok, latency_ok, ..Slot::default() }
+        };
+        (0..end_s).map(slot).collect()
+    }
+
+    #[test]
+    fn time_in_which_nothing_is_due_is_measured_time() {
+        let (account, _) = priced(&bursts(38, 38), &[kill(30.0)], &promise(0.999)).unwrap();
+        assert_eq!(account.rate, 20.0, "760 in 38 s");
+        assert!((account.budget - 0.001 * 20.0 * MONTH.as_secs_f64()).abs() < 1e-6, "{account:?}");
+        // A total outage of ten minutes against 99 %: 14.4 × 1 % of an hour are 518.4 s.
+        let (account, prices) = priced(&bursts(660, 60), &[kill(60.0)], &promise(0.99)).unwrap();
+        assert_eq!(prices[0].as_ref().unwrap().alerts, [Fires::After(519), Fires::No, Fires::No]);
+        assert_eq!(account.alerts, [Fires::After(579), Fires::No, Fires::No], "from the first measured second");
+    }
+
+    #[test]
+    fn what_is_not_measured_takes_no_time_of_an_account() {
+        let slots = slots(40, |t| if t >= 20.0 { 10 } else { 0 });
+        let slots: Vec<Slot> =
+            slots.into_iter().map(|s| Slot { measured: !(at(5.0)..at(15.0)).contains(&s.start), ..s }).collect();
+        let times = [kill(20.0)];
+        let impacts = [impact::measure(&slots, &times, 0, Some(W))];
+        let measured = [(Offset::ZERO, at(5.0)), (at(15.0), at(40.0))];
+        let facts = Facts { slots: &slots, measured: &measured, times: &times, impacts: &impacts, window: MONTH };
+        let before = |s| facts.measured_before(at(s)).as_secs_f64();
+        assert_eq!([before(0.0), before(3.0), before(10.0), before(16.0), before(99.0)], [0.0, 3.0, 5.0, 6.0, 30.0]);
+        let (account, _) = price(&facts, &promise(0.9997)).unwrap();
+        assert_eq!((account.rate, account.bad), (100.0, Share { k: 2000, n: 3000 }));
+        // Ten measured seconds are good; then 14.4 × 0.03 % of an hour are 15.552 s.
+        assert_eq!(account.alerts[0], Fires::After(26));
     }
 
     #[test]

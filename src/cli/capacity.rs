@@ -38,8 +38,9 @@ pub(super) fn capacity(args: &CapacityArgs) -> u8 {
         out::error(&format!("{}: {why}", args.scenario.file.display()));
         return USAGE;
     }
+    let left_out = trials::left_out(&plan);
     if !args.many.quiet {
-        check::warnings(&plan).iter().for_each(|w| out::talk(&format!("warning: {w}\n")));
+        check::warnings(&plan).iter().chain(&left_out).for_each(|w| out::talk(&format!("warning: {w}\n")));
     }
     if let Err(code) = run::consent(&plan, args.many.yes) {
         return code;
@@ -60,7 +61,7 @@ pub(super) fn capacity(args: &CapacityArgs) -> u8 {
         ending: Ending::Completed,
         clean: true,
         reproduce,
-        warnings: plan.warnings.clone(),
+        warnings: plan.warnings.iter().cloned().chain(left_out).collect(),
         ..Sizing::default()
     };
     for lose in std::iter::once(None).chain(capacity.lose.map(Some)) {
@@ -117,7 +118,7 @@ fn keep(plan: &Plan, all: &mut Sizing, lose: Option<usize>, found: trials::Searc
         None => {}
     }
     all.replicas = all.replicas.max(found.replicas);
-    let under = lose.map(|i| (plan.faults[i].name.as_str(), plan.faults[i].hits(all.replicas)));
+    let under = lose.map(|i| (plan.faults[i].name.as_str(), build::dead(&plan.faults[i], all.replicas)));
     let mut chance = rng::stream(plan.seed, "capacity");
     let mut below = |n: usize| rng::below(&mut chance, n);
     let weight = plan.capacity.as_ref().map_or(1.0, |c| c.confirm.as_secs_f64() / c.trial.as_secs_f64());
@@ -144,13 +145,7 @@ fn conclude(plan: &Plan, all: &mut Sizing) {
             Ok(need) => all.need = need,
             Err(why) => all.reasons.push(why),
         }
-        let held = all.searches.iter().find(|s| s.under.is_some()).map(|s| s.dead);
-        if let Some(dead) = held.filter(|dead| *dead != usize::from(planning.survive)) {
-            all.warnings.push(format!(
-                "{} replicas are to be lost, {dead} were held down: their capacity after the loss was not measured",
-                planning.survive
-            ));
-        }
+        all.warnings.extend(build::other_loss(&planning, &all.searches));
     }
     all.sentence = build::sentence(&all.searches, all.need.as_ref(), all.replicas);
     let any = |found| all.searches.iter().any(|s| s.found == found);

@@ -8,7 +8,7 @@ use crate::cli::many::{self, ManyArgs, Outcome};
 use crate::cli::progress::Show;
 use crate::cli::{ChangeArgs, Output, USAGE, check, load, out, run};
 use crate::clock;
-use crate::compare::{Asked, advised, fingerprint, pairs};
+use crate::compare::{Asked, advised, fingerprint, pairs, stops};
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
 use crate::report::comparison::model::{AnswerWord, Arm, COMPARE, Comparison, Kind, RunOf};
@@ -72,7 +72,9 @@ pub(super) fn compare(args: &CompareArgs) -> u8 {
         Ok(played) => played,
         Err(code) => return code,
     };
-    let comparison = job.conclude(COMPARE, played.0, &played.1);
+    let mut comparison = job.conclude(COMPARE, played.0, &played.1);
+    stops::weigh(&mut comparison);
+    comparison.exit_code = exit_code(&comparison);
     job.finish(&comparison, &played.1)
 }
 

@@ -6,15 +6,16 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::compare::{Job, Kept, SeriesArgs, exit_code};
 use crate::cli::{USAGE, load, out};
-use crate::compare::{fingerprint, history, pairs};
+use crate::compare::noise::{self, Noise};
+use crate::compare::{Asked, fingerprint, history, pairs, stops};
 use crate::plan::Plan;
 use crate::report::comparison::model::{AnswerWord, Comparison, GATE, HistoryReport, Ignored, Kind, Value};
 use crate::report::comparison::text;
-use crate::report::history::{self as files, CALIBRATION, Calibration, History, NIGHT, Night};
+use crate::report::history::{self as files, CALIBRATION, Calibration, History, NIGHT, Night, NoiseScale};
 use crate::report::model::{Ending, Report, VerdictWord};
 use crate::run::environment;
 use crate::run::series::Played;
-use crate::statistics::decision::{LOOK_RISK, Scale};
+use crate::statistics::decision::LOOK_RISK;
 
 #[derive(Args)]
 pub(super) struct GateArgs {
@@ -65,34 +66,44 @@ pub(super) fn gate(args: &GateArgs) -> u8 {
             return USAGE;
         }
     };
-    let calibration = args.history.as_ref().and_then(|dir| files::calibration(dir, &base.name, &here));
-    if kind != Kind::Calibration
-        && let Some(why) = calibration.as_ref().and_then(|c| below_noise(&base, c))
-    {
-        out::error(&why);
-        return USAGE;
+    let workload = workload(args);
+    let noise = match known_noise(args, &base, &here, &workload).filter(|_| kind != Kind::Calibration) {
+        Some(Err(why)) => {
+            out::error(&why);
+            return USAGE;
+        }
+        Some(Ok(noise)) => noise,
+        None => Noise::default(),
+    };
+    if !args.series.many.quiet {
+        noise.mind.iter().for_each(|w| out::talk(&format!("warning: {}\n", out::safe(w))));
     }
     let job = match Job::new("gate", &args.file, base, &args.series, kind) {
         Ok(job) => job,
         Err(code) => return code,
     };
-    let (mut played, kept) = match job.play() {
+    let (played, kept) = match job.play() {
         Ok(played) => played,
         Err(code) => return code,
     };
-    let tonight = Tonight::of(&job, &mut played);
-    let noise = (kind == Kind::Calibration).then(|| pairs::noise(&job.asked, &played.usable, LOOK_RISK));
+    let tonight = Tonight::of(&job, &played);
+    let measured = (kind == Kind::Calibration).then(|| pairs::noise(&job.asked, &played.usable, LOOK_RISK));
     let mut comparison = job.conclude(GATE, played, &kept);
-    if let Some(noise) = noise {
-        calibrated(args, &mut comparison, &noise);
+    let nights = past.as_ref().map(|past| Nights::of(past, &comparison));
+    if let Some(nights) = nights.as_ref().filter(|_| kind == Kind::History) {
+        held_against(&job, &mut comparison, nights, &tonight);
+    }
+    stops::weigh(&mut comparison);
+    comparison.exit_code = exit_code(&comparison);
+    if let Some(measured) = measured {
+        calibrated(args, &mut comparison, &measured, workload);
     } else {
-        if let Some(calibration) = &calibration {
-            for m in &mut comparison.metrics {
-                m.noise_floor = calibration.noise_floor.get(&m.metric).copied().flatten();
-            }
+        for (m, floor) in comparison.metrics.iter_mut().zip(&noise.floors) {
+            m.noise_floor = *floor;
         }
-        if let Some(past) = &past {
-            held_against(args, &job, &mut comparison, past, &tonight, &kept);
+        comparison.warnings.extend(noise.mind);
+        if let Some(nights) = nights {
+            remember(args, &job, &mut comparison, nights, &tonight, &kept);
         }
     }
     let code = job.finish(&comparison, &kept);
@@ -105,30 +116,19 @@ pub(super) fn gate(args: &GateArgs) -> u8 {
     code
 }
 
-/// A change that matters less than this machine's noise cannot be told from it.
-fn below_noise(plan: &Plan, calibration: &Calibration) -> Option<String> {
-    let gate = plan.gate.as_ref()?;
-    gate.metrics.iter().find_map(|metric| {
-        let asked = crate::compare::Asked::gating(plan, metric);
-        let noise = calibration.noise_floor.get(&asked.text).copied().flatten()?;
-        let floor = asked.question.floor;
-        let shown = |x: f64| match (asked.question.scale, asked.unit) {
-            (Scale::Ratio, _) => format!("{:.1} %", x * 100.0),
-            (_, "ratio") => format!("{x:.4}"),
-            (_, unit) => format!("{x:.4} {unit}"),
-        };
-        (floor < noise).then(|| {
-            format!(
-                "{}: min_effect {} is below the noise of this machine, {} (calibrated {} over {} pairs): write at least that, make phases \
-                 longer, or calibrate anew with --calibrate",
-                asked.text,
-                shown(floor),
-                shown(noise),
-                calibration.started_at,
-                calibration.pairs
-            )
-        })
-    })
+/// What is run, as a calibration names it; empty where the file cannot be read any more.
+fn workload(args: &GateArgs) -> String {
+    let text = std::fs::read_to_string(&args.file).unwrap_or_default();
+    noise::workload(&text, &args.series.change.sets).unwrap_or_default()
+}
+
+/// What the calibration says of the metrics that decide, or why the gate is refused; none where there is no calibration.
+fn known_noise(args: &GateArgs, plan: &Plan, here: &str, workload: &str) -> Option<Result<Noise, String>> {
+    let calibration = files::calibration(args.history.as_ref()?, &plan.name, here)?;
+    let asked: Vec<Asked> = plan.gate.as_ref()?.metrics.iter().map(|m| Asked::gating(plan, m)).collect();
+    let noise = noise::known(&calibration, &asked, workload);
+    let refusal = noise::refusal(&calibration, &asked, &noise);
+    Some(refusal.map_or(Ok(noise), Err))
 }
 
 /// What tonight's runs of the newest variant measured.
@@ -138,7 +138,7 @@ struct Tonight {
 }
 
 impl Tonight {
-    fn of(job: &Job<'_>, played: &mut Played) -> Tonight {
+    fn of(job: &Job<'_>, played: &Played) -> Tonight {
         let runs: Vec<&Report> = match job.kind {
             Kind::History => played.singles.iter().collect(),
             _ => played.usable.iter().map(|p| &p.1).collect(),
@@ -151,7 +151,7 @@ impl Tonight {
 }
 
 /// Keeps what a calibration measured.
-fn calibrated(args: &GateArgs, c: &mut Comparison, noise: &[Option<f64>]) {
+fn calibrated(args: &GateArgs, c: &mut Comparison, noise: &[Option<f64>], workload: String) {
     for (m, noise) in c.metrics.iter_mut().zip(noise) {
         m.noise_floor = *noise;
     }
@@ -173,47 +173,68 @@ fn calibrated(args: &GateArgs, c: &mut Comparison, noise: &[Option<f64>]) {
         scenario: c.scenario.clone(),
         fingerprint: c.fingerprint.clone(),
         pairs: c.pairs.iter().filter(|p| p.usable).count(),
+        workload,
         noise_floor: c.metrics.iter().map(|m| (m.metric.clone(), m.noise_floor)).collect(),
+        scales: c
+            .metrics
+            .iter()
+            .map(|m| (m.metric.clone(), NoiseScale { relative: m.relative, unit: m.unit.clone() }))
+            .collect(),
     };
     if let Some(Err(e)) = args.history.as_ref().map(|dir| files::keep(dir, &calibration)) {
         c.warnings.push(format!("the calibration could not be kept: {e}"));
     }
 }
 
-/// Holds tonight against earlier nights, looks for change points, adds the night.
-fn held_against(args: &GateArgs, job: &Job<'_>, c: &mut Comparison, past: &History, tonight: &Tonight, kept: &Kept) {
-    let (sha, here) = (&c.scenario.sha256, &c.fingerprint.id);
-    let judged = past.nights.iter().map(|(file, night)| (file, night, history::ignored(night, sha, here)));
-    let (mut good, mut ignored): (Vec<&Night>, Vec<Ignored>) = (Vec::new(), past.unread.clone());
-    for (file, night, why) in judged {
-        match why {
-            None => good.push(night),
-            Some(why) => ignored.push(Ignored { file: file.clone(), why }),
+/// The earlier nights.
+struct Nights<'a> {
+    /// Those that count, oldest first.
+    good: Vec<&'a Night>,
+    ignored: Vec<Ignored>,
+}
+
+impl<'a> Nights<'a> {
+    fn of(past: &'a History, c: &Comparison) -> Nights<'a> {
+        let mut nights = Nights { good: Vec::new(), ignored: past.unread.clone() };
+        for (file, night) in &past.nights {
+            match history::ignored(night, &c.scenario.sha256, &c.fingerprint.id) {
+                None => nights.good.push(night),
+                Some(why) => nights.ignored.push(Ignored { file: file.clone(), why }),
+            }
         }
+        nights
     }
+}
+
+/// Holds tonight against earlier nights.
+fn held_against(job: &Job<'_>, c: &mut Comparison, nights: &Nights<'_>, tonight: &Tonight) {
+    let good = &nights.good;
     let baseline = &good[good.len().saturating_sub(history::NIGHTS)..];
-    if job.kind == Kind::History {
-        c.metrics = history::weigh(&job.asked, baseline, &tonight.values, LOOK_RISK);
-        c.answer = pairs::overall(&c.metrics);
-        c.warnings.push("held against earlier nights: whatever else differs between nights is taken for the service's doing; two [[variant]]s decide soundly".into());
-        if good.len() < history::NIGHTS_LEAST {
-            let (n, least) = (good.len(), history::NIGHTS_LEAST);
-            c.reasons
-                .push(format!("{n} of the {least} nights that are needed at least; this one is added if it is whole"));
-        }
-        c.exit_code = exit_code(c);
+    c.metrics = history::weigh(&job.asked, baseline, &tonight.values, LOOK_RISK);
+    c.answer = pairs::overall(&c.metrics);
+    c.warnings.push("held against earlier nights: whatever else differs between nights is taken for the service's doing; two [[variant]]s decide soundly".into());
+    if good.len() < history::NIGHTS_LEAST {
+        let (n, least) = (good.len(), history::NIGHTS_LEAST);
+        c.reasons.push(format!("{n} of the {least} nights that are needed at least; this one is added if it is whole"));
     }
+}
+
+/// Looks for change points, adds the night.
+fn remember(args: &GateArgs, job: &Job<'_>, c: &mut Comparison, nights: Nights<'_>, tonight: &Tonight, kept: &Kept) {
+    let Nights { good, ignored } = nights;
     let whole =
         c.clean && c.ending == Ending::Completed && tonight.values.iter().all(|v| v.len() >= c.pairs_planned[0]);
+    let variant = c.arms.last().map(|a| a.name.clone()).unwrap_or_default();
+    let stopped = stops::of(&c.pairs, &variant).k > 0;
     let night = Night {
         schema: NIGHT.into(),
         id: c.id.clone(),
         started_at: c.started_at.clone(),
         scenario: c.scenario.clone(),
         fingerprint: c.fingerprint.clone(),
-        variant: c.arms.last().map(|a| a.name.clone()).unwrap_or_default(),
+        variant,
         valid: whole,
-        passed: whole && history::passed(c.answer, tonight.violated),
+        passed: whole && history::passed(c.answer, tonight.violated, stopped),
         values: job
             .asked
             .iter()

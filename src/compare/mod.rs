@@ -1,12 +1,15 @@
 //! Many runs: from their reports to an answer with its evidence, which side of a comparison is worse, what is carried. Pure.
 //!
-//! Owns what a metric's value of a run is, which runs may be used, and how pairs become decisions, advice, time-lines and shift functions.
+//! Owns what a metric's value of a run is, which runs may be used, what a run that the safety stop ended says, and how pairs become decisions,
+//! advice, time-lines and shift functions.
 //! Leaves alone how runs are made (`run/series.rs`), the statistics (`statistics/`) and every rendering (`report/comparison/`).
 
 pub mod history;
+pub mod noise;
 pub mod pairs;
 pub mod side;
 pub mod sizing;
+pub mod stops;
 mod words;
 
 pub use side::side_by_side;
@@ -14,7 +17,8 @@ pub use side::side_by_side;
 use crate::plan::{Effect, GateMetric, Metric, Plan, Where};
 use crate::report::build::span_name;
 use crate::report::comparison::model::Fingerprint;
-use crate::report::model::{Ending, Environment, Report};
+use crate::report::model::{Ending, Environment, FaultReport, Report};
+use crate::statistics::censored::{self, Between, Seen};
 use crate::statistics::decision::{Question, Scale, Test, Worse};
 
 /// A metric that is compared, by the words of reports.
@@ -50,8 +54,8 @@ impl Asked {
     }
 
     fn new(metric: &Metric, place: String, scale: Scale, floor: f64) -> Asked {
-        // Recoveries may be censored: ranks of differences would take "longer than we looked" for a length.
-        let test = if *metric == Metric::RecoveryTime { Test::Sign } else { Test::SignedRank };
+        // What belongs to a fault may be censored: ranks of differences would take "longer than we looked" for a length.
+        let test = if metric.is_of_fault() { Test::Sign } else { Test::SignedRank };
         let worse = match metric {
             Metric::Throughput | Metric::Availability | Metric::GoodRatio | Metric::Accuracy | Metric::Agreement => {
                 Worse::Lower
@@ -87,30 +91,45 @@ impl Asked {
         }
     }
 
-    /// Of a fault that repeats: the median over its times, where it is known; a recovery is infinite where nothing bounds it from above but
-    /// its cut-off times. A cost that was cut off is not endless, only not known.
+    /// Of a fault that repeats: the median over its times, where it is known. Times that were cut off count as they do by themselves
+    /// ([`Asked::of_time`]).
     fn median(&self, report: &Report) -> f64 {
-        let group = report.fault_groups.iter().find(|g| g.name == self.place);
-        let metric = group.and_then(|g| g.metrics.iter().find(|m| m.metric == self.metric));
-        match metric.map(|m| (m.median.low, m.median.high, m.unknown)) {
-            Some((Some(low), Some(high), _)) if low == high => low,
-            Some((_, None, 0)) if self.metric == "recovery_time" => f64::INFINITY,
-            _ => f64::NAN,
+        let Some(group) = report.fault_groups.iter().find(|g| g.name == self.place) else { return f64::NAN };
+        let Some(metric) = group.metrics.iter().find(|m| m.metric == self.metric) else { return f64::NAN };
+        match (metric.median.low, metric.median.high) {
+            (Some(low), Some(high)) if low == high => return low,
+            _ if metric.unknown > 0 => return f64::NAN,
+            _ => {}
         }
+        let of_time = |n: usize| {
+            let name = format!("{}-{n}", group.name);
+            let value = report.faults.iter().find(|f| f.name == name).map_or(f64::NAN, |f| self.of_time(f));
+            if value.is_nan() { Seen::Unknown } else { Seen::Exact(value) }
+        };
+        let times: Vec<Seen> = (1..=group.times).map(of_time).collect();
+        censored::median(&times).and_then(Between::exact).unwrap_or(f64::NAN)
     }
 
     fn fault_value(&self, report: &Report) -> f64 {
-        let Some(fault) = report.faults.iter().find(|f| f.name == self.place) else { return self.median(report) };
+        report.faults.iter().find(|f| f.name == self.place).map_or_else(|| self.median(report), |f| self.of_time(f))
+    }
+
+    /// Of a fault that was still hurting when it was cut off, all that grows with it is infinite, as a percentile is that failures reach: worse
+    /// than whatever was seen to its end. So is a detection that never came. What could not be told is not infinite, only unknown.
+    fn of_time(&self, fault: &FaultReport) -> f64 {
         let impact = &fault.impact;
         let known = |value: Option<f64>| value.unwrap_or(f64::NAN);
         match (self.metric.as_str(), impact.state.as_str()) {
             ("recovery_time", "none") => 0.0,
             ("recovery_time", "recovered") => known(impact.recovery_s),
-            ("recovery_time", "not_recovered") => f64::INFINITY,
-            ("detection_time", _) => known(impact.detection_s),
-            // Of a fault that still hurts they only grow: what was seen until it was cut off is no value to compare.
             ("longest_outage", "none" | "recovered") => known(impact.longest_outage_s),
             ("lost_requests", "none" | "recovered") => known(impact.lost_requests),
+            ("recovery_time" | "longest_outage" | "lost_requests", "not_recovered") => f64::INFINITY,
+            // Who hits no replica is never taken out of rotation, and what was never applied is not looked for.
+            ("detection_time", _) if fault.applied_at_s.is_some() && !fault.replicas.is_empty() => {
+                impact.detection_s.unwrap_or(f64::INFINITY)
+            }
+            ("detection_time", _) => known(impact.detection_s),
             _ => f64::NAN,
         }
     }
@@ -148,7 +167,8 @@ pub fn usable(report: &Report) -> Result<(), String> {
     }
     match report.ending {
         Ending::Completed => {}
-        // The safety stop is the service's doing, but a run that ended early has no numbers to hold against another's.
+        // The safety stop is the service's doing, but a run that ended early has no numbers to hold against another's: it is weighed by
+        // itself (`stops.rs`).
         Ending::SafetyStop => return Err(format!("the safety stop ended it: {}", because())),
         Ending::Interrupted => return Err("it was interrupted".to_owned()),
         Ending::NotStarted => return Err(format!("it did not start: {}", because())),
@@ -185,7 +205,7 @@ pub fn fingerprint(environment: &Environment, tool_version: &str) -> Fingerprint
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{FaultReport, ImpactReport, MetricValue, ProofReport, SpanReport};
+    use crate::report::model::{Bounds, FaultGroup, GroupMetric, ImpactReport, MetricValue, ProofReport, SpanReport};
     use crate::units::Quantile;
 
     fn asked(metric: Metric, place: &str) -> Asked {
@@ -235,6 +255,62 @@ mod tests {
         assert_eq!(recovery.value(&with("not_recovered", None)), f64::INFINITY);
         assert!(recovery.value(&with("unknown", None)).is_nan());
         assert!(asked(Metric::RecoveryTime, "other").value(&with("none", None)).is_nan());
+    }
+
+    fn fault(name: &str, impact: ImpactReport) -> FaultReport {
+        let (applied_at_s, replicas) = (Some(5.0), vec![0]);
+        FaultReport { name: name.into(), applied_at_s, replicas, impact, ..FaultReport::default() }
+    }
+
+    /// Dropped, they would leave those that went well to be compared.
+    #[test]
+    fn what_never_ended_is_worse_than_any_number() {
+        let with = |fault: FaultReport| Report { faults: vec![fault], ..Report::default() };
+        let costs = |state: &str| ImpactReport {
+            state: state.into(),
+            longest_outage_s: Some(2.0),
+            lost_requests: Some(70.0),
+            ..ImpactReport::default()
+        };
+        for (metric, seen) in [(Metric::LongestOutage, 2.0), (Metric::LostRequests, 70.0)] {
+            let asked = asked(metric, "kill");
+            assert_eq!(asked.question.test, Test::Sign);
+            for (state, value) in [("none", seen), ("recovered", seen), ("not_recovered", f64::INFINITY)] {
+                assert_eq!(asked.value(&with(fault("kill", costs(state)))), value, "{} {state}", asked.text);
+            }
+            assert!(asked.value(&with(fault("kill", costs("unknown")))).is_nan(), "{}", asked.text);
+        }
+        let detection = asked(Metric::DetectionTime, "kill");
+        assert_eq!(detection.question.test, Test::Sign);
+        let seen = |detection_s| fault("kill", ImpactReport { detection_s, ..costs("recovered") });
+        assert_eq!(detection.value(&with(seen(Some(1.0)))), 1.0);
+        assert_eq!(detection.value(&with(seen(None))), f64::INFINITY);
+        assert!(detection.value(&with(FaultReport { replicas: vec![], ..seen(None) })).is_nan());
+        assert!(detection.value(&with(FaultReport { applied_at_s: None, ..seen(None) })).is_nan());
+    }
+
+    #[test]
+    fn the_median_over_times_counts_those_that_were_cut_off() {
+        let bounds = |low, high| Bounds { low, high };
+        let with = |states: &[&str], cut_off, median| {
+            let metric = GroupMetric { metric: "lost_requests".into(), cut_off, median, ..GroupMetric::default() };
+            let times = states.iter().enumerate().map(|(n, state)| {
+                let impact =
+                    ImpactReport { state: (*state).into(), lost_requests: Some(9.0), ..ImpactReport::default() };
+                fault(&format!("kill-{}", n + 1), impact)
+            });
+            let group =
+                FaultGroup { name: "kill".into(), times: states.len(), metrics: vec![metric], ..FaultGroup::default() };
+            Report { faults: times.collect(), fault_groups: vec![group], ..Report::default() }
+        };
+        let lost = asked(Metric::LostRequests, "kill");
+        let known = with(&["recovered", "recovered", "not_recovered"], 1, bounds(Some(9.0), Some(9.0)));
+        assert_eq!(lost.value(&known), 9.0);
+        let most = with(&["recovered", "not_recovered", "not_recovered"], 2, bounds(Some(9.0), None));
+        assert_eq!(lost.value(&most), f64::INFINITY);
+        let open = with(&["recovered", "unknown", "not_recovered"], 2, bounds(Some(9.0), None));
+        assert!(lost.value(&open).is_nan());
+        assert!(lost.value(&Report::default()).is_nan());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::capacity::replicas::{Need, replicas};
 use crate::capacity::search::{Answer, Found};
 use crate::capacity::trial::{Cause, Verdict};
 use crate::capacity::usl::{self, Load};
-use crate::plan::Planning;
+use crate::plan::{FaultKind, FaultPlan, Planning, Via};
 use crate::report::format::{percent, rate};
 use crate::report::sizing::model::{FoundWord, NeedReport, NeedRow, SearchReport, TrialReport, UslReport};
 
@@ -29,6 +29,20 @@ pub fn verdict_words(verdict: Verdict) -> (&'static str, String) {
             },
         ),
     }
+}
+
+/// How many of `replicas` a fault takes away for as long as it is held: all that it hits, where none of them can be reached or answers. One
+/// that slows replicas down or spoils what they say takes none; what a fault hits that no platform of ours knows of is not counted.
+pub fn dead(fault: &FaultPlan, replicas: usize) -> usize {
+    // Cut off from one peer alone, a replica is still there for its callers.
+    let from_all = !matches!(&fault.via, Via::ChaosMesh(mesh) if mesh.peer.is_some());
+    let gone = match &fault.kind {
+        FaultKind::PodKill { .. } | FaultKind::PodFailure | FaultKind::PodPause => true,
+        FaultKind::NetworkPartition { .. } | FaultKind::NetworkReset => from_all,
+        FaultKind::NetworkLoss { share } => from_all && share.get() >= 1.0,
+        _ => false,
+    };
+    if gone { fault.hits(replicas) } else { 0 }
 }
 
 /// One search. `under` is the fault that was held and how many of `replicas` it held down; `confirm` the weight of a confirming trial.
@@ -77,8 +91,8 @@ fn curve(trials: &[TrialReport]) -> Option<Curve> {
 pub fn need(planning: &Planning, searches: &[SearchReport]) -> Result<Option<NeedReport>, String> {
     let Some(capacity) = searches.first().and_then(|s| s.per_replica_rps) else { return Ok(None) };
     let survive = u32::from(planning.survive);
-    // Only what was measured under the very loss that is to be survived counts as measured.
-    let under = searches.iter().find(|s| s.under.is_some() && s.dead == usize::from(planning.survive));
+    // Only what was measured under the very loss that is to be survived counts as measured, and a fault that takes no replica away is none.
+    let under = searches.iter().find(|s| s.under.is_some() && s.dead > 0 && s.dead == usize::from(planning.survive));
     let after = under.and_then(|s| s.per_replica_rps);
     let asked = Need {
         peak: planning.peak.get(),
@@ -120,6 +134,21 @@ pub fn need(planning: &Planning, searches: &[SearchReport]) -> Result<Option<Nee
         measured: answer.measured,
         table: answer.table.iter().map(row).collect(),
     }))
+}
+
+/// Says so where what was held is not the loss that is to be survived.
+pub fn other_loss(planning: &Planning, searches: &[SearchReport]) -> Option<String> {
+    let held = searches.iter().find(|s| s.under.is_some()).filter(|s| s.dead != usize::from(planning.survive))?;
+    let survive = planning.survive;
+    Some(match held.dead {
+        0 => format!(
+            "{} counts as the loss of no replica: what is carried after {survive} are lost was not measured",
+            held.under.as_deref().unwrap_or_default()
+        ),
+        dead => format!(
+            "{survive} replicas are to be lost, {dead} were held down: their capacity after the loss was not measured"
+        ),
+    })
 }
 
 /// Throughput at the highest concurrency against the best one, below which it was seen to fall.
@@ -182,9 +211,10 @@ pub fn sentence(searches: &[SearchReport], need: Option<&NeedReport>, replicas: 
     };
     if let Some(under) = searches.get(1) {
         let fault = under.under.clone().unwrap_or_default();
-        words.push_str(&match under.carried_rps {
-            Some(carried) => format!("; while {} of them is held down by {fault}, {}", under.dead, rate(carried)),
-            None => format!("; while {fault} is held: {}", under.words),
+        words.push_str(&match (under.carried_rps, under.dead) {
+            (Some(carried), 0) => format!("; while {fault} is held, no replica counted as lost, {}", rate(carried)),
+            (Some(carried), dead) => format!("; while {dead} of them is held down by {fault}, {}", rate(carried)),
+            (None, _) => format!("; while {fault} is held: {}", under.words),
         });
     }
     if let Some(need) = need {
@@ -206,11 +236,18 @@ fn capital(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::capacity::search::{Tried, Why};
-    use crate::units::{Rate, Ratio};
+    use crate::plan::{ChaosMesh, Direction, FaultTarget, Mode};
+    use crate::units::{Offset, Rate, Ratio};
 
     fn found(carried: f64, dead: usize) -> SearchReport {
+        found_under(carried, (dead > 0).then_some(("lose-one", dead)))
+    }
+
+    fn found_under(carried: f64, under: Option<(&str, usize)>) -> SearchReport {
         let tried = |rate, passed| Tried {
             rate,
             confirm: false,
@@ -221,7 +258,6 @@ mod tests {
             tried: vec![tried(carried, true), tried(carried * 1.05, false)],
         };
         let trials = vec![TrialReport { rate_rps: carried, p99_us: Some(1e5), ..TrialReport::default() }];
-        let under = (dead > 0).then_some(("lose-one", dead));
         search(&answer, trials, under, 3, 2.0, &mut |_| 0)
     }
 
@@ -253,6 +289,65 @@ mod tests {
         assert!(sentence(&[found(600.0, 0)], Some(&need), 3).contains("by arithmetic"));
         // Two dead were measured, one is to be survived: that is not the same loss.
         assert!(!super::need(&planning(), &[found(600.0, 0), found(300.0, 2)]).unwrap().unwrap().measured);
+    }
+
+    fn fault(kind: FaultKind, via: Via) -> FaultPlan {
+        FaultPlan {
+            name: "held".into(),
+            kind,
+            target: FaultTarget::Replicas(Mode::One),
+            at: Offset::ZERO,
+            lasts: None,
+            overlap: false,
+            via,
+        }
+    }
+
+    fn delay() -> FaultKind {
+        let latency = Duration::from_millis(50);
+        FaultKind::NetworkDelay { latency, jitter: Duration::ZERO, direction: Direction::Both }
+    }
+
+    #[test]
+    fn dead_is_who_cannot_be_reached_or_does_not_answer() {
+        let loss = |share| FaultKind::NetworkLoss { share: Ratio::new(share).unwrap() };
+        let partition = || FaultKind::NetworkPartition { direction: Direction::Both };
+        let stress = FaultKind::CpuStress { workers: 1, load: Ratio::new(1.0).unwrap() };
+        for (kind, expected) in [
+            (FaultKind::PodFailure, 1),
+            (FaultKind::PodPause, 1),
+            (partition(), 1),
+            (FaultKind::NetworkReset, 1),
+            (loss(1.0), 1),
+            (loss(0.3), 0),
+            (delay(), 0),
+            (stress, 0),
+            (FaultKind::MemoryStress { bytes: 1 }, 0),
+        ] {
+            let held = fault(kind, Via::Platform);
+            assert_eq!(dead(&held, 3), expected, "{:?}", held.kind);
+        }
+        let mesh = ChaosMesh { peer: Some("features".into()), ..ChaosMesh::default() };
+        assert_eq!(dead(&fault(partition(), Via::ChaosMesh(mesh)), 3), 0, "from one peer alone");
+    }
+
+    #[test]
+    fn a_fault_that_takes_no_replica_away_measures_no_loss() {
+        let slow = fault(delay(), Via::Platform);
+        let searches = [found(600.0, 0), found_under(240.0, Some(("slow", dead(&slow, 3))))];
+        assert_eq!((searches[1].dead, searches[1].per_replica_rps), (0, Some(80.0)), "all three carry it");
+        let need = need(&planning(), &searches).unwrap().unwrap();
+        assert!(!need.measured && need.capacity_after_loss_rps.is_none());
+        let words = sentence(&searches, Some(&need), 3);
+        assert!(words.contains("; while slow is held, no replica counted as lost, 240/s."), "{words}");
+        assert!(words.contains("by arithmetic"), "{words}");
+        assert!(other_loss(&planning(), &searches).unwrap().starts_with("slow counts as the loss of no replica"));
+        // Where none is to be survived, a slow one is not the answer to that.
+        let none = Planning { survive: 0, ..planning() };
+        assert_eq!(super::need(&none, &searches).unwrap().unwrap().capacity_after_loss_rps, None);
+        assert_eq!(other_loss(&none, &searches), None);
+        assert!(other_loss(&planning(), &[found(600.0, 0), found(300.0, 2)]).unwrap().contains("2 were held down"));
+        assert_eq!(other_loss(&planning(), &[found(600.0, 0), found(300.0, 1)]), None);
     }
 
     #[test]

@@ -87,6 +87,14 @@ pub(super) fn why(asked: &Asked, found: &Decision, pairs: &str) -> String {
         (Answer::Inconclusive, Why::Adjusted) => {
             "alone it would be a regression; among all gating metrics the evidence is too thin".to_owned()
         }
+        (Answer::Inconclusive, Why::Missing { values }) => {
+            let missing = if values == 1 { "1 value is".to_owned() } else { format!("{values} values are") };
+            format!("what is known would decide it, but {missing} missing that may be the worst")
+        }
+        (Answer::Inconclusive, Why::Usual { within, of }) => format!(
+            "worse than the nights taken together, but not by more than {floor} than each of them ({within} of {of} lie as far out): it may \
+             be the night"
+        ),
         (Answer::Inconclusive, _) => {
             format!("the interval holds both a change of {floor} and none: more {pairs}, or less noise, could decide")
         }
@@ -124,6 +132,9 @@ mod tests {
         let (what, why) = told(&recovery, &[]);
         assert_eq!(what, "v2's recovery_time under kill cannot be compared with v1's");
         assert_eq!(why, "no pairs say anything about it");
+        let unknown = [[(2.0, 2.0); 8].as_slice(), &[(2.0, f64::NAN)]].concat();
+        let (_, why) = told(&recovery, &unknown);
+        assert_eq!(why, "what is known would decide it, but 1 value is missing that may be the worst");
         let (what, why) = told(&p99, &[(0.1, 0.2); 3]);
         assert_eq!(what, "v2's latency.p99 in baseline is 100 % higher (too few pairs for an interval) than v1's");
         assert_eq!(why, "3 pairs cannot decide anything; 6 are the least that can");

@@ -55,7 +55,7 @@ pub struct Assembled {
     pub phases: Vec<SpanStats>,
     /// In order of time.
     pub windows: Vec<Window>,
-    /// In order of time.
+    /// In order of time. Where nothing was due or done there is none, so that their lengths add up to less than the run's.
     pub slots: Vec<Slot>,
 }
 

@@ -3,7 +3,7 @@
 pub mod costs;
 mod quality;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::injector::TargetRef;
 use crate::fault::runner::FaultRecord;
@@ -254,10 +254,15 @@ fn add_gate_metrics(report: &mut Report, plan: &Plan, summary: &RunSummary) {
     }
 }
 
-/// Intervals were only made for what objectives ask about.
+/// Intervals were only made for what objectives ask about. Where several ask for one word, as `good_ratio` for each `within`, value and
+/// interval are those of the first.
 fn add_intervals(report: &mut Report, plan: &Plan, judged: &[Judged]) {
+    let mut told = BTreeSet::new();
     for j in judged {
         let (Some(interval), Some(place)) = (&j.interval, &j.span) else { continue };
+        if !told.insert((place, j.metric.word())) {
+            continue;
+        }
         let name = span_name(plan, place);
         let span = report.phases.iter_mut().chain(report.spans.iter_mut()).find(|s| s.name == name);
         let entry = span.map(|s| {
@@ -691,5 +696,56 @@ fn plan_info(plan: &Plan, (within, within_source): (u64, &'static str)) -> PlanI
         }
         .to_owned(),
         latency_bound_us: plan.tightest_latency_bound().map(|d| d.as_secs_f64() * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bootstrap::Interval;
+    use crate::plan::{Phase, Shape, tests_support};
+    use crate::units::{PhaseId, Rate};
+
+    #[test]
+    fn a_value_stands_beside_its_own_interval() {
+        let plan = tests_support::plan(vec![Phase {
+            name: "load".into(),
+            start: Offset::ZERO,
+            duration: Duration::from_secs(60),
+            load: Load::Open(Shape::Constant(Rate::per_second(10.0).unwrap())),
+            measured: true,
+        }]);
+        let judged = |metric, value, low, high| Judged {
+            objective: None,
+            metric,
+            span: Some(SpanRef::Phase(PhaseId(0))),
+            fault: None,
+            value: Some(value),
+            n: 600,
+            needed: 0,
+            verdict: Verdict::Met,
+            interval: Some(Interval { low, high }),
+            close: false,
+            reason: String::new(),
+        };
+        // Nearly all within 100 ms, none within 5.5 ms.
+        let all = [
+            judged(Metric::GoodRatio, 0.98, 0.97, 0.99),
+            judged(Metric::GoodRatio, 0.0, 0.0, 0.0),
+            judged(Metric::ErrorRate, 0.01, 0.005, 0.02),
+        ];
+        let known = MetricValue { value: Some(0.01), n: 600, ..MetricValue::default() };
+        let metrics = BTreeMap::from([("error_rate".to_owned(), known)]);
+        let phase = SpanReport { name: "load".into(), metrics, ..SpanReport::default() };
+        let mut report = Report { phases: vec![phase], ..Report::default() };
+        add_intervals(&mut report, &plan, &all);
+        let seen = |word: &str| {
+            let m = &report.phases[0].metrics[word];
+            (m.value, m.low, m.high)
+        };
+        assert_eq!(seen("good_ratio"), (Some(0.98), Some(0.97), Some(0.99)));
+        assert_eq!(seen("error_rate"), (Some(0.01), Some(0.005), Some(0.02)));
     }
 }

@@ -128,19 +128,23 @@ pub fn quality_cells(span: &SpanReport) -> [String; 6] {
     ]
 }
 
-/// A share as a percentage that never rounds to 0 or 100: `99.94 %`, `0.0031 %`.
+/// A share as a percentage that never rounds to 0 or 100: `99.94 %`, `0.0031 %`, `99.9999940 %`.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
     let distance = value.abs().min((100.0 - value).abs());
     let decimals = match distance {
-        d if d == 0.0 || d >= 10.0 => 1,
+        // One in a trillion is more than any run sends: this is rounding, of floating point.
+        d if d < 1e-10 => 0,
+        d if d >= 10.0 => 1,
         d if d >= 0.1 => 2,
         d if d >= 0.01 => 3,
-        _ => 4,
+        d if d >= 0.001 => 4,
+        // Two digits of the distance. The binary tail of 1e-5 must not make it three.
+        d => (1.0 - (d * (1.0 + 1e-9)).log10().floor()) as usize,
     };
-    let text = format!("{value:.decimals$}");
-    let text = if distance == 0.0 { text.trim_end_matches(".0") } else { &text };
-    format!("{text} %")
+    // Adding zero turns −0.0 into 0.0.
+    let value = if decimals == 0 { value.round() + 0.0 } else { value };
+    format!("{value:.decimals$} %")
 }
 
 /// A bound or target as a percentage, without digits it does not need: `1 %`, `99.5 %`.
@@ -370,11 +374,19 @@ mod tests {
         let table = [
             (0.0, "0 %"),
             (1.0, "100 %"),
+            (-1e-20, "0 %"),
+            (1.0 - f64::EPSILON, "100 %"),
             (0.9994, "99.940 %"),
-            (0.999_994, "99.9994 %"),
+            (0.999_994, "99.99940 %"),
+            // Three of fifty million.
+            (1.0 - 6e-8, "99.9999940 %"),
             (0.5, "50.0 %"),
             (0.012, "1.20 %"),
             (0.000_031, "0.0031 %"),
+            (0.000_01, "0.0010 %"),
+            (0.000_003_1, "0.00031 %"),
+            (1e-7, "0.000010 %"),
+            (2.0, "200.0 %"),
         ];
         for (share, text) in table {
             assert_eq!(percent(share), text, "{share}");

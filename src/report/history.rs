@@ -40,7 +40,7 @@ pub struct Night {
     pub variant: String,
     /// All pairs were run and usable.
     pub valid: bool,
-    /// Nothing regressed, and no run broke an objective.
+    /// Nothing regressed, no run broke an objective, and the safety stop ended none.
     pub passed: bool,
     /// By metric (`latency.p99@baseline`): the values of its runs.
     pub values: BTreeMap<String, Vec<Value>>,
@@ -50,10 +50,15 @@ impl Night {
     /// The middle of a metric's runs; NaN where it has none.
     pub fn value(&self, metric: &str) -> f64 {
         let runs = self.values.get(metric).map_or(&[][..], Vec::as_slice);
-        let mut known: Vec<f64> = runs.iter().map(|v| v.get()).filter(|v| !v.is_nan()).collect();
-        known.sort_by(f64::total_cmp);
-        known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+        middle(runs.iter().map(|v| v.get()))
     }
+}
+
+/// The middle of a night's runs, the lower of two; NaN where none is known.
+pub fn middle(runs: impl Iterator<Item = f64>) -> f64 {
+    let mut known: Vec<f64> = runs.filter(|v| !v.is_nan()).collect();
+    known.sort_by(f64::total_cmp);
+    known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The noise that one variant showed against itself.
@@ -69,8 +74,23 @@ pub struct Calibration {
     pub fingerprint: Fingerprint,
     /// Pairs that were weighed.
     pub pairs: usize,
-    /// By metric: half the width of its interval, in the unit of its `min_effect`; null where the pairs bound nothing.
+    /// What was run, without what judges it (`compare::noise::workload`); empty in files of earlier versions.
+    #[serde(default)]
+    pub workload: String,
+    /// By metric: half the width of its interval, as `scales` says; null where the pairs bound nothing.
     pub noise_floor: BTreeMap<String, Option<f64>>,
+    /// By metric: in what that is given; absent in files of earlier versions.
+    #[serde(default)]
+    pub scales: BTreeMap<String, NoiseScale>,
+}
+
+/// In what the noise of a metric is given: as its `min_effect` was when it was calibrated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoiseScale {
+    /// A share of the reference (0.05 is 5 %); else in the unit.
+    pub relative: bool,
+    /// The metric's unit.
+    pub unit: String,
 }
 
 /// What a history holds.
@@ -241,6 +261,31 @@ mod tests {
             .map(|i| (i.file.as_str(), i.why.contains("broken") || i.why.contains("resbench.night/0")))
             .collect();
         assert_eq!(told, [("night-broken.json", true), ("night-old.json", true)]);
+    }
+
+    #[test]
+    fn a_calibration_says_in_what_it_is_given_and_an_earlier_one_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let scale = NoiseScale { relative: true, unit: "s".into() };
+        let calibration = Calibration {
+            schema: CALIBRATION.into(),
+            scenario: ScenarioInfo { name: "nightly".into(), ..ScenarioInfo::default() },
+            fingerprint: Fingerprint { id: "here".into(), parts: vec![] },
+            workload: "w".into(),
+            noise_floor: [("latency.p99@all".to_owned(), Some(0.03))].into(),
+            scales: [("latency.p99@all".to_owned(), scale)].into(),
+            ..Calibration::default()
+        };
+        let path = keep(dir.path(), &calibration).unwrap();
+        let read = || super::calibration(dir.path(), "nightly", "here").unwrap();
+        assert_eq!(read(), calibration);
+        let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for key in ["workload", "scales"] {
+            old.as_object_mut().unwrap().remove(key);
+        }
+        fs::write(&path, old.to_string()).unwrap();
+        assert_eq!((read().workload.as_str(), read().scales.len()), ("", 0));
+        assert_eq!(read().noise_floor, calibration.noise_floor);
     }
 
     #[test]

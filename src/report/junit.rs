@@ -1,7 +1,7 @@
 //! `junit.xml`: a case for each objective, each fault, and the run itself.
 //!
 //! A broken objective is a failure, an undecided one is skipped, and what makes the run itself worthless (an unproven
-//! fault, something left broken, a run that did not start) is an error. Names of cases hold no measured number:
+//! fault, a generator that fell behind, something left broken, a run that did not start) is an error. Names of cases hold no measured number:
 //! CI keeps their history by name.
 
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub(super) fn junit(report: &Report) -> String {
     suite.add_test_cases(report.objectives.iter().map(|o| objective(report, o)));
     suite.add_test_cases(report.faults.iter().map(|f| fault(report, f)));
     suite.add_test_case(ending(report));
+    suite.add_test_case(generator(report));
     suite.add_test_case(cleanness(report));
     suite.set_system_out("[[ATTACHMENT|report.html]]");
     let time = seconds(report.plan.duration_s);
@@ -124,6 +125,18 @@ fn ending(report: &Report) -> TestCase {
     case(report, "run", "runs to its end", 0.0, status)
 }
 
+/// Without objectives, or with none where it was late, nothing else says why the run is inconclusive.
+fn generator(report: &Report) -> TestCase {
+    let status = match report.generator.kept_up {
+        true => TestCaseStatus::success(),
+        false => {
+            let why = format!("inconclusive: the generator fell behind: {}", report.generator.note);
+            speak(report, TestCaseStatus::non_success(NonSuccessKind::Error), "inconclusive", &why)
+        }
+    };
+    case(report, "run", "generator keeps up", 0.0, status)
+}
+
 fn cleanness(report: &Report) -> TestCase {
     let status = match report.clean {
         true => TestCaseStatus::success(),
@@ -138,7 +151,7 @@ fn cleanness(report: &Report) -> TestCase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::ProofReport;
+    use crate::report::model::{GeneratorReport, ProofReport};
 
     #[test]
     fn kinds_of_trouble_are_told_apart_and_counted() {
@@ -148,12 +161,25 @@ mod tests {
             objectives: [VerdictWord::Met, VerdictWord::Violated, VerdictWord::Inconclusive].map(objective).to_vec(),
             faults: vec![FaultReport { proof: ProofReport::default(), ..FaultReport::default() }],
             ending: Ending::Completed,
+            generator: GeneratorReport { kept_up: true, ..GeneratorReport::default() },
             clean: true,
             ..Report::default()
         };
         let xml = junit(&report);
-        let head = "<testsuites name=\"resbench\" tests=\"6\" skipped=\"1\" failures=\"1\" errors=\"1\"";
+        let head = "<testsuites name=\"resbench\" tests=\"7\" skipped=\"1\" failures=\"1\" errors=\"1\"";
         assert!(xml.contains(head), "{xml}");
+    }
+
+    #[test]
+    fn a_run_is_not_green_whose_generator_fell_behind() {
+        let generator = GeneratorReport {
+            note: "load: 410 of 10011 requests were not sent in time".into(),
+            ..GeneratorReport::default()
+        };
+        let report = Report { ending: Ending::Completed, clean: true, generator, ..Report::default() };
+        let xml = junit(&report);
+        assert!(xml.contains("tests=\"3\" skipped=\"0\" failures=\"0\" errors=\"1\""), "{xml}");
+        assert!(xml.contains("inconclusive: the generator fell behind: load: 410 of 10011 requests"), "{xml}");
     }
 
     #[test]

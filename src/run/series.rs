@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::compare::pairs::{self, Pair};
-use crate::compare::{Asked, usable};
+use crate::compare::{Asked, stops, usable};
 use crate::fault::stop::StopSignal;
 use crate::plan::Plan;
 use crate::report::comparison::model::{PairReport, RunOf};
 use crate::report::model::{Ending, Report};
 use crate::rng;
 use crate::run::{LoadOptions, Observer, RunOptions, run};
-use crate::statistics::decision::{LOOK_RISK, another_look};
+use crate::statistics::decision::{Answer, Decision, LOOK_RISK, another_look};
 use crate::statistics::order::{First, orders};
 use crate::units::Seed;
 
-/// Pairs that may be run again because one of their runs could not be used.
+/// Pairs that may be made in the place of those of which a run could not be used. A run that the safety stop ended cannot be, and is
+/// weighed all the same (`compare/stops.rs`).
 const AGAIN: usize = 3;
 /// The rest between two runs, at least and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
@@ -105,12 +106,19 @@ pub fn play(series: &Series<'_>, watch: &dyn Watch) -> Played {
         if n == first_look || n == last_look {
             played.looks.push(n);
             let decided = pairs::decide(series.asked, &played.usable, series.arms, LOOK_RISK).1;
-            if n == last_look || !another_look(&decided) {
+            if n == last_look || !open(&decided, &played.pairs, series.arms[1]) {
                 break;
             }
         }
     }
     close(played)
+}
+
+/// May more pairs change the answer? A candidate that the safety stop ended is in doubt whatever its other runs say: more of them may show that
+/// it is stopped more often.
+fn open(decided: &[Decision], pairs: &[PairReport], candidate: &str) -> bool {
+    let stopped = stops::of(pairs, candidate).k > 0;
+    another_look(decided) || stopped && decided.iter().all(|d| d.answer != Answer::Regressed)
 }
 
 /// Runs the first arm alone, as often as the first look asks for pairs.
@@ -173,11 +181,11 @@ fn round(
         }
         let (run, kept) = one(series, watch, number, arm, seed);
         watch.ended(number, &run, kept.as_ref().map(|k| &k.0));
-        let usable = run.why.is_empty();
+        let complete = other_run_counts(&run);
         goes_on = judge(&run, kept.as_ref().map(|k| &k.0), played);
         report.runs.push(run);
         runs[arm] = kept;
-        if !goes_on || !usable {
+        if !goes_on || !complete {
             break;
         }
         rest(at_rest, &series.stop);
@@ -195,6 +203,12 @@ fn round(
         played.pairs.push(report);
     }
     goes_on
+}
+
+/// Is there anything to learn from the other run of a pair after this one? From a run that failed to measure there is not. One that the
+/// safety stop ended says how this arm does, and the other arm has to be asked the same.
+fn other_run_counts(run: &RunOf) -> bool {
+    run.why.is_empty() || run.ending == Some(Ending::SafetyStop)
 }
 
 fn one(
@@ -225,6 +239,7 @@ fn one(
                 dir: done.dir.strip_prefix(series.dir).unwrap_or(&done.dir).display().to_string(),
                 verdict: done.report.verdict.word().to_owned(),
                 exit_code: done.report.exit_code,
+                ending: Some(done.report.ending),
                 why: usable(&done.report).err().unwrap_or_default(),
             };
             (run, Some((done.report, done.dir)))
@@ -285,4 +300,39 @@ fn cpu_times() -> Option<(u64, u64)> {
     let ticks: Vec<u64> =
         text.lines().next()?.split_whitespace().skip(1).take(8).filter_map(|t| t.parse().ok()).collect();
     Some((ticks.iter().sum(), ticks.get(3)? + ticks.get(4)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::Interval;
+    use crate::statistics::decision::Why;
+
+    fn run(arm: &str, ending: Ending, why: &str) -> RunOf {
+        RunOf { arm: arm.into(), ending: Some(ending), why: why.into(), ..RunOf::default() }
+    }
+
+    fn decided(answer: Answer) -> [Decision; 1] {
+        let (why, estimate, interval) = (Why::Decided, Some(0.0), Interval::WHOLE);
+        [Decision { answer, why, estimate, interval, p: 1.0, p_adjusted: 1.0, n: 7, silent: 0 }]
+    }
+
+    #[test]
+    fn the_other_arm_is_asked_after_a_safety_stop() {
+        assert!(other_run_counts(&run("a", Ending::Completed, "")));
+        assert!(other_run_counts(&run("a", Ending::SafetyStop, "the safety stop ended it")));
+        assert!(!other_run_counts(&run("a", Ending::Completed, "the generator fell behind")));
+        assert!(!other_run_counts(&RunOf { why: "no report".into(), ..RunOf::default() }));
+    }
+
+    #[test]
+    fn a_candidate_that_was_stopped_keeps_a_series_open() {
+        let pairs = |ending| [PairReport { runs: vec![run("b", ending, "")], ..PairReport::default() }];
+        let (whole, stopped) = (pairs(Ending::Completed), pairs(Ending::SafetyStop));
+        assert!(!open(&decided(Answer::NoRegression), &whole, "b"));
+        assert!(open(&decided(Answer::Inconclusive), &whole, "b"));
+        assert!(open(&decided(Answer::NoRegression), &stopped, "b"));
+        assert!(!open(&decided(Answer::NoRegression), &stopped, "a"));
+        assert!(!open(&decided(Answer::Regressed), &stopped, "b"));
+    }
 }

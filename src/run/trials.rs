@@ -16,7 +16,7 @@ use crate::capacity::trial::{Look, Objectives, Seen, Verdict, hopeless, judge, t
 use crate::clock::{self, Clock};
 use crate::compare::sizing::verdict_words;
 use crate::fault::stop::StopSignal;
-use crate::plan::{Capacity, FaultKind, Lasts, Load, Objective, Phase, Plan, Platform, Shape, SpanRef, Via};
+use crate::plan::{Capacity, FaultKind, Lasts, Load, Metric, Objective, Phase, Plan, Platform, Shape, SpanRef, Via};
 use crate::report::model::{Ending, Report, VerdictWord};
 use crate::report::sizing::model::TrialReport;
 use crate::run::{LoadOptions, Observer, Progress, RunOptions, run};
@@ -76,10 +76,28 @@ pub struct Searched {
 /// # Errors
 /// In words, with the cure.
 pub fn searchable(plan: &Plan) -> Result<(), String> {
-    if objectives(plan, PhaseId(0)).is_empty() {
-        return Err("nothing says what `carried` means: write an [[objective]] on latency.pNN or error_rate".to_owned());
+    let cure = "write an [[objective]] on latency.pNN or error_rate";
+    if objectives(plan, PhaseId(0), false).is_empty() {
+        return Err(format!("nothing says what `carried` means: {cure}"));
     }
-    Ok(())
+    match left_out(plan) {
+        Some(why) if objectives(plan, PhaseId(0), true).is_empty() => {
+            Err(format!("nothing says what `carried` means under the fault: {why}; {cure}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the search under a fault does not ask, and why; none where it asks all.
+pub fn left_out(plan: &Plan) -> Option<String> {
+    let fault = &plan.faults[plan.capacity.as_ref()?.lose?];
+    plan.objectives.iter().any(|o| o.metric == Metric::Agreement).then(|| {
+        format!(
+            "agreement is not asked while {} is held: nothing is measured before it, so that there is no answer to \
+             compare with",
+            fault.name
+        )
+    })
 }
 
 /// Searches.
@@ -181,7 +199,9 @@ fn told(
     let Some(phase) = report.phases.last() else { return (Verdict::Inconclusive, TrialReport::default()) };
     let middle = phase.start_at_s + phase.duration_s / 2.0;
     let second_half = || report.windows.iter().filter(|w| w.phase == phase.name && w.start_at_s >= middle - 1e-6);
-    let late: Vec<Look> = looks.iter().copied().filter(|l| l.at_s >= phase.duration_s / 2.0).collect();
+    // While the rest drains nothing is offered: the backlog shrinks however fast it grew.
+    let late = phase.duration_s / 2.0..phase.duration_s;
+    let late: Vec<Look> = looks.iter().copied().filter(|l| late.contains(&l.at_s)).collect();
     let seconds: f64 = second_half().map(|w| w.duration_s).sum();
     let completed: u64 = second_half().map(|w| w.done_ok).sum();
     let worst = report.objectives.iter().map(|o| match o.verdict {
@@ -261,7 +281,7 @@ fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> 
             vec![fault]
         }
     };
-    trial.objectives = objectives(plan, PhaseId(phases.len() as u16 - 1));
+    trial.objectives = objectives(plan, PhaseId(phases.len() as u16 - 1), lose.is_some());
     trial.phases = phases;
     trial.probes.retain_mut(|p| {
         (p.during, p.after) = (None, false);
@@ -278,14 +298,21 @@ fn trial_plan(plan: &Plan, rate: f64, length: Duration, lose: Option<usize>) -> 
     Ok(trial)
 }
 
-/// What is promised of spans, each once, over the trial.
-fn objectives(plan: &Plan, trial: PhaseId) -> Vec<Objective> {
+/// What is promised of spans, each once, over the trial. `held`: a fault is on from before it.
+fn objectives(plan: &Plan, trial: PhaseId, held: bool) -> Vec<Objective> {
     let mut all: Vec<Objective> = Vec::new();
     for o in &plan.objectives {
-        let of_span = !o.metric.is_of_fault() && !matches!(o.metric, crate::plan::Metric::Probe(_));
-        // A throughput is what is searched for, not what is promised.
-        let counts = of_span && o.metric != crate::plan::Metric::Throughput;
-        let same = |have: &Objective| have.metric == o.metric && have.op == o.op && have.bound == o.bound;
+        let of_span = !o.metric.is_of_fault() && !matches!(o.metric, Metric::Probe(_));
+        let counts = match o.metric {
+            // What is searched for, not what is promised.
+            Metric::Throughput => false,
+            // Compared with what was measured before the first fault: there is nothing.
+            Metric::Agreement => !held,
+            _ => of_span,
+        };
+        let same = |have: &Objective| {
+            have.metric == o.metric && have.op == o.op && have.bound == o.bound && have.within == o.within
+        };
         if counts && !all.iter().any(same) {
             all.push(Objective { spans: vec![SpanRef::Phase(trial)], ..o.clone() });
         }
@@ -326,36 +353,132 @@ impl Observer for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{ChaosMesh, FaultPlan, FaultTarget, KillMethod, Mode, tests_support};
+    use crate::capacity::trial::Cause;
+    use crate::plan::{ChaosMesh, FaultPlan, FaultTarget, KillMethod, Mode, Op, tests_support};
+    use crate::report::model::{ObjectiveReport, SpanReport, WindowReport};
 
-    /// What is killed comes back at once; in a trial it stays away, wherever somebody can hold it down.
-    #[test]
-    fn a_kill_is_held_as_a_failure() {
-        let phase = Phase {
+    /// One phase, and a replica that is killed in it.
+    fn killing(via: Via) -> Plan {
+        let mut plan = tests_support::plan(vec![Phase {
             name: "all".into(),
             start: Offset::ZERO,
             duration: Duration::from_secs(5),
             load: Load::Open(Shape::Constant(Rate::per_second(10.0).unwrap())),
             measured: true,
-        };
-        let held = |via: Via| {
-            let mut plan = tests_support::plan(vec![phase.clone()]);
-            plan.faults = vec![FaultPlan {
-                name: "kill".into(),
-                kind: FaultKind::PodKill { grace: None, method: KillMethod::Delete },
-                target: FaultTarget::Replicas(Mode::One),
-                at: Offset::ZERO,
-                lasts: None,
-                overlap: false,
-                via,
-            }];
-            trial_plan(&plan, 10.0, Duration::from_secs(5), Some(0)).unwrap().faults.remove(0)
-        };
+        }]);
+        plan.faults = vec![FaultPlan {
+            name: "kill".into(),
+            kind: FaultKind::PodKill { grace: None, method: KillMethod::Delete },
+            target: FaultTarget::Replicas(Mode::One),
+            at: Offset::ZERO,
+            lasts: None,
+            overlap: false,
+            via,
+        }];
+        plan
+    }
+
+    fn trial_of(plan: &Plan, lose: Option<usize>) -> Plan {
+        trial_plan(plan, 10.0, Duration::from_secs(5), lose).unwrap()
+    }
+
+    /// What is killed comes back at once; in a trial it stays away, wherever somebody can hold it down.
+    #[test]
+    fn a_kill_is_held_as_a_failure() {
+        let held = |via: Via| trial_of(&killing(via), Some(0)).faults.remove(0);
         let mesh = ChaosMesh { container: Some("model".into()), peer: None, volume: None, proof: None };
         let fault = held(Via::ChaosMesh(mesh));
         assert!(matches!(fault.kind, FaultKind::PodFailure) && fault.lasts == Some(Lasts::UntilEnd), "{fault:?}");
         assert!(matches!(fault.via, Via::ChaosMesh(ChaosMesh { container: None, .. })));
         // Nobody holds it where only the platform is there: such a scenario is refused before.
         assert!(matches!(held(Via::Platform).kind, FaultKind::PodKill { .. }));
+    }
+
+    fn asks(metric: Metric, within_ms: Option<u64>) -> Objective {
+        Objective {
+            metric,
+            op: Op::Min,
+            bound: 0.99,
+            spans: vec![SpanRef::Phase(PhaseId(0))],
+            fault: None,
+            median_of: None,
+            within: within_ms.map(Duration::from_millis),
+            line: 1,
+        }
+    }
+
+    #[test]
+    fn a_trial_asks_each_promise_once() {
+        let mut plan = killing(Via::Platform);
+        let promises = [Some(100), Some(200), Some(100)].map(|within| asks(Metric::GoodRatio, within)).into_iter();
+        plan.objectives = promises.chain([asks(Metric::Throughput, None), asks(Metric::RecoveryTime, None)]).collect();
+        let asked: Vec<_> =
+            trial_of(&plan, None).objectives.into_iter().map(|o| o.within.unwrap().as_millis()).collect();
+        assert_eq!(asked, [100, 200]);
+    }
+
+    /// In a trial the fault comes before anything is measured.
+    #[test]
+    fn agreement_is_asked_only_where_there_is_something_to_agree_with() {
+        let mut plan = killing(Via::Platform);
+        plan.capacity = Some(Capacity {
+            from: Rate::per_second(10.0).unwrap(),
+            precision: 0.05,
+            trial: Duration::from_secs(5),
+            confirm: Duration::from_secs(5),
+            lose: None,
+            planning: None,
+        });
+        plan.objectives = vec![asks(Metric::Agreement, None), asks(Metric::Availability, None)];
+        assert_eq!((left_out(&plan), searchable(&plan)), (None, Ok(())));
+        plan.capacity.as_mut().unwrap().lose = Some(0);
+        let metrics = |lose| trial_of(&plan, lose).objectives.into_iter().map(|o| o.metric).collect::<Vec<_>>();
+        assert_eq!(metrics(None), [Metric::Agreement, Metric::Availability]);
+        assert_eq!(metrics(Some(0)), [Metric::Availability]);
+        assert!(left_out(&plan).unwrap().starts_with("agreement is not asked while kill is held"));
+        assert_eq!(searchable(&plan), Ok(()));
+        plan.objectives.truncate(1);
+        let told = searchable(&plan).unwrap_err();
+        assert!(told.contains("under the fault") && told.contains("latency.pNN"), "{told}");
+    }
+
+    /// What a trial of six seconds showed whose load ends at 8 s and whose last answer comes later; a look every 100 ms.
+    fn seen(offered: u64, done: u64, in_flight: impl Fn(f64) -> u64) -> (Verdict, TrialReport) {
+        let window = |start_at_s: u64| WindowReport {
+            start_at_s: start_at_s as f64,
+            duration_s: 1.0,
+            phase: "trial".into(),
+            due_planned: offered,
+            done_ok: done,
+            ..WindowReport::default()
+        };
+        let phase = SpanReport {
+            name: "trial".into(),
+            start_at_s: 2.0,
+            duration_s: 6.0,
+            measured: true,
+            kept_up: true,
+            ..SpanReport::default()
+        };
+        let report = Report {
+            phases: vec![phase],
+            windows: (2..8).map(window).collect(),
+            objectives: vec![ObjectiveReport { verdict: VerdictWord::Met, ..ObjectiveReport::default() }],
+            ending: Ending::Completed,
+            ..Report::default()
+        };
+        let look = |at_s: f64| Look { at_s, in_flight: in_flight(at_s) };
+        let looks: Vec<Look> = (0..80).map(|i| look(f64::from(i) / 10.0)).collect();
+        told(&report, &looks, offered as f64, false, false, String::new())
+    }
+
+    #[test]
+    fn what_drains_after_the_load_is_no_part_of_a_trial() {
+        // 20/s of 1.5 s each: Little's law says 30.
+        let (verdict, trial) = seen(20, 20, |t| if t < 6.0 { 30 } else { 30 - 20 * (t - 6.0).min(1.5) as u64 });
+        assert_eq!((verdict, trial.in_flight_mean), (Verdict::Passed, 30.0));
+        // One in a hundred stays behind.
+        let (verdict, _) = seen(1000, 990, |t| if t < 6.0 { (10.0 * t).round() as u64 } else { 0 });
+        assert!(matches!(verdict, Verdict::Failed(Cause::Backlog(low)) if low > 9.0), "{verdict:?}");
     }
 }

@@ -1,7 +1,10 @@
 //! From pairs of runs to an answer per metric: regressed, improved, no regression shown, or inconclusive.
 //!
-//! Owns the practical floor, the risk of a look, Holm over the gating metrics and the meaning of zero and infinite values. Leaves alone which
-//! pairs are usable at all (a run that failed, a generator that fell behind): those are made again before anybody asks here.
+//! Owns the practical floor, the risk of a look, Holm over the gating metrics and the meaning of zero, infinite and missing values. Leaves
+//! alone which pairs are usable at all (a run that failed, a generator that fell behind): those are made again before anybody asks here.
+//!
+//! A pair that lacks the value that could be the worse one is not left out in silence: those that were seen whole are the good ones
+//! (survivors), and speak for themselves only. A regression may be shown by them; that there is none, or that it got better, may not.
 //!
 //! Two looks at most, after `pairs` and after `max_pairs`, each one-sided at [`LOOK_RISK`]: by Bonferroni's inequality a metric that
 //! did not change is called regressed in at most 5 % of comparisons, and by Holm's method the same holds for all gating metrics together.
@@ -35,7 +38,7 @@ pub enum Worse {
 pub enum Test {
     /// Wilcoxon's signed ranks with the Hodges-Lehmann estimate.
     SignedRank,
-    /// Signs with the median: for recovery times, which may be censored.
+    /// Signs with the median: for what may be censored, such as recovery times.
     Sign,
 }
 
@@ -77,6 +80,18 @@ impl Question {
             Scale::Ratio if a == b => Some(0.0),
             // By logarithms: their difference neither overflows nor divides.
             Scale::Ratio => Some(b.ln() - a.ln()),
+        }
+    }
+
+    /// A pair that says nothing and may hide the worst: B is missing while A is known and not itself the worst; or B is the worst, and A is
+    /// missing.
+    fn hides(&self, a: f64, b: f64) -> bool {
+        let missing = |v: f64| v.is_nan() || self.scale == Scale::Ratio && v < 0.0;
+        let worst = |v: f64| v.is_infinite() && self.worse == Worse::Higher;
+        match (missing(a), missing(b)) {
+            (false, true) => !worst(a),
+            (true, false) => worst(b),
+            _ => false,
         }
     }
 
@@ -145,6 +160,18 @@ pub enum Why {
     Wide,
     /// Alone it would be a regression; among all gating metrics the evidence is too thin.
     Adjusted,
+    /// What is known would decide, but some values are missing that may be the worst.
+    Missing {
+        /// So many.
+        values: usize,
+    },
+    /// The interval lies beyond the floor, but by themselves earlier values lie as far out.
+    Usual {
+        /// So many do.
+        within: usize,
+        /// Of so many.
+        of: usize,
+    },
 }
 
 /// Everything that is known of one metric after a look. Changes are B against A, in the unit of [`Scale`]; they may be infinite.
@@ -199,6 +226,8 @@ struct Weighed {
     p: f64,
     n: usize,
     silent: usize,
+    /// Of those, the ones that may hide the worst.
+    hidden: usize,
 }
 
 impl Weighed {
@@ -218,7 +247,8 @@ impl Weighed {
             ),
             Test::Sign => (sign::median(&turned), sign::interval(&turned, risk), sign::p_greater(&turned, claim)),
         };
-        Weighed { question, estimate, interval, p, n: turned.len(), silent: pairs.len() - turned.len() }
+        let hidden = pairs.iter().filter(|(a, b)| question.hides(*a, *b)).count();
+        Weighed { question, estimate, interval, p, n: turned.len(), silent: pairs.len() - turned.len(), hidden }
     }
 
     fn decision(&self, p_adjusted: f64, rule: Rule, risk: f64) -> Decision {
@@ -240,6 +270,9 @@ impl Weighed {
         match self.interval {
             _ if beyond && p_adjusted <= risk => (Answer::Regressed, Why::Decided),
             _ if beyond => (Answer::Inconclusive, Why::Adjusted),
+            Interval { high, .. } if high < floor && self.hidden > 0 => {
+                (Answer::Inconclusive, Why::Missing { values: self.hidden })
+            }
             Interval { high, .. } if high < -self.question.floor(self.question.better()) => {
                 (Answer::Improved, Why::Decided)
             }
@@ -396,6 +429,31 @@ mod tests {
         near(found.interval.low, 6.0, 1e-12);
         near(found.p, 1.0 / 64.0, 1e-14);
         assert_eq!(one(RECOVERY, &[(2.0, 2.2); 7]).answer, Answer::NoRegression);
+    }
+
+    /// A sees its fault within a second in every pair, B in nine of fifteen and never in the others: the nine alone would show no difference.
+    #[test]
+    fn those_that_were_seen_whole_do_not_decide_alone() {
+        let detected = |n: usize, other: f64| [vec![(1.0, 1.0); 15 - n], vec![(1.0, other); n]].concat();
+        let never = one(RECOVERY, &detected(6, INF));
+        assert_eq!((never.answer, never.n, never.silent), (Answer::Inconclusive, 15, 0));
+        assert_eq!(one(RECOVERY, &detected(15, INF)).answer, Answer::Regressed);
+        let unknown = one(RECOVERY, &detected(6, f64::NAN));
+        assert_eq!((unknown.answer, unknown.why), (Answer::Inconclusive, Why::Missing { values: 6 }));
+        assert_eq!((unknown.n, unknown.silent), (9, 6));
+        // Nor is it better because its bad ones are missing.
+        let better = [vec![(100.0, 50.0); 9], vec![(100.0, f64::NAN)]].concat();
+        assert_eq!(reasons(LATENCY, &better), (Answer::Inconclusive, Why::Missing { values: 1 }));
+        // What is known may still be worse.
+        let worse = [vec![(100.0, 150.0); 9], vec![(100.0, f64::NAN)]].concat();
+        assert_eq!(one(LATENCY, &worse).answer, Answer::Regressed);
+        // Nothing is hidden where A is missing, where both are, or where A is the worst already.
+        for pair in [(f64::NAN, 1.0), (f64::NAN, f64::NAN), (INF, f64::NAN), (INF, INF)] {
+            let pairs = [vec![(1.0, 1.0); 9], vec![pair]].concat();
+            assert_eq!(one(RECOVERY, &pairs).answer, Answer::NoRegression, "{pair:?}");
+        }
+        let hidden = [vec![(1.0, 1.0); 9], vec![(f64::NAN, INF)]].concat();
+        assert_eq!(reasons(RECOVERY, &hidden), (Answer::Inconclusive, Why::Missing { values: 1 }));
     }
 
     #[test]

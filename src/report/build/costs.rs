@@ -1,16 +1,25 @@
 //! What faults cost and how they went over their times, for the report model. Pure.
 
+use std::time::Duration;
+
 use crate::budget::{self, Account, Fires, POLICIES, Price, Promise, price, promises};
 use crate::impact::{FaultTimes, Impact};
 use crate::objective::{self, OF_FAULTS, seen_of_times};
 use crate::plan::Plan;
-use crate::report::model::{Bounds, BudgetReport, BurnAlert, FaultBudget, FaultGroup, GroupMetric, Report};
+use crate::report::model::{Bounds, BudgetReport, BurnAlert, FaultBudget, FaultGroup, GroupMetric, Report, SpanReport};
 use crate::statistics::censored::{Between, Seen, largest, median, smallest};
 use crate::summary::Slot;
+use crate::units::Offset;
 
 /// Adds the budgets of a plan's promises, and to every fault its price in each.
 pub fn add_budgets(report: &mut Report, plan: &Plan, slots: &[Slot], times: &[FaultTimes], impacts: &[Impact]) {
-    let facts = budget::Facts { slots, times, impacts, window: plan.budget.window };
+    // A phase ends with the load at the latest.
+    let stretch = |p: &SpanReport| {
+        let start = Offset::from_secs_f64(p.start_at_s);
+        (start, start + Duration::from_secs_f64(p.duration_s))
+    };
+    let measured: Vec<(Offset, Offset)> = report.phases.iter().filter(|p| p.measured).map(stretch).collect();
+    let facts = budget::Facts { slots, measured: &measured, times, impacts, window: plan.budget.window };
     for promise in promises(plan) {
         let (head, prices) = match price(&facts, &promise) {
             Ok((account, prices)) => (of_run(&promise, &facts, Ok(&account)), prices),
@@ -133,13 +142,32 @@ fn bounds(between: Between) -> Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests_support;
+
+    #[test]
+    fn the_rate_is_that_of_the_measured_phases_however_few_slots_there_are() {
+        let phase =
+            |start_at_s, duration_s, measured| SpanReport { start_at_s, duration_s, measured, ..SpanReport::default() };
+        let mut report = Report { phases: vec![phase(0.0, 5.0, false), phase(5.0, 38.0, true)], ..Report::default() };
+        let mut plan = tests_support::plan(Vec::new());
+        plan.budget.target = Some(0.999);
+        // Four a second, each in a slot of its own.
+        let slot = |n: u64| {
+            let start = Offset(5_000_000_000 + n * 250_000_000);
+            let end = start + Duration::from_millis(100);
+            Slot { start, end, measured: true, planned: 1, ok: 1, ..Slot::default() }
+        };
+        let slots: Vec<Slot> = (0..152).map(slot).collect();
+        add_budgets(&mut report, &plan, &slots, &[], &[]);
+        assert_eq!(report.budgets[0].assumed_rps, Some(4.0));
+    }
 
     #[test]
     fn a_promise_without_budget_has_a_reason() {
         let promise = Promise { word: "error_rate", within: None, target: 1.0, line: Some(3) };
         let price = Price {
-            from: crate::units::Offset::ZERO,
-            until: crate::units::Offset::ZERO,
+            from: Offset::ZERO,
+            until: Offset::ZERO,
             bad: crate::statistics::share::Share { k: 1, n: 2 },
             excess: 1.0,
             spent: None,

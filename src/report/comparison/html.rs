@@ -1,9 +1,9 @@
 //! `report.html` of a comparison: the page of a run, with other tables and charts.
 
 use super::model::{AnswerWord, Comparison, GATE, Kind, MetricReport, PairReport};
-use super::text::{change, headline, middle, value, what};
+use super::text::{change, headline, means, middle, value, what};
 use crate::report::charts::Chart;
-use crate::report::format::{NOTHING, clean, number, short, time_s};
+use crate::report::format::{NOTHING, clean, short, time_s};
 use crate::report::html::{Plain, PlainTable, plain_page};
 use crate::report::model::VerdictWord;
 
@@ -97,12 +97,15 @@ fn tiles(c: &Comparison) -> Vec<[String; 3]> {
 }
 
 fn metrics(c: &Comparison, id: &'static str, title: &'static str, all: &[MetricReport]) -> PlainTable {
-    let caption = match id {
-        "advice" => {
+    let caption = match (id, c.kind) {
+        ("advice", _) => {
             "Decides nothing. q: Benjamini and Hochberg's over all rows; of those called changed, 5 % are expected not to be."
         }
+        (_, Kind::History) => {
+            "Change: Hodges-Lehmann estimate of tonight's runs against the nights. Interval and p of what is worse or better are those of one night among the nights, which is all that tonight's runs are."
+        }
         _ => {
-            "Change: Hodges-Lehmann estimate (recovery times: median) of the other arm against the reference, with its exact interval. p after Holm."
+            "Change: Hodges-Lehmann estimate (of what belongs to a fault: median) of the other arm against the reference, with its exact interval. p after Holm."
         }
     };
     let (a, b) = match c.kind {
@@ -191,15 +194,11 @@ fn ignored(c: &Comparison) -> PlainTable {
 }
 
 fn changes(c: &Comparison) -> PlainTable {
-    let rows = c.history.iter().flat_map(|h| &h.changes).map(|x| {
-        let cells = vec![
-            short(&x.metric, 80),
-            short(&x.after, 40),
-            short(&x.at, 40),
-            number(x.before_mean),
-            number(x.after_mean),
-            format!("{:.1e}", x.p),
-        ];
+    let all = c.history.iter().flat_map(|h| h.changes.iter().map(move |x| (h, x)));
+    let rows = all.map(|(history, x)| {
+        let [before, after] = means(history, x);
+        let cells =
+            vec![short(&x.metric, 80), short(&x.after, 40), short(&x.at, 40), before, after, format!("{:.1e}", x.p)];
         ("", cells)
     });
     let head = ["metric", "after", "before", "#mean before", "#mean after", "#p"];

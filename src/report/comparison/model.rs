@@ -154,6 +154,9 @@ pub struct RunOf {
     pub verdict: String,
     /// Its exit code.
     pub exit_code: u8,
+    /// How it ended; absent when there is no report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
     /// Why it could not be used; empty when it could.
     pub why: String,
 }
@@ -240,7 +243,7 @@ pub struct MetricReport {
     pub why: String,
     /// One sentence with the interval.
     pub sentence: String,
-    /// The change, second arm against first: Hodges-Lehmann estimate, or median of recoveries.
+    /// The change, second arm against first: Hodges-Lehmann estimate; of what belongs to a fault, the median.
     pub estimate: Option<End>,
     /// Its interval.
     pub low: Option<End>,
@@ -248,13 +251,14 @@ pub struct MetricReport {
     pub high: Option<End>,
     /// Two-sided level that the interval attains.
     pub level: f64,
-    /// One-sided p of "worse by more than `min_effect`"; of advice: two-sided p of "changed".
+    /// One-sided p of "worse by more than `min_effect`", against earlier nights never below the chance that a night without a change lies as
+    /// far out; of advice: two-sided p of "changed".
     pub p: f64,
     /// After Holm over the gating metrics; of advice: Benjamini and Hochberg's q.
     pub p_adjusted: f64,
     /// Pairs that were weighed.
     pub n: usize,
-    /// Pairs that say nothing (both infinite, or a value missing).
+    /// Pairs that say nothing (both infinite, or a value missing). A missing one that may be the worst rules out `no_regression` and `improved`.
     pub silent: usize,
     /// Values of the reference, in order of usable pairs (or of nights).
     pub a: Vec<Value>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{AnswerWord, Comparison, End, Kind, MetricReport, Value};
+use super::model::{AnswerWord, ChangeReport, Comparison, End, HistoryReport, Kind, MetricReport, Value};
 use crate::report::format::{INFINITE, NOTHING, number, percent, rate, short, time_s};
 use crate::report::text::wrapped;
 
@@ -61,6 +61,12 @@ pub(super) fn middle(values: &[Value]) -> Value {
     known.get(known.len().saturating_sub(1) / 2).map_or(Value::default(), |v| Value::of(*v))
 }
 
+/// The means before and after a change point, in the unit of its metric.
+pub(super) fn means(history: &HistoryReport, change: &ChangeReport) -> [String; 2] {
+    let unit = history.series.iter().find(|s| s.metric == change.metric).map_or("", |s| s.unit.as_str());
+    [change.before_mean, change.after_mean].map(|mean| value(Value::of(mean), unit))
+}
+
 /// What was done, in a line.
 pub(super) fn what(c: &Comparison) -> String {
     let usable = c.pairs.iter().filter(|p| p.usable).count();
@@ -82,6 +88,13 @@ pub(super) fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Why the answer is worse than what every metric says by itself: then it stands first among the reasons.
+pub(super) fn beside_metrics(c: &Comparison) -> Option<&str> {
+    let no_metric_says_so = c.metrics.iter().all(|m| m.answer != c.answer);
+    let bad = matches!(c.answer, AnswerWord::Regressed | AnswerWord::Inconclusive);
+    c.reasons.first().map(String::as_str).filter(|_| bad && no_metric_says_so && c.kind != Kind::Calibration)
+}
+
 /// The answer in a sentence.
 pub fn headline(c: &Comparison) -> String {
     let of = |answer| c.metrics.iter().filter(|m| m.answer == answer).map(|m| m.metric.clone()).collect::<Vec<_>>();
@@ -92,6 +105,9 @@ pub fn headline(c: &Comparison) -> String {
     if c.kind == Kind::Calibration {
         return "How far one variant strays from itself: a smaller `min_effect` cannot be told from noise here."
             .to_owned();
+    }
+    if let Some(why) = beside_metrics(c) {
+        return format!("{}.", short(why, 400));
     }
     match c.answer {
         AnswerWord::Regressed => format!("Worse by more than what matters: {}.", worse.join(", ")),
@@ -153,14 +169,13 @@ pub fn summary(c: &Comparison, width: usize, color: bool) -> String {
             let _ = writeln!(out, "  ignored {}: {}", short(&i.file, 60), short(&i.why, width));
         });
         history.changes.iter().take(10).for_each(|change| {
+            let [before, after] = means(history, change);
             let _ = writeln!(
                 out,
-                "  {} changed between {} and {}: mean {} → {} (p = {:.2e})",
+                "  {} changed between {} and {}: mean {before} → {after} (p = {:.2e})",
                 change.metric,
                 short(&change.after, 30),
                 short(&change.at, 30),
-                number(change.before_mean),
-                number(change.after_mean),
                 change.p
             );
         });
@@ -182,18 +197,76 @@ fn lines(out: &mut String, title: &str, all: &[String], width: usize) {
     }
 }
 
-/// Annotations of GitHub Actions, one line for each metric that is not well.
+/// Annotations of GitHub Actions, one line for each metric that is not well, and one for an answer that no metric gives.
 pub fn github(c: &Comparison) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = |m: &MetricReport| m.metric.replace('%', "%25").replace(':', "%3A").replace(',', "%2C");
+    let level = |answer| match answer {
+        AnswerWord::Regressed => Some("error"),
+        AnswerWord::Inconclusive => Some("warning"),
+        AnswerWord::Improved | AnswerWord::NoRegression => None,
+    };
     let mut out = String::new();
     for m in &c.metrics {
-        let level = match m.answer {
-            AnswerWord::Regressed => "error",
-            AnswerWord::Inconclusive => "warning",
-            _ => continue,
-        };
+        let Some(level) = level(m.answer) else { continue };
         let _ = writeln!(out, "::{level} title=resbench {}::{}", title(m), escape(&short(&m.sentence, 600)));
     }
+    if let (Some(why), Some(level)) = (beside_metrics(c), level(c.answer)) {
+        let _ = writeln!(out, "::{level} title=resbench comparison::{}", escape(&short(why, 600)));
+    }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Series;
+    use super::*;
+
+    /// Every metric is well, and the whole is not.
+    fn stopped(answer: AnswerWord) -> Comparison {
+        let well = MetricReport {
+            metric: "latency.p99@all".into(),
+            answer: AnswerWord::NoRegression,
+            n: 7,
+            ..MetricReport::default()
+        };
+        let reasons = vec!["the safety stop ended 4 of 4 runs of b".into()];
+        Comparison { answer, clean: true, metrics: vec![well], reasons, ..Comparison::default() }
+    }
+
+    #[test]
+    fn an_answer_that_no_metric_gives_has_its_reason_as_headline() {
+        for (answer, level) in [(AnswerWord::Regressed, "error"), (AnswerWord::Inconclusive, "warning")] {
+            let found = stopped(answer);
+            assert_eq!(headline(&found), "the safety stop ended 4 of 4 runs of b.");
+            let line = format!("::{level} title=resbench comparison::the safety stop ended 4 of 4 runs of b\n");
+            assert_eq!(github(&found), line);
+            assert!(summary(&found, 100, false).contains("the safety stop"));
+        }
+        let mut found = stopped(AnswerWord::NoRegression);
+        assert!(headline(&found).starts_with("Not worse"));
+        assert_eq!(github(&found), "");
+        // Where a metric says so too, it is named.
+        (found.answer, found.metrics[0].answer) = (AnswerWord::Regressed, AnswerWord::Regressed);
+        assert_eq!(headline(&found), "Worse by more than what matters: latency.p99@all.");
+        assert!(!github(&found).contains("resbench comparison"));
+    }
+
+    #[test]
+    fn means_of_change_points_are_in_their_unit() {
+        let series = |metric: &str, unit: &str| Series { metric: metric.into(), unit: unit.into(), nights: vec![] };
+        let change = |metric: &str, before_mean, after_mean| ChangeReport {
+            metric: metric.into(),
+            before_mean,
+            after_mean,
+            ..ChangeReport::default()
+        };
+        let history = HistoryReport {
+            changes: vec![change("latency.p99@load", 4e-4, 5.2e-4), change("error_rate@load", 0.0004, 0.002)],
+            series: vec![series("error_rate@load", "ratio"), series("latency.p99@load", "s")],
+            ..HistoryReport::default()
+        };
+        let told = summary(&Comparison { history: Some(history), ..Comparison::default() }, 120, false);
+        assert!(told.contains("mean 400 µs → 520 µs") && told.contains("mean 0.040 % → 0.20 %"), "{told}");
+    }
 }

@@ -51,7 +51,17 @@ fn need_cells(need: &NeedReport) -> Vec<[String; 5]> {
 fn name(search: &SearchReport) -> String {
     match &search.under {
         None => "all alive".to_owned(),
+        Some(fault) if search.dead == 0 => format!("under {} (no replica counted as lost)", clean(fault)),
         Some(fault) => format!("under {} ({} dead)", clean(fault), search.dead),
+    }
+}
+
+/// How what is carried after a loss is known.
+fn how(s: &Sizing, need: &NeedReport) -> &'static str {
+    match (need.measured, s.searches.iter().any(|x| x.under.is_some())) {
+        (true, _) => "measured",
+        (false, true) => "arithmetic, not measured under this loss",
+        (false, false) => "arithmetic, not measured: give [capacity] lose",
     }
 }
 
@@ -79,8 +89,8 @@ pub fn text(s: &Sizing, width: usize, color: bool) -> String {
         }
     }
     if let Some(need) = &s.need {
-        let how = if need.measured { "measured" } else { "arithmetic, not measured: give [capacity] lose" };
-        let _ = writeln!(out, "\nreplicas for {} after {} lost ({how})", rate(need.demand_rps), need.survive);
+        let (demand, how) = (rate(need.demand_rps), how(s, need));
+        let _ = writeln!(out, "\nreplicas for {demand} after {} lost ({how})", need.survive);
         let _ =
             writeln!(out, "  {:>9} {:>12} {:>12} {:>14}  enough", "replicas", "full", "after loss", "p99 after loss");
         for [n, before, after, p99, enough] in need_cells(need) {
@@ -228,4 +238,22 @@ pub(super) fn html(s: &Sizing, charts: &[Chart]) -> String {
         },
         charts,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_no_replica_away_is_called_no_loss() {
+        let under = |dead| SearchReport { under: Some("held".into()), dead, ..SearchReport::default() };
+        assert_eq!(
+            [under(0), under(1)].map(|s| name(&s)),
+            ["under held (no replica counted as lost)", "under held (1 dead)"]
+        );
+        let sizing = |searches| Sizing { searches, need: Some(NeedReport::default()), ..Sizing::default() };
+        let told = text(&sizing(vec![SearchReport::default(), under(0)]), 100, false);
+        assert!(told.contains("not measured under this loss"), "{told}");
+        assert!(text(&sizing(vec![SearchReport::default()]), 100, false).contains("give [capacity] lose"));
+    }
 }
