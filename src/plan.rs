@@ -300,6 +300,10 @@ impl Protocol {
     }
 }
 
+/// The tolerance of answers that say none, as numpy's `isclose` has it: floats of one model on two machines differ by less, and
+/// answers of two models by more. Two whole numbers (classes, keys of items) do not become one by it, however large they are.
+pub const ROUNDING: f64 = 1e-5;
+
 /// Where to look in an answer.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerPaths {

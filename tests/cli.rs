@@ -49,6 +49,15 @@ const POD_KILL: &str = "scenarios/pod-kill.toml";
 // ---------------------------------------------------------------- help
 
 #[test]
+fn what_did_not_get_out_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_resbench")).arg("schema").stdout(full).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(told.contains("stdout: No space left"), "{told}");
+}
+
+#[test]
 fn help_is_the_manual() {
     insta::assert_snapshot!("help", result(&["--help"]));
     insta::assert_snapshot!("help_run", result(&["run", "--help"]));

@@ -9,6 +9,8 @@
 
 /// Completed over offered, below which a trial did not carry its rate.
 pub const COMPLETED_MIN: f64 = 0.98;
+/// Standard deviations by which answers may lag behind arrivals by chance: one trial in 700 lags by more.
+const CHANCE: f64 = 3.0;
 /// The stretches whose growth is compared. Ten, so that Student's t has nine degrees of freedom.
 const STRETCHES: usize = 10;
 /// Student's t with 9 degrees of freedom at 0.995: the interval of a trend holds 99 %.
@@ -34,6 +36,8 @@ pub struct Trend {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Requests in flight, mean over the looks.
+    pub level: f64,
 }
 
 /// What the objectives said, worst first.
@@ -96,8 +100,13 @@ pub enum Cause {
 
 /// The verdict. What stopped the trial comes first, then whether it can be believed, then what it showed.
 pub fn judge(seen: &Seen) -> Verdict {
+    judge_lost(seen, 0)
+}
+
+/// The same where it is known how many of `offered` got no good answer at all, not even a late one.
+pub fn judge_lost(seen: &Seen, lost: u64) -> Verdict {
     let grows = seen.backlog.map(|trend| trend.low).filter(|low| *low > 0.0);
-    let share = (seen.offered > 0).then(|| seen.completed as f64 / seen.offered as f64);
+    let share = (seen.offered > 0).then(|| came_back(seen, lost) as f64 / seen.offered as f64);
     match (seen.objectives, share, grows) {
         _ if seen.safety_stop => Verdict::Failed(Cause::SafetyStop),
         // Before `kept_up`: the backlog counts only what was sent, so that it is the service's own.
@@ -110,6 +119,19 @@ pub fn judge(seen: &Seen) -> Verdict {
         (Objectives::Inconclusive, ..) => Verdict::Inconclusive,
         (Objectives::Met, ..) => Verdict::Passed,
     }
+}
+
+/// How many of those offered came back, chance left out.
+///
+/// Without errors, offered less completed is what is in flight at the end of the half less what was at its start. In a steady service with
+/// Poisson arrivals both are Poisson around the mean in flight L (M/G/∞: Kleinrock, "Queueing Systems" I, 1975, section 3.4), and
+/// what they share makes their difference only smaller: its standard deviation is at most √(2 L). A service that falls behind by less than
+/// three of those is left to the trend. What is lost for good is no matter of chance, and counts whatever is in flight.
+fn came_back(seen: &Seen, lost: u64) -> u64 {
+    let chance = CHANCE * (2.0 * seen.backlog.map_or(0.0, |trend| trend.level)).sqrt();
+    let behind = seen.offered.saturating_sub(seen.completed);
+    let answered = seen.offered.saturating_sub(lost);
+    if behind as f64 > chance { answered.min(seen.completed) } else { answered }
 }
 
 /// The trend of the backlog. None with fewer than eleven looks, or when time does not go forward by a microsecond at least.
@@ -145,7 +167,8 @@ fn drift(looks: &[Look], t: f64) -> Option<Trend> {
     // The variance of a random walk grows with time, hence the division: stretches need not be equally long.
     let spread: f64 = steps.iter().map(|(dt, dx)| (dx - slope * dt).powi(2) / dt).sum();
     let error = (spread / (STRETCHES - 1) as f64 / time).sqrt();
-    Some(Trend { slope, low: slope - t * error, high: slope + t * error })
+    let level = looks.iter().map(|look| look.in_flight as f64).sum::<f64>() / looks.len() as f64;
+    Some(Trend { slope, low: slope - t * error, high: slope + t * error, level })
 }
 
 #[cfg(test)]
@@ -158,7 +181,7 @@ mod tests {
             objectives: Objectives::Met,
             offered: 1000,
             completed: 995,
-            backlog: Some(Trend { slope: 0.1, low: -2.0, high: 2.2 }),
+            backlog: Some(Trend { slope: 0.1, low: -2.0, high: 2.2, level: 4.0 }),
             broken_off: false,
             safety_stop: false,
             kept_up: true,
@@ -167,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_condition_alone_fails_a_trial() {
-        let grows = Some(Trend { slope: 5.0, low: 1.0, high: 9.0 });
+        let grows = Some(Trend { slope: 5.0, low: 1.0, high: 9.0, level: 4.0 });
         let table = [
             (good(), Verdict::Passed),
             (Seen { completed: 980, ..good() }, Verdict::Passed),
@@ -184,6 +207,49 @@ mod tests {
         for (seen, verdict) in table {
             assert_eq!(judge(&seen), verdict, "{seen:?}");
         }
+    }
+
+    /// 20/s of 1 s each: 20 in flight, so that 3 · √40 = 18.97 answers of 200 may lag behind by chance.
+    #[test]
+    fn a_slow_service_does_not_fail_by_chance() {
+        let level = |level| Some(Trend { slope: 0.1, low: -2.0, high: 2.2, level });
+        let slow = |completed| Seen { offered: 200, completed, backlog: level(20.0), ..good() };
+        assert_eq!(judge(&slow(182)), Verdict::Passed, "91 %, within chance");
+        assert_eq!(judge(&slow(181)), Verdict::Failed(Cause::Completed(0.905)), "beyond it");
+        assert_eq!(judge(&slow(220)), Verdict::Passed, "more came than went");
+        let quick = Seen { backlog: level(0.1), ..slow(195) };
+        assert_eq!(judge(&quick), Verdict::Failed(Cause::Completed(0.975)), "a fast one has little to hide behind");
+        // What is lost does not come later.
+        assert_eq!(judge_lost(&slow(190), 4), Verdict::Passed);
+        assert_eq!(judge_lost(&slow(190), 5), Verdict::Failed(Cause::Completed(0.975)));
+        assert_eq!(judge_lost(&slow(200), 300), Verdict::Failed(Cause::Completed(0.0)));
+    }
+
+    /// Half a minute of requests of 1 s each: the two sides differ by chance alone, and beyond capacity by more.
+    #[test]
+    fn chance_is_as_large_as_the_formula_says() {
+        let failed = |seed: u64, served: usize| {
+            let mut draw = chance(seed);
+            // Per tick of 10 ms a request comes with a chance of 20 in 100, and what came a second ago goes.
+            let came: Vec<u64> = (0..3000).map(|_| u64::from(draw(100) < 20)).collect();
+            let offered: u64 = came[1500..].iter().sum();
+            let (mut completed, mut in_flight, mut late) = (0_u64, 0_u64, Vec::new());
+            for (i, comes) in came.iter().enumerate() {
+                in_flight += *comes;
+                let goes = if i < 100 || draw(100) >= served { 0 } else { came[i - 100] };
+                in_flight -= goes;
+                if i >= 1500 {
+                    completed += goes;
+                    late.push(Look { at_s: i as f64 / 100.0, in_flight });
+                }
+            }
+            let seen = Seen { offered, completed, backlog: trend(&late), ..good() };
+            matches!(judge(&seen), Verdict::Failed(_))
+        };
+        let false_alarms = (0..500).filter(|seed| failed(*seed, 100)).count();
+        assert!(false_alarms <= 15, "{false_alarms} of 500");
+        let found = (0..100).filter(|seed| failed(*seed, 70)).count();
+        assert!(found > 95, "{found} of 100");
     }
 
     #[test]
@@ -208,7 +274,7 @@ mod tests {
         let found = trend(&looks(|i| 3 * i as u64, 101)).unwrap();
         assert!((found.slope - 30.0).abs() < 1e-9 && (found.low - 30.0).abs() < 1e-6, "{found:?}");
         let flat = trend(&looks(|_| 7, 101)).unwrap();
-        assert_eq!((flat.slope, flat.low, flat.high), (0.0, 0.0, 0.0));
+        assert_eq!((flat.slope, flat.low, flat.high, flat.level), (0.0, 0.0, 0.0, 7.0));
         let falls = trend(&looks(|i| 500 - i as u64, 101)).unwrap();
         assert!(falls.high < 0.0);
     }

@@ -145,6 +145,7 @@ fn conclude(plan: &Plan, all: &mut Sizing) {
             Ok(need) => all.need = need,
             Err(why) => all.reasons.push(why),
         }
+        all.reasons.extend(build::no_need(&all.searches).filter(|_| all.ending == Ending::Completed && all.clean));
         all.warnings.extend(build::other_loss(&planning, &all.searches));
     }
     all.sentence = build::sentence(&all.searches, all.need.as_ref(), all.replicas);

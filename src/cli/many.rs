@@ -45,7 +45,7 @@ pub(super) fn begin(plan: &Plan, reports: &Path, stop: &StopSignal) -> Result<(S
 /// The command that does it again.
 pub(super) fn reproduce(command: &str, file: &Path, seed: u64, change: &ChangeArgs) -> String {
     let mut words = format!("resbench {command} {} --seed {seed}", run::quote(&file.display().to_string()));
-    change.sets.iter().for_each(|set| words.push_str(&format!(" --set {}", run::quote(set))));
+    words.push_str(&run::shown_sets(&change.sets));
     words
 }
 

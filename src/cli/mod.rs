@@ -151,8 +151,13 @@ enum Output {
     Markdown,
 }
 
-/// Runs the program; gives its exit code.
+/// Runs the program; gives its exit code. A success whose words got lost on the way to stdout is none.
 pub fn main() -> u8 {
+    let code = command();
+    if code == 0 && !out::whole() { USAGE } else { code }
+}
+
+fn command() -> u8 {
     // The watchdog comes first: before any file is opened or thread started (see `fault::watchdog`).
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,12 +1,28 @@
 //! Where words go: results to stdout, talk to stderr, quiet when nobody listens.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Prints a result. A closed pipe is quiet success.
+/// A result did not get out whole, though somebody listens.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints a result. A closed pipe is quiet success; anything else (a full disk) is told, and [`whole`] says no then.
 pub(super) fn result(text: &str) {
     // `anstream` drops colours where they are not wanted; nothing is to be done about a reader that has gone.
     let mut stdout = anstream::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    drop(stdout);
+    if let Err(e) = written
+        && e.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        error(&format!("stdout: {e}"));
+    }
+}
+
+/// Every result was written.
+pub(super) fn whole() -> bool {
+    !LOST.load(Ordering::Relaxed)
 }
 
 /// Prints talk: progress, warnings, errors.

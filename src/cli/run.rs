@@ -186,10 +186,18 @@ fn is_loopback(host: &str) -> bool {
 /// The command that does the same again.
 pub(super) fn reproduce(plan: &Plan) -> String {
     let mut command = format!("resbench run {} --seed {}", quote(&plan.source.path.display().to_string()), plan.seed.0);
-    for set in &plan.source.sets {
-        command.push_str(&format!(" --set {}", quote(set)));
-    }
+    command.push_str(&shown_sets(&plan.source.sets));
     command
+}
+
+/// ` --set …` for each, as it goes into reports. What stands in headers may be a credential, and is not shown: who wants the
+/// command whole writes `'${VAR}'`, which stays as it is.
+pub(super) fn shown_sets(sets: &[String]) -> String {
+    let shown = |set: &String| match set.split_once('=') {
+        Some((path, value)) if set.contains("headers") && !value.contains("${") => format!("{path}=***"),
+        _ => set.clone(),
+    };
+    sets.iter().map(|set| format!(" --set {}", quote(&shown(set)))).collect()
 }
 
 pub(super) fn quote(word: &str) -> String {
@@ -198,5 +206,18 @@ pub(super) fn quote(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_in_no_command_that_reports_show() {
+        let sets = ["target.headers.Authorization=Bearer x", "phase.0.rate=5", "target.headers.A=${TOKEN}"];
+        let shown = shown_sets(&sets.map(str::to_owned));
+        assert!(!shown.contains("Bearer") && shown.contains("target.headers.Authorization=***"), "{shown}");
+        assert!(shown.contains(" --set phase.0.rate=5 ") && shown.contains("target.headers.A=${TOKEN}"), "{shown}");
     }
 }

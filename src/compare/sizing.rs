@@ -3,7 +3,7 @@
 use crate::capacity::curve::Curve;
 use crate::capacity::knee::knee;
 use crate::capacity::replicas::{Need, replicas};
-use crate::capacity::search::{Answer, Found};
+use crate::capacity::search::{Answer, Bound, Found};
 use crate::capacity::trial::{Cause, Verdict};
 use crate::capacity::usl::{self, Load};
 use crate::plan::{FaultKind, FaultPlan, Planning, Via};
@@ -17,7 +17,7 @@ pub fn verdict_words(verdict: Verdict) -> (&'static str, String) {
         Verdict::GeneratorBound => {
             ("generator_bound", "the generator fell behind: this says nothing of the service".into())
         }
-        Verdict::Inconclusive => ("inconclusive", "too few samples, or the fault was not proven".into()),
+        Verdict::Inconclusive => ("inconclusive", "too few samples for a verdict".into()),
         Verdict::Failed(cause) => (
             "failed",
             match cause {
@@ -56,7 +56,9 @@ pub fn search(
 ) -> SearchReport {
     let (found, carried, breaks) = match answer.found {
         Found::Carried { rate, breaks_at } => (FoundWord::Carried, Some(rate), Some(breaks_at)),
-        Found::AtLeast { rate, .. } => (FoundWord::AtLeast, Some(rate), None),
+        Found::AtLeast { rate, bound: Bound::Ceiling } => (FoundWord::AtLeast, Some(rate), None),
+        // What stopped this one is not the service: planned with, it would buy replicas for the limit of the load engine.
+        Found::AtLeast { bound: Bound::Generator | Bound::NoVerdict, .. } => (FoundWord::Undecided, None, None),
         Found::Below { rate } => (FoundWord::Below, None, Some(rate)),
         Found::Undecided { .. } => (FoundWord::Undecided, None, None),
     };
@@ -136,6 +138,12 @@ pub fn need(planning: &Planning, searches: &[SearchReport]) -> Result<Option<Nee
     }))
 }
 
+/// Why no number of replicas follows, where trials were run and do not say what is carried.
+pub fn no_need(searches: &[SearchReport]) -> Option<String> {
+    let first = searches.first().filter(|s| s.found == FoundWord::Undecided && !s.trials.is_empty())?;
+    Some(format!("how many replicas to run is not said, since the limit of the service was not seen: {}", first.words))
+}
+
 /// Says so where what was held is not the loss that is to be survived.
 pub fn other_loss(planning: &Planning, searches: &[SearchReport]) -> Option<String> {
     let held = searches.iter().find(|s| s.under.is_some()).filter(|s| s.dead != usize::from(planning.survive))?;
@@ -207,7 +215,10 @@ pub fn sentence(searches: &[SearchReport], need: Option<&NeedReport>, replicas: 
         (FoundWord::Below, _, Some(lowest)) => {
             format!("{} {do_not} carry even {}, the lowest rate that was tried", capital(&many), rate(lowest))
         }
-        _ => format!("What {many} {carry} cannot be said: {}", first.words),
+        _ => {
+            let why = first.words.strip_prefix("carries ").unwrap_or(&first.words);
+            format!("What {many} {carry} cannot be said: {why}")
+        }
     };
     if let Some(under) = searches.get(1) {
         let fault = under.under.clone().unwrap_or_default();
@@ -348,6 +359,26 @@ mod tests {
         assert_eq!(other_loss(&none, &searches), None);
         assert!(other_loss(&planning(), &[found(600.0, 0), found(300.0, 2)]).unwrap().contains("2 were held down"));
         assert_eq!(other_loss(&planning(), &[found(600.0, 0), found(300.0, 1)]), None);
+    }
+
+    #[test]
+    fn the_limit_of_the_load_engine_buys_no_replicas() {
+        let bounded = |bound| {
+            let answer = Answer { found: Found::AtLeast { rate: 680.0, bound }, tried: vec![] };
+            search(&answer, vec![TrialReport::default()], None, 1, 2.0, &mut |_| 0)
+        };
+        for bound in [Bound::Generator, Bound::NoVerdict] {
+            let found = [bounded(bound)];
+            assert_eq!((found[0].found, found[0].carried_rps), (FoundWord::Undecided, None));
+            assert_eq!(need(&planning(), &found), Ok(None));
+            assert!(no_need(&found).unwrap().contains("carries at least 680.0/s"));
+            let words = sentence(&found, None, 1);
+            assert!(words.starts_with("What one replica carries cannot be said: at least 680.0/s, "), "{words}");
+        }
+        let ceiling = [bounded(Bound::Ceiling)];
+        assert_eq!((ceiling[0].found, ceiling[0].carried_rps), (FoundWord::AtLeast, Some(680.0)));
+        assert!(need(&planning(), &ceiling).unwrap().is_some());
+        assert_eq!(no_need(&ceiling), None);
     }
 
     #[test]

@@ -20,14 +20,15 @@ pub(super) fn ask(probe: &PrometheusProbe, wall_ns: i128, asking: Asking<'_>) ->
 }
 
 fn question(probe: &PrometheusProbe, wall_ns: i128, asking: Asking<'_>) -> String {
+    // A plain number: of durations with a unit it takes whole ones only.
     let (query, limit) = (escaped(&probe.query), asking.timeout.as_secs_f64());
     match &probe.range {
         // Without `time` the server takes its own: no clock of ours has to agree with it.
-        None => format!("/api/v1/query?query={query}&timeout={limit}s"),
+        None => format!("/api/v1/query?query={query}&timeout={limit}"),
         Some(QueryRange { window, step, .. }) => {
             let end = wall_ns as f64 / 1e9;
             let (start, step) = (end - window.as_secs_f64(), step.as_secs_f64());
-            format!("/api/v1/query_range?query={query}&start={start:.3}&end={end:.3}&step={step}&timeout={limit}s")
+            format!("/api/v1/query_range?query={query}&start={start:.3}&end={end:.3}&step={step}&timeout={limit}")
         }
     }
 }
@@ -290,12 +291,12 @@ mod tests {
         let target = tests_support::target(crate::plan::Protocol::Http, crate::plan::AnswerPaths::default());
         let asking = Asking { target: &target, timeout: Duration::from_millis(1500), family: None };
         let p = probe(Some(1.0), None);
-        assert_eq!(question(&p, 0, asking), "/api/v1/query?query=up%20%3D%3D%201&timeout=1.5s");
+        assert_eq!(question(&p, 0, asking), "/api/v1/query?query=up%20%3D%3D%201&timeout=1.5");
         let range = QueryRange { window: Duration::from_secs(30), step: Duration::from_secs(2), reduce: Reduce::Avg };
         let p = PrometheusProbe { range: Some(range), ..p };
         assert_eq!(
             question(&p, 1_700_000_000_250_000_000, asking),
-            "/api/v1/query_range?query=up%20%3D%3D%201&start=1699999970.250&end=1700000000.250&step=2&timeout=1.5s"
+            "/api/v1/query_range?query=up%20%3D%3D%201&start=1699999970.250&end=1700000000.250&step=2&timeout=1.5"
         );
     }
 }

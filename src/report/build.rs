@@ -696,6 +696,13 @@ fn plan_info(plan: &Plan, (within, within_source): (u64, &'static str)) -> PlanI
         }
         .to_owned(),
         latency_bound_us: plan.tightest_latency_bound().map(|d| d.as_secs_f64() * 1e6),
+        labelled_rows: match &plan.traffic.bodies {
+            crate::plan::Bodies::Dataset(table) => table
+                .labels
+                .as_ref()
+                .map(|labels| labels.iter().filter(|label| !label.trim().is_empty()).count() as u64),
+            _ => None,
+        },
     }
 }
 

@@ -961,4 +961,7 @@ pub struct PlanInfo {
     pub arrivals: String,
     /// The tightest latency bound, µs, for SLO lines.
     pub latency_bound_us: Option<f64>,
+    /// Rows of the dataset that have a label; they are sent in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled_rows: Option<u64>,
 }

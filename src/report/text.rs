@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::altered;
 use super::findings::{SHOWN, Severity};
 use super::format::{
-    NOTHING, QUALITY_HEAD, at_s, count, objective_bound, objective_place, objective_value, quality_cells,
+    NOTHING, QUALITY_HEAD, at_s, clean, count, objective_bound, objective_place, objective_value, quality_cells,
     said_something, short, span_name, span_numbers, stream_cells, targets, within_run,
 };
 use super::model::{Ending, FaultReport, ObjectiveReport, Report, VerdictWord};
@@ -346,7 +346,7 @@ fn foot(out: &mut String, report: &Report, width: usize) {
         wrapped(out, &format!("scrape {} of {}{lost}{notes}", short(&s.name, 64), short(&s.source, 100)), width, "");
     }
     if !report.reproduce.is_empty() {
-        let _ = writeln!(out, "reproduce: {}", short(&report.reproduce, 400));
+        let _ = writeln!(out, "reproduce: {}", clean(&report.reproduce));
     }
 }
 

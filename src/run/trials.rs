@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::capacity::search::{Answer, Goal, Search, Step};
-use crate::capacity::trial::{Look, Objectives, Seen, Verdict, hopeless, judge, trend};
+use crate::capacity::trial::{Look, Objectives, Seen, Verdict, hopeless, judge_lost, trend};
 use crate::clock::{self, Clock};
 use crate::compare::sizing::verdict_words;
 use crate::fault::stop::StopSignal;
@@ -20,7 +20,7 @@ use crate::plan::{Capacity, FaultKind, Lasts, Load, Metric, Objective, Phase, Pl
 use crate::report::model::{Ending, Report, VerdictWord};
 use crate::report::sizing::model::TrialReport;
 use crate::run::{LoadOptions, Observer, Progress, RunOptions, run};
-use crate::units::{Offset, PhaseId, Rate};
+use crate::units::{Offset, PhaseId, Rate, Seed};
 
 /// Before a trial: connections are made, caches filled. Not measured.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -117,7 +117,8 @@ pub fn search(trials: &Trials<'_>, on_trial: &dyn Fn(&TrialReport)) -> Result<Se
                 return Ok(done);
             }
         };
-        match one(trials, rate, confirm) {
+        let before = done.trials.iter().filter(|t| t.rate_rps == rate).count();
+        match one(trials, rate, confirm, before) {
             Err(halt) => {
                 done.halt = Some(halt);
                 return Ok(done);
@@ -132,9 +133,11 @@ pub fn search(trials: &Trials<'_>, on_trial: &dyn Fn(&TrialReport)) -> Result<Se
     }
 }
 
-fn one(trials: &Trials<'_>, rate: f64, confirm: bool) -> Result<(Verdict, TrialReport, usize), Halt> {
+/// One trial. `before`: how many there were at this rate already.
+fn one(trials: &Trials<'_>, rate: f64, confirm: bool, before: usize) -> Result<(Verdict, TrialReport, usize), Halt> {
     let length = if confirm { trials.capacity.confirm } else { trials.capacity.trial };
-    let plan = trial_plan(trials.plan, rate, length, trials.lose).map_err(Halt::NotStarted)?;
+    let mut plan = trial_plan(trials.plan, rate, length, trials.lose).map_err(Halt::NotStarted)?;
+    plan.seed = seed(plan.seed, before);
     let begins = plan.phases.last().map_or(Offset::ZERO, |p| p.start);
     let watch = Watch {
         begins,
@@ -187,6 +190,11 @@ fn one(trials: &Trials<'_>, rate: f64, confirm: bool) -> Result<(Verdict, TrialR
     Ok((verdict, trial, report.environment.replicas.max(1)))
 }
 
+/// The seed of a trial at a rate that was tried `before` times. The very same arrivals would tell the same once more: that is no evidence.
+fn seed(root: Seed, before: usize) -> Seed {
+    Seed(root.0.wrapping_add(before as u64))
+}
+
 /// What a trial showed, from its report and the looks at its backlog.
 fn told(
     report: &Report,
@@ -204,6 +212,7 @@ fn told(
     let late: Vec<Look> = looks.iter().copied().filter(|l| late.contains(&l.at_s)).collect();
     let seconds: f64 = second_half().map(|w| w.duration_s).sum();
     let completed: u64 = second_half().map(|w| w.done_ok).sum();
+    let lost: u64 = second_half().map(|w| w.due_planned.saturating_sub(w.due_ok)).sum();
     let worst = report.objectives.iter().map(|o| match o.verdict {
         VerdictWord::Violated => Objectives::Violated,
         VerdictWord::Inconclusive => Objectives::Inconclusive,
@@ -225,7 +234,7 @@ fn told(
     };
     let unproven = report.faults.iter().find(|f| !f.proof.proven);
     // A pass without the loss would be the most dangerous answer.
-    let verdict = if unproven.is_some() && !broken_off { Verdict::Inconclusive } else { judge(&seen) };
+    let verdict = if unproven.is_some() && !broken_off { Verdict::Inconclusive } else { judge_lost(&seen, lost) };
     let (word, mut why) = verdict_words(verdict);
     if let (Some(fault), Verdict::Inconclusive) = (unproven, verdict) {
         why = format!("fault {} is not proven: {}", fault.name, fault.proof.evidence);
@@ -443,12 +452,13 @@ mod tests {
     }
 
     /// What a trial of six seconds showed whose load ends at 8 s and whose last answer comes later; a look every 100 ms.
-    fn seen(offered: u64, done: u64, in_flight: impl Fn(f64) -> u64) -> (Verdict, TrialReport) {
+    fn seen(offered: u64, done: u64, lost: u64, in_flight: impl Fn(f64) -> u64) -> (Verdict, TrialReport) {
         let window = |start_at_s: u64| WindowReport {
             start_at_s: start_at_s as f64,
             duration_s: 1.0,
             phase: "trial".into(),
             due_planned: offered,
+            due_ok: offered - lost,
             done_ok: done,
             ..WindowReport::default()
         };
@@ -475,10 +485,31 @@ mod tests {
     #[test]
     fn what_drains_after_the_load_is_no_part_of_a_trial() {
         // 20/s of 1.5 s each: Little's law says 30.
-        let (verdict, trial) = seen(20, 20, |t| if t < 6.0 { 30 } else { 30 - 20 * (t - 6.0).min(1.5) as u64 });
+        let (verdict, trial) = seen(20, 20, 0, |t| if t < 6.0 { 30 } else { 30 - 20 * (t - 6.0).min(1.5) as u64 });
         assert_eq!((verdict, trial.in_flight_mean), (Verdict::Passed, 30.0));
         // One in a hundred stays behind.
-        let (verdict, _) = seen(1000, 990, |t| if t < 6.0 { (10.0 * t).round() as u64 } else { 0 });
+        let (verdict, _) = seen(1000, 990, 0, |t| if t < 6.0 { (10.0 * t).round() as u64 } else { 0 });
         assert!(matches!(verdict, Verdict::Failed(Cause::Backlog(low)) if low > 9.0), "{verdict:?}");
+    }
+
+    /// 20 in flight: by chance 18 of 60 answers may come a little later, but none may stay away.
+    #[test]
+    fn answers_that_come_later_are_not_lost() {
+        assert_eq!(seen(20, 17, 0, |_| 20).0, Verdict::Passed);
+        assert_eq!(seen(20, 17, 3, |_| 20).0, Verdict::Failed(Cause::Completed(0.85)));
+        assert_eq!(seen(20, 17, 0, |_| 1).0, Verdict::Failed(Cause::Completed(0.85)));
+    }
+
+    #[test]
+    fn a_trial_at_the_same_rate_draws_other_arrivals() {
+        let seeds = [0, 1, 2].map(|before| seed(Seed(u64::MAX), before).0);
+        assert_eq!(seeds, [u64::MAX, 0, 1], "the first is the scenario's");
+    }
+
+    #[test]
+    fn an_undecided_trial_without_a_fault_speaks_of_none() {
+        let (verdict, trial) = seen(0, 0, 0, |_| 0);
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(!trial.why.contains("fault") && trial.why.contains("too few"), "{}", trial.why);
     }
 }

@@ -235,7 +235,8 @@ pub(super) struct Answer {
     pub(super) age: Option<String>,
     /// The moment at which those were made, instead of `age`: Unix time, RFC 3339, or a date as HTTP headers have it.
     pub(super) timestamp: Option<String>,
-    /// Two numbers that differ by at most this share are the same answer, for `agreement`. Default 0.00001.
+    /// Two numbers that differ by at most this share are the same answer, for `agreement`. Default 0.00001, by which whole
+    /// numbers (classes, keys) do not differ at all.
     #[schemars(range(min = 0, max = 1))]
     pub(super) tolerance: Option<f64>,
 }
@@ -1593,7 +1594,7 @@ pub(super) struct Capacity {
     pub(super) from: f64,
     /// How near the answer comes, as a percentage. Default "5%".
     pub(super) precision: Option<String>,
-    /// Length of one trial. Default 20s.
+    /// Length of one trial, at least 4s. Default 20s.
     pub(super) trial: Option<Duration>,
     /// Length of the run that confirms the answer. Default 60s.
     pub(super) confirm: Option<Duration>,

@@ -77,8 +77,11 @@ pub(super) fn cell(table: &Dataset, column: usize, cell: &str, out: &mut Vec<u8>
         out.extend_from_slice(b"null");
     } else if table.numeric.get(column) == Some(&true) {
         // A column is numeric when every cell parses as f64; JSON wants neither a leading `+` nor `.5`.
-        match trimmed.parse::<i64>() {
-            Ok(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        // Whole numbers keep all of their digits: a key of 64 bits is not what a float makes of it.
+        let whole =
+            trimmed.parse::<i64>().map(|n| n.to_string()).or_else(|_| trimmed.parse::<u64>().map(|n| n.to_string()));
+        match whole {
+            Ok(n) => out.extend_from_slice(n.as_bytes()),
             Err(_) => {
                 serde_json::to_writer(&mut *out, &trimmed.parse::<f64>().unwrap_or(f64::NAN))
                     .expect("writing to memory");

@@ -92,7 +92,7 @@ impl Tensor<'_> {
             // A text is a text, even where it is empty: a tensor of texts has no null.
             None => encode::text(cell, out),
             Some(kind) if kind.is_whole() => match number(cell).filter(|x| x.is_finite()) {
-                Some(x) => out.extend_from_slice((x.round() as i64).to_string().as_bytes()),
+                Some(x) => out.extend_from_slice(whole(cell, x).to_string().as_bytes()),
                 None if cell.trim().is_empty() => out.extend_from_slice(b"null"),
                 // Words where numbers belong: those that a float can be named by (`NaN`) are no whole number either.
                 None => encode::text(cell, out),
@@ -112,14 +112,18 @@ impl Tensor<'_> {
             Some(Datatype::Fp64) => data.extend_from_slice(&x.unwrap_or(f64::NAN).to_le_bytes()),
             Some(Datatype::Fp32) => data.extend_from_slice(&(x.unwrap_or(f64::NAN) as f32).to_le_bytes()),
             Some(Datatype::Int64) => {
-                let whole = cell.trim().parse().unwrap_or_else(|_| x.map_or(i64::MIN, |x| x.round() as i64));
-                data.extend_from_slice(&whole.to_le_bytes());
+                data.extend_from_slice(&x.map_or(i64::MIN, |x| whole(cell, x)).to_le_bytes());
             }
             Some(Datatype::Int32) => {
                 data.extend_from_slice(&x.map_or(i32::MIN, |x| x.round() as i32).to_le_bytes());
             }
         }
     }
+}
+
+/// The whole number of a cell, all of its digits; `x` is what a float makes of it.
+fn whole(cell: &str, x: f64) -> i64 {
+    cell.trim().parse().unwrap_or(x.round() as i64)
 }
 
 fn number(cell: &str) -> Option<f64> {

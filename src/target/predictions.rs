@@ -9,6 +9,8 @@
 
 use std::borrow::Cow;
 
+use crate::plan::ROUNDING;
+
 /// A value that is no container.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Leaf<'a> {
@@ -36,6 +38,8 @@ impl Label {
 
     fn matches(&self, value: Leaf<'_>) -> bool {
         match (self, value) {
+            // Whole numbers are classes and keys, whose neighbour is another one.
+            (Label::Number(want), Leaf::Number(got)) if want.fract() == 0.0 && got.fract() == 0.0 => *want == got,
             (Label::Number(want), Leaf::Number(got)) => (want - got).abs() <= 1e-9 * want.abs().max(1.0),
             (Label::Number(want), Leaf::Text(got)) => got.trim().parse::<f64>().is_ok_and(|g| g == *want),
             (Label::Number(want), Leaf::Bool(got)) => *want == f64::from(u8::from(got)),
@@ -96,12 +100,17 @@ impl Print {
         }
     }
 
-    /// Is this the answer that was kept as these bits? Numbers within `tolerance` of their size are the same.
+    /// Is this the answer that was kept as these bits? Numbers within `tolerance` of their size are the same; whole numbers
+    /// only where that is more than [`ROUNDING`], since it is the author's own then.
     pub(super) fn agrees(self, kept: u64, tolerance: f64) -> bool {
         if self.bits == kept {
             return true;
         }
         let (now, then) = (f64::from_bits(self.bits), f64::from_bits(kept));
+        let whole = now.fract() == 0.0 && then.fract() == 0.0 && self.scale == now.abs();
+        if whole && tolerance <= ROUNDING {
+            return false;
+        }
         // NaN, a text, is within nothing.
         (now - then).abs() <= 1e-9 + tolerance * self.scale.max(then.abs())
     }
@@ -284,6 +293,9 @@ mod tests {
         assert!(same(&[Number(0.0)], &[Number(-0.0)]));
         assert!(same(&[Number(1.0)], &[Number(1.000_001)]));
         assert!(!same(&[Number(1.0)], &[Number(1.001)]));
+        assert!(!same(&[Number(4_000_000_001.0)], &[Number(4_000_000_002.0)]), "keys have no tolerance");
+        assert!(same(&[Number(4_000_000_001.0)], &[Number(4_000_000_001.0)]));
+        assert!(print(&[Number(100.0)]).agrees(print(&[Number(101.0)]).bits, 0.05), "but what the author says");
         assert!(!same(&[Number(1e-6)], &[Number(2e-6)]), "small numbers are told apart by their own size");
         assert!(same(&[Text("ok")], &[Text("ok")]) && !same(&[Text("ok")], &[Text("fraud")]));
         assert!(!same(&[Text("1")], &[Number(1.0)]) && !same(&[Bool(true)], &[Text("true")]));
@@ -293,6 +305,13 @@ mod tests {
         assert!(!same(&vector(1.0, -1.0, 0.0), &vector(2.0, -2.0, 0.0)));
         assert!(same(&[Text("cat"), Number(0.9)], &[Text("cat"), Number(0.8)]), "with texts, the texts count");
         assert_ne!(print(&[Text("x")]).bits, u64::MAX);
+    }
+
+    #[test]
+    fn a_label_that_is_a_whole_number_has_no_neighbours() {
+        let label = Label::of("4000000001").unwrap();
+        assert!(label.matches(Leaf::Number(4_000_000_001.0)) && !label.matches(Leaf::Number(4_000_000_002.0)));
+        assert!(Label::of("0.3").unwrap().matches(Leaf::Number(0.1 + 0.2)));
     }
 
     #[test]

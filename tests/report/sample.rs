@@ -88,6 +88,7 @@ pub(crate) fn stretched(times: f64) -> Report {
             max_in_flight: 2_048,
             arrivals: "poisson".into(),
             latency_bound_us: Some(WITHIN_US),
+            labelled_rows: None,
         },
         generator: GeneratorReport {
             lag_us: LagReport { p50: Some(31.0), p99: Some(212.0), max: Some(1_840.0) },

@@ -62,6 +62,22 @@ pub(super) fn wrong_answers(c: &Course<'_>) -> Vec<Finding> {
         );
         let evidence =
             vec![format!("{}: {} of {} {what}", clean(&base.name), percent(before.0), count(before.1)), there, good];
+        // Rows are sent in turn: before each was asked, two spans ask different ones, and some rows are harder than others.
+        let rows = c.report.plan.labelled_rows.filter(|rows| metric == "accuracy" && before.1.min(now.1) < *rows);
+        if let Some(rows) = rows {
+            let sentence = format!(
+                "Accuracy was {} in {} and {} in {}, but other rows were asked there: it is not told apart from that.",
+                percent(before.0),
+                clean(&base.name),
+                percent(now.0),
+                clean(&span.name)
+            );
+            let hint = format!(
+                "Give each span more requests than there are rows with a label ({}), or shuffle the rows, so that the same is asked in each.",
+                count(rows)
+            );
+            return Some(finding("wrong-answers", Severity::Note, fault.as_deref(), sentence, evidence, &hint));
+        }
         let hint = "A status says nothing about a prediction: watch the answers themselves (labels that come later, agreement with a \
                     reference, the distribution of inputs and outputs), alert on that, and promise it with an objective.";
         let found = finding("wrong-answers", Severity::Serious, fault.as_deref(), sentence, evidence, hint);

@@ -502,6 +502,12 @@ fn wrong_answers_need_more_than_chance() {
         "Answers were wrong while they counted as good: accuracy fell from 97.00 % to 61.0 % in during:slow-registry."
     );
     assert_eq!(f.fault.as_deref(), Some("slow-registry"));
+    // 5,000 of 6,000 rows were asked there, and before 10,000 times any.
+    report.plan.labelled_rows = Some(6_000);
+    let f = one(&report, "wrong-answers");
+    assert!(f.severity == Severity::Note && f.sentence.contains("other rows were asked"), "{f:?}");
+    report.plan.labelled_rows = Some(5_000);
+    assert_eq!(one(&report, "wrong-answers").severity, Severity::Serious);
     report.spans[0].metrics.extend([metric("accuracy", 0.965, 5_000)]);
     assert_eq!(ids(&report), [""; 0], "half a point");
     report.spans[0].metrics.extend([metric("accuracy", 0.92, 40)]);

@@ -67,7 +67,7 @@ fn legend(p: &mut Picture, search: &SearchReport, n: usize, (x, y): Point) {
     p.dashed(&[(x, y - 4.0), (x + 26.0, y - 4.0)], ink, 1.8, if n == 0 { (9.0, 3.0) } else { (3.0, 3.0) });
     let name = search.under.as_ref().map_or("all alive".to_owned(), |f| format!("under {f}"));
     p.text((x + 34.0, y), &short(&name, 26), 12.5, Align::Left, Ink::Text);
-    let carried = search.carried_rps.map_or("no rate confirmed".to_owned(), |r| format!("carries {}", rate(r)));
+    let carried = search.carried_rps.map_or("limit not found".to_owned(), |r| format!("carries {}", rate(r)));
     p.text((x + 34.0, y + 16.0), &carried, SMALL, Align::Left, Ink::Muted);
     if let Some(knee) = search.knee_rps {
         p.text((x + 34.0, y + 31.0), &format!("knee at {}", rate(knee)), SMALL, Align::Left, Ink::Muted);

@@ -53,11 +53,11 @@ pub struct Sizing {
 pub enum FoundWord {
     /// A rate is carried, one little above it is not.
     Carried,
-    /// A rate is carried, its limit was not seen.
+    /// The highest rate that may be tried is carried.
     AtLeast,
     /// Not even the lowest rate is carried.
     Below,
-    /// It cannot be said.
+    /// It cannot be said, or only that it is more than the load engine could offer or than trials without a verdict show.
     #[default]
     Undecided,
 }
@@ -73,7 +73,7 @@ pub struct SearchReport {
     pub found: FoundWord,
     /// The same in words.
     pub words: String,
-    /// The highest rate that a long trial confirmed.
+    /// The highest rate that a long trial confirmed; null where the search is undecided.
     pub carried_rps: Option<f64>,
     /// The lowest above it that failed.
     pub breaks_at_rps: Option<f64>,

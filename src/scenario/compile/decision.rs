@@ -16,8 +16,8 @@ use crate::units::{Rate, Ratio};
 const PAIRS: usize = 7;
 /// Pairs before the last look.
 const MAX_PAIRS: usize = 15;
-/// The shortest trial: a latency percentile of less says nothing.
-const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
+/// The shortest trial: its second half is what counts, seen in windows of a second, and two seconds hold a whole one wherever they begin.
+const SHORTEST_TRIAL: Duration = Duration::from_secs(4);
 
 /// The two sides; nothing where the scenario has none.
 pub(super) fn variants(cx: &mut Context) -> Option<Vec<Variant>> {
@@ -206,6 +206,12 @@ fn rate(value: f64) -> Result<Rate, (String, String)> {
 mod tests {
     use super::*;
     use crate::units::Quantile;
+
+    /// However it lies on the windows of a second, its second half holds one that is whole.
+    #[test]
+    fn the_shortest_trial_can_be_decided() {
+        assert!(SHORTEST_TRIAL / 2 >= Duration::from_secs(2));
+    }
 
     #[test]
     fn metrics_with_their_place() {

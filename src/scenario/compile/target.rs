@@ -1,7 +1,7 @@
 //! `[target]`: what receives predictions.
 
 use super::{Context, platform, url};
-use crate::plan::{AgePlace, AnswerPaths, Chat, Datatype, Encoding, Form, Place, Protocol, Target};
+use crate::plan::{AgePlace, AnswerPaths, Chat, Datatype, Encoding, Form, Place, Protocol, ROUNDING, Target};
 use crate::scenario::tree::Path;
 use crate::scenario::{data, file, words};
 
@@ -235,7 +235,7 @@ pub(super) fn certificates(cx: &mut Context, at: &Path, ca: &str, tls: bool) -> 
 }
 
 fn answer(cx: &mut Context, at: &Path, answer: Option<file::Answer>) -> AnswerPaths {
-    let tolerance = answer.as_ref().and_then(|a| a.tolerance).unwrap_or(DEFAULT_TOLERANCE);
+    let tolerance = answer.as_ref().and_then(|a| a.tolerance).unwrap_or(ROUNDING);
     let Some(answer) = answer else { return AnswerPaths { tolerance, ..AnswerPaths::default() } };
     if answer.age.is_some() && answer.timestamp.is_some() {
         cx.clash(at, "timestamp", "`age` and `timestamp` exclude each other", "keep the one that answers carry");
@@ -251,9 +251,6 @@ fn answer(cx: &mut Context, at: &Path, answer: Option<file::Answer>) -> AnswerPa
         tolerance,
     }
 }
-
-/// What numpy's `isclose` allows: floats of one model on two machines differ by less, and answers of two models by more.
-const DEFAULT_TOLERANCE: f64 = 1e-5;
 
 /// `header:NAME` or `json:/POINTER`.
 fn place(text: &str) -> Result<Place, (String, String)> {
