@@ -519,7 +519,12 @@ fn kill_9_after_the_first_watchdog_was_killed_leaves_nothing() {
     let room = Room::new();
     let (_, fault) = kinds("3s").into_iter().find(|(name, _)| *name == "command").unwrap();
     let mut running = room.start(&scenario(&fault));
-    let first = until("a watchdog stands", || watchdogs(&room).pop());
+    // Once something was started it stands: before that the run would not begin without it.
+    let first = until("a watchdog stands", || {
+        assert!(!running.is_over());
+        let begun = fs::read_to_string(room.journals().first()?).ok()?.contains("\"replica ");
+        begun.then(|| watchdogs(&room).pop()).flatten()
+    });
     let pid = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
     let mark = mark_in(&applied(&room, &mut running));
