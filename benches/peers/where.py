@@ -99,7 +99,7 @@ class Look:
         lines = [line.split(";") for line in counted.splitlines() if line.count(";") > 2]
         values = {line[2].removeprefix("syscalls:sys_enter_"): int(line[0]) for line in lines if line[0].isdigit()}
         every = values.pop("raw_syscalls:sys_enter")
-        values["others"] = every - sum(values.values())
+        values["others"] = max(every - sum(values.values()), 0)  # each counter is read at a moment of its own
         # perf counts for as long as `sleep` runs.
         self.calls = {name: n / self.options.seconds / self.rate for name, n in values.items()}
 
